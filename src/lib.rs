@@ -1,1 +1,8 @@
-//! wip
+//! sluicegate opens the gate when the data has arrived: it follows what lands
+//! in S3, and runs each task's partition on a transient EMR cluster as soon as
+//! its inputs are complete.
+//!
+//! In reading order: `core` decides, `config` declares, `aws` talks to AWS,
+//! `sources` wake, `engine` acts, `app` puts it together, `cli` is its face.
+
+pub mod core;

@@ -1,0 +1,391 @@
+//! What the configuration declares, checked and indexed: datasets, tasks and
+//! cluster profiles, which key belongs to which dataset, and which task
+//! partitions a dataset partition touches. Holds nothing that changes while the
+//! service runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::partition::{Grain, Partition};
+use super::render::Text;
+use super::schedule::Schedule;
+use super::task::{Element, TaskKey};
+use super::template::Template;
+
+/// A set of objects cut into partitions.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    pub name: String,
+    pub location: Template,
+    pub completeness: Completeness,
+}
+
+/// When a dataset partition is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completeness {
+    /// Its one object has arrived.
+    Object,
+    /// Its period is over and `settle` has passed since: every object that
+    /// Firehose buffered for it has landed.
+    Closed { settle: SignedDuration },
+    /// The task that lists it as an output has succeeded (or was skipped).
+    Produced { task: String },
+}
+
+/// What a task does when an input holds no data at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenEmpty {
+    #[default]
+    Run,
+    Skip,
+    Fail,
+}
+
+/// A dataset that a task reads, and which of its partitions: those that
+/// overlap `[start + from, start + to)` of the task partition.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub dataset: String,
+    pub from: SignedDuration,
+    pub to: SignedDuration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub name: String,
+    pub profile: String,
+    pub grain: Grain,
+    pub schedule: Option<Schedule>,
+    pub inputs: Vec<Input>,
+    pub outputs: Vec<String>,
+    pub when_empty: WhenEmpty,
+    pub steps: Vec<StepSpec>,
+}
+
+/// A step as written in the configuration, placeholders not yet filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepSpec {
+    pub name: String,
+    pub work: StepWork,
+    pub retry: Retry,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepWork {
+    SparkSubmit { options: Vec<Text>, script: Text, args: Vec<Text> },
+    Hive { script: Text, variables: BTreeMap<String, Text> },
+    Command { args: Vec<Text> },
+    Jar { jar: Text, main_class: Option<String>, args: Vec<Text> },
+}
+
+/// The retry block of a step: like Step Functions', `attempts` counts the
+/// retries after the first try.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    pub attempts: u32,
+    pub delay: SignedDuration,
+    pub backoff_rate: f64,
+}
+
+impl Retry {
+    /// How long to wait after the `failed`-th failure (1 is the first); None
+    /// when no retry is left.
+    pub fn delay_after(&self, failed: u32) -> Option<SignedDuration> {
+        if failed == 0 || failed > self.attempts {
+            return None;
+        }
+        let exponent = i32::try_from(failed - 1).unwrap_or(i32::MAX);
+        let secs = self.delay.as_secs_f64() * self.backoff_rate.powi(exponent);
+        // Out of range means longer than any cluster lives.
+        Some(SignedDuration::try_from_secs_f64(secs).unwrap_or(SignedDuration::MAX))
+    }
+}
+
+/// How ready partitions gather, and the cluster they get.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub name: String,
+    pub batch_size: usize,
+    pub max_wait: SignedDuration,
+    pub limits: AttemptLimits,
+    pub cluster: ClusterSpec,
+}
+
+/// The bounds of a run's attempts; a run keeps those it started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptLimits {
+    pub max_attempts: u32,
+    /// A cluster is terminated this long after its attempt opened.
+    pub lifetime: SignedDuration,
+    /// How often a cluster is looked at when no event says so.
+    pub poll_interval: SignedDuration,
+    /// A call that creates something may leave only this long after its
+    /// intent was stored.
+    pub send_within: SignedDuration,
+    /// How long after that AWS may take to show what the call created.
+    pub list_lag: SignedDuration,
+}
+
+/// What RunJobFlow needs besides the steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSpec {
+    pub release_label: String,
+    pub applications: Vec<String>,
+    pub service_role: String,
+    pub instance_profile: String,
+    pub log_uri: Option<String>,
+    pub visible_to_all_users: bool,
+    pub subnets: Vec<String>,
+    pub fleets: Vec<Fleet>,
+    /// Classification → properties, as in `spark-defaults`.
+    pub configurations: BTreeMap<String, BTreeMap<String, String>>,
+    pub bootstrap_actions: Vec<BootstrapAction>,
+    pub tags: BTreeMap<String, String>,
+    pub idle_timeout: SignedDuration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapAction {
+    pub name: String,
+    pub script: String,
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    pub role: FleetRole,
+    pub on_demand: u32,
+    pub spot: u32,
+    pub instance_types: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FleetRole {
+    Primary,
+    Core,
+    Task,
+}
+
+/// Everything declared, with the indexes that make an arrival cost no look-up.
+#[derive(Debug)]
+pub struct Catalog {
+    pub deployment: String,
+    pub datasets: BTreeMap<String, Dataset>,
+    pub profiles: BTreeMap<String, Profile>,
+    pub tasks: BTreeMap<String, Task>,
+    /// Bucket → literal start of the key → datasets.
+    by_prefix: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Dataset → tasks that read it.
+    readers: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Catalog {
+    pub fn new(
+        deployment: String,
+        datasets: Vec<Dataset>,
+        profiles: Vec<Profile>,
+        tasks: Vec<Task>,
+    ) -> Self {
+        let mut by_prefix: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        for dataset in &datasets {
+            by_prefix
+                .entry(dataset.location.bucket().to_owned())
+                .or_default()
+                .entry(dataset.location.literal_prefix().to_owned())
+                .or_default()
+                .push(dataset.name.clone());
+        }
+        let mut readers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for task in &tasks {
+            for input in &task.inputs {
+                readers.entry(input.dataset.clone()).or_default().insert(task.name.clone());
+            }
+        }
+        Self {
+            deployment,
+            datasets: datasets.into_iter().map(|dataset| (dataset.name.clone(), dataset)).collect(),
+            profiles: profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect(),
+            tasks: tasks.into_iter().map(|task| (task.name.clone(), task)).collect(),
+            by_prefix,
+            readers,
+        }
+    }
+
+    /// Whether any dataset lies in the bucket.
+    pub fn knows_bucket(&self, bucket: &str) -> bool {
+        self.by_prefix.contains_key(bucket)
+    }
+
+    /// The dataset partitions that an object (key decoded) belongs to.
+    pub fn datasets_of<'a>(
+        &'a self,
+        bucket: &str,
+        key: &'a str,
+    ) -> impl Iterator<Item = (&'a Dataset, Partition)> {
+        let prefixes = self.by_prefix.get(bucket);
+        let starts = (0..=key.len()).filter_map(move |end| key.get(..end));
+        starts.filter_map(move |start| prefixes?.get(start)).flatten().filter_map(move |name| {
+            let dataset = self.datasets.get(name)?;
+            Some((dataset, dataset.location.matches(key)?))
+        })
+    }
+
+    /// The task partitions that read a dataset partition.
+    pub fn readers_of(&self, dataset: &str, partition: &Partition) -> BTreeSet<TaskKey> {
+        let mut found = BTreeSet::new();
+        for name in self.readers.get(dataset).into_iter().flatten() {
+            let Some(task) = self.tasks.get(name) else { continue };
+            for input in task.inputs.iter().filter(|input| input.dataset == dataset) {
+                let candidates = touched_by(input, partition, task.grain);
+                found.extend(candidates.map(|partition| TaskKey::new(name, partition)));
+            }
+        }
+        found
+    }
+
+    /// All that a task partition waits for.
+    pub fn elements(&self, task: &Task, partition: &Partition) -> BTreeSet<Element> {
+        let slot = task.schedule.is_some().then_some(Element::Slot);
+        let data = task.inputs.iter().flat_map(|input| {
+            self.window(input, partition).map(|partition| Element::data(&input.dataset, partition))
+        });
+        slot.into_iter().chain(data).collect()
+    }
+
+    /// The partitions of one input that a task partition reads, oldest first.
+    pub fn window(
+        &self,
+        input: &Input,
+        partition: &Partition,
+    ) -> impl Iterator<Item = Partition> + use<> {
+        let grain = self.datasets.get(&input.dataset).map(|dataset| dataset.location.grain());
+        let from = shifted(partition.start(), input.from);
+        let to = shifted(partition.start(), input.to);
+        grain.into_iter().flat_map(move |grain| Partition::overlapping(from, to, grain))
+    }
+}
+
+/// The task partitions whose window of `input` overlaps `partition`: the
+/// inverse of `window`.
+fn touched_by(
+    input: &Input,
+    partition: &Partition,
+    grain: Grain,
+) -> impl Iterator<Item = Partition> + use<> {
+    // P overlaps iff P.start > start - to and P.start < end - from.
+    let after = shifted(partition.start(), -input.to);
+    let before = shifted(partition.end(), -input.from);
+    Partition::overlapping(after, before, grain).filter(move |candidate| candidate.start() > after)
+}
+
+fn shifted(instant: Timestamp, by: SignedDuration) -> Timestamp {
+    // saturating_add fails only for units that need a calendar.
+    instant.saturating_add(by).unwrap_or(instant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn retries_back_off_by_their_rate() {
+        let retry = Retry { attempts: 3, delay: SignedDuration::from_secs(1), backoff_rate: 2.0 };
+        let delays: Vec<_> = (0..5).map(|failed| retry.delay_after(failed)).collect();
+        let secs = |secs| Some(SignedDuration::from_secs(secs));
+        assert_eq!(delays, [None, secs(1), secs(2), secs(4), None]);
+    }
+
+    fn catalog(location: &str, grain: Grain, from: i64, to: i64) -> Catalog {
+        let dataset = Dataset {
+            name: "d".into(),
+            location: Template::parse(location).unwrap(),
+            completeness: Completeness::Object,
+        };
+        let task = Task {
+            name: "t".into(),
+            profile: "p".into(),
+            grain,
+            schedule: None,
+            inputs: vec![Input {
+                dataset: "d".into(),
+                from: SignedDuration::from_hours(from),
+                to: SignedDuration::from_hours(to),
+            }],
+            outputs: vec![],
+            when_empty: WhenEmpty::Run,
+            steps: vec![],
+        };
+        Catalog::new("x".into(), vec![dataset], vec![], vec![task])
+    }
+
+    #[test]
+    fn a_key_finds_its_datasets_without_regard_to_others() {
+        let catalog = catalog("s3://b/in/{yyyy}/{MM}/{dd}.gz", Grain::Day, 0, 24);
+        let found = |bucket, key| catalog.datasets_of(bucket, key).count();
+        assert_eq!(found("b", "in/2013/01/01.gz"), 1);
+        assert_eq!(found("other", "in/2013/01/01.gz"), 0);
+        assert_eq!(found("b", "é/2013/01/01.gz"), 0);
+    }
+
+    proptest! {
+        /// A task partition reads exactly those dataset partitions that touch it.
+        #[test]
+        fn windows_and_readers_agree(
+            hours in 0i64..1_000_000, from in -60i64..60, length in 1i64..60, daily: bool, by_day: bool,
+        ) {
+            let location = if by_day { "s3://b/{yyyy}{MM}{dd}" } else { "s3://b/{yyyy}{MM}{dd}{HH}" };
+            let grain = if daily { Grain::Day } else { Grain::Hour };
+            let catalog = catalog(location, grain, from, from + length);
+            let task = &catalog.tasks["t"];
+            let partition = Partition::containing(Timestamp::from_second(hours * 3600).unwrap(), grain);
+            for read in catalog.window(&task.inputs[0], &partition) {
+                let key = TaskKey::new("t", partition);
+                prop_assert!(catalog.readers_of("d", &read).contains(&key));
+            }
+            let data = Partition::containing(partition.start(), catalog.datasets["d"].location.grain());
+            for reader in catalog.readers_of("d", &data) {
+                prop_assert!(catalog.window(&task.inputs[0], &reader.partition).any(|read| read == data));
+            }
+        }
+    }
+}
+
+/// Ready-made declarations for the tests of the core.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    pub fn profile(name: &str) -> Profile {
+        Profile {
+            name: name.into(),
+            batch_size: 1,
+            max_wait: SignedDuration::ZERO,
+            limits: AttemptLimits {
+                max_attempts: 2,
+                lifetime: SignedDuration::from_hours(2),
+                poll_interval: SignedDuration::from_secs(30),
+                send_within: SignedDuration::from_secs(20),
+                list_lag: SignedDuration::from_secs(60),
+            },
+            cluster: ClusterSpec {
+                release_label: "emr-7.13.0".into(),
+                applications: vec!["Spark".into()],
+                service_role: "service".into(),
+                instance_profile: "ec2".into(),
+                log_uri: None,
+                visible_to_all_users: true,
+                subnets: vec![],
+                fleets: vec![],
+                configurations: BTreeMap::new(),
+                bootstrap_actions: vec![],
+                tags: BTreeMap::new(),
+                idle_timeout: SignedDuration::from_hours(1),
+            },
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Decides, and does nothing else: no clock, no randomness, no I/O. Time comes
+//! in as an argument, what to do goes out as a value.
+
+pub mod batch;
+pub mod catalog;
+pub mod notice;
+pub mod partition;
+pub mod readiness;
+pub mod render;
+pub mod run;
+pub mod schedule;
+pub mod task;
+pub mod template;

@@ -1,0 +1,389 @@
+//! What a run does next: one pure function from what is stored and what was
+//! just observed. The engine commits the changed run first and acts then.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::follow::Followed;
+use super::{
+    CallFailure, ClusterState, Intent, Member, Observation, Outcome, Run, RunState,
+    STEPS_AT_ONCE_MAX, StepState, StepTry,
+};
+use crate::core::notice::{Fact, Severity};
+use crate::core::task::{TaskChange, TaskState};
+
+/// The one thing to do after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Act {
+    /// Nothing until then; None when the run has ended.
+    Rest(Option<Timestamp>),
+    /// RunJobFlow for the open attempt, with all its tries as steps.
+    Launch,
+    /// ListClusters for the attempt's name.
+    LookUp,
+    /// DescribeCluster, then ListSteps.
+    Look { cluster: String },
+    /// AddJobFlowSteps for these tries of the open attempt.
+    AddSteps { cluster: String, tries: Vec<usize> },
+    /// TerminateJobFlows.
+    Terminate { cluster: String },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Decision {
+    pub act: Act,
+    /// To be committed together with the run.
+    pub changes: Vec<TaskChange>,
+}
+
+impl Decision {
+    fn act(act: Act) -> Self {
+        Self { act, changes: Vec::new() }
+    }
+
+    fn rest_until(until: Timestamp) -> Self {
+        Self::act(Act::Rest(Some(until)))
+    }
+}
+
+/// Waiting after the nth throttling of a call.
+fn throttle_delay(throttled: u32) -> SignedDuration {
+    SignedDuration::from_secs(2i64.saturating_pow(throttled.min(6)))
+}
+
+fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+impl Run {
+    /// Takes one observation in and decides. Changes of `self` are to be
+    /// committed, with the decision's changes, before its act.
+    pub fn decide(&mut self, observation: Observation, now: Timestamp) -> Decision {
+        if self.state.is_final() || self.attempts.is_empty() {
+            return Decision::act(Act::Rest(None));
+        }
+        let soon = after(now, self.limits.poll_interval);
+        match observation {
+            Observation::Nothing => self.begin(now),
+            Observation::Launched(Ok(cluster)) | Observation::LookedUp(Some(cluster)) => {
+                self.adopt(cluster, now);
+                Decision::rest_until(soon)
+            }
+            Observation::Launched(Err(failure)) => self.not_launched(failure, now),
+            Observation::LookedUp(None) => self.not_found(now),
+            Observation::Seen(seen) => {
+                let followed = self.follow(&seen, now);
+                self.proceed(followed, now)
+            }
+            Observation::Added(result) => {
+                self.added(result, now);
+                Decision::rest_until(soon)
+            }
+            Observation::Terminated(_) | Observation::NotSeen => Decision::rest_until(soon),
+        }
+    }
+
+    /// The start of a turn: look first, unless it is certain that nothing was
+    /// ever sent.
+    fn begin(&mut self, now: Timestamp) -> Decision {
+        let Some(attempt) = self.attempts.last_mut() else {
+            return Decision::act(Act::Rest(None));
+        };
+        if let Some(cluster) = &attempt.cluster {
+            return Decision::act(Act::Look { cluster: cluster.clone() });
+        }
+        match attempt.launch.send_at {
+            None => Decision::act(Act::LookUp),
+            Some(_) if now >= attempt.expires => {
+                self.give_up("EMR accepted no cluster within its lifetime", now)
+            }
+            Some(at) if at > now => Decision::rest_until(at),
+            Some(_) => self.arm_launch(now),
+        }
+    }
+
+    fn arm_launch(&mut self, now: Timestamp) -> Decision {
+        let send_by = after(now, self.limits.send_within);
+        if self.attempts.last().is_some_and(|attempt| attempt.tries.is_empty()) {
+            self.plan_tries(now);
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.launch.send_by = send_by;
+            attempt.launch.send_at = None;
+        }
+        Decision::act(Act::Launch)
+    }
+
+    fn adopt(&mut self, cluster: String, now: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        attempt.cluster = Some(cluster);
+        attempt.cluster_state = Some(ClusterState::Starting);
+        self.state = RunState::Running;
+        let attempts = format!("{} of {}", self.attempts.len(), self.limits.max_attempts);
+        self.notify(
+            now,
+            Severity::Info,
+            "starting",
+            "has a cluster, which is starting",
+            vec![Fact::new("attempt", attempts)],
+        );
+    }
+
+    fn not_launched(&mut self, failure: CallFailure, now: Timestamp) -> Decision {
+        let Some(attempt) = self.attempts.last_mut() else {
+            return Decision::act(Act::Rest(None));
+        };
+        match failure {
+            CallFailure::Throttled(_) => {
+                let at = after(now, throttle_delay(attempt.launch.throttled));
+                attempt.launch.throttled += 1;
+                attempt.launch.send_at = Some(at);
+                Decision::rest_until(at)
+            }
+            CallFailure::Refused(reason) => {
+                self.give_up(&format!("EMR refused to create the cluster: {reason}"), now)
+            }
+            CallFailure::Unknown(_) => Decision::rest_until(after(now, self.limits.poll_interval)),
+        }
+    }
+
+    /// The list shows no cluster of that name: gone for good only after the
+    /// call can no longer arrive and the list cannot lag any more.
+    fn not_found(&mut self, now: Timestamp) -> Decision {
+        let Some(attempt) = self.attempts.last() else {
+            return Decision::act(Act::Rest(None));
+        };
+        let settled = after(attempt.launch.send_by, self.limits.list_lag);
+        if now < settled {
+            return Decision::rest_until(settled.min(after(now, self.limits.poll_interval)));
+        }
+        if now >= attempt.expires {
+            return self.give_up("EMR shows no cluster within its lifetime", now);
+        }
+        self.arm_launch(now)
+    }
+
+    fn added(&mut self, result: Result<Vec<String>, CallFailure>, now: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        match result {
+            Ok(ids) => {
+                let submitted = attempt.tries.iter_mut().filter(|step_try| {
+                    step_try.id.is_none() && step_try.state == StepState::Submitted
+                });
+                for (step_try, id) in submitted.zip(ids) {
+                    step_try.id = Some(id);
+                }
+                attempt.adding = None;
+            }
+            // A refusal usually means that the cluster is going down: the next
+            // look tells. Until then it is only known not to have been added.
+            Err(CallFailure::Throttled(_) | CallFailure::Refused(_)) => {
+                if let Some(adding) = &mut attempt.adding {
+                    adding.send_at = Some(after(now, throttle_delay(adding.throttled)));
+                    adding.throttled += 1;
+                }
+            }
+            Err(CallFailure::Unknown(_)) => {}
+        }
+    }
+
+    fn proceed(&mut self, followed: Followed, now: Timestamp) -> Decision {
+        let Followed { state, reason, mut changes } = followed;
+        if state.has_ended() {
+            changes.extend(self.close_attempt(state, &reason, now));
+            let act = match self.state.is_final() {
+                true => Act::Rest(None),
+                false => Act::Rest(Some(now)),
+            };
+            return Decision { act, changes };
+        }
+        if self.attempts.last().is_some_and(|attempt| now >= attempt.expires) {
+            changes.extend(self.fail_open("its cluster's lifetime was over", now));
+        }
+        if self.members.iter().all(|member| member.outcome.is_some()) {
+            return Decision { act: self.terminate(state, now), changes };
+        }
+        Decision { act: self.next_steps(now), changes }
+    }
+
+    fn terminate(&mut self, state: ClusterState, now: Timestamp) -> Act {
+        if self.state != RunState::Terminating {
+            self.state = RunState::Terminating;
+            self.notify(now, Severity::Info, "terminating", "terminates its cluster", vec![]);
+        }
+        match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
+            Some(cluster) if state != ClusterState::Terminating => Act::Terminate { cluster },
+            _ => Act::Rest(Some(after(now, self.limits.poll_interval))),
+        }
+    }
+
+    /// The cluster is alive and work is left: wait for it, repeat a lost
+    /// submission, or submit what comes next.
+    fn next_steps(&mut self, now: Timestamp) -> Act {
+        let poll = after(now, self.limits.poll_interval);
+        let (send_within, list_lag) = (self.limits.send_within, self.limits.list_lag);
+        let Some(attempt) = self.attempts.last_mut() else { return Act::Rest(Some(poll)) };
+        if let Some(adding) = &mut attempt.adding {
+            let at = adding.send_at.unwrap_or_else(|| after(adding.send_by, list_lag));
+            if now < at {
+                return Act::Rest(Some(at.min(poll)));
+            }
+            adding.send_by = after(now, send_within);
+            adding.send_at = None;
+            return self.add_steps();
+        }
+        if attempt.tries.iter().any(|step_try| !step_try.state.has_ended()) {
+            return Act::Rest(Some(poll));
+        }
+        match self.plan_tries(now) {
+            // A retry whose delay is not over yet.
+            Some(at) => Act::Rest(Some(at.min(poll))),
+            None => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    let send_by = after(now, send_within);
+                    attempt.adding = Some(Intent { send_by, send_at: None, throttled: 0 });
+                }
+                self.add_steps()
+            }
+        }
+    }
+
+    fn add_steps(&self) -> Act {
+        let Some(attempt) = self.attempts.last() else { return Act::Rest(None) };
+        let submitted = attempt.tries.iter().enumerate().filter(|(_, step_try)| {
+            step_try.id.is_none() && step_try.state == StepState::Submitted
+        });
+        let tries = submitted.map(|(index, _)| index).collect();
+        Act::AddSteps { cluster: attempt.cluster.clone().unwrap_or_default(), tries }
+    }
+
+    /// Appends a try for every step that can be submitted now. When there is
+    /// none, says when the first delayed retry is due.
+    fn plan_tries(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let attempt = self.attempts.last_mut()?;
+        let mut planned = Vec::new();
+        let mut first_retry = None;
+        for (index, member) in self.members.iter().enumerate() {
+            if member.outcome.is_some() {
+                continue;
+            }
+            let (next, at) = next_step(member, index, &attempt.tries);
+            match at {
+                Some(at) if at > now => {
+                    first_retry = Some(first_retry.map_or(at, |first: Timestamp| first.min(at)));
+                }
+                _ => planned.extend((next..member.steps.len()).map(|step| (index, step))),
+            }
+        }
+        planned.truncate(STEPS_AT_ONCE_MAX);
+        let nothing = planned.is_empty();
+        for (member, step) in planned {
+            let key = &self.members[member].key;
+            let step_name = &self.members[member].steps[step].name;
+            let serial = attempt.tries.len() + 1;
+            attempt.tries.push(StepTry {
+                member,
+                step,
+                name: format!("{}/{}/{step_name}/{serial}", key.task, key.partition),
+                id: None,
+                state: StepState::Submitted,
+                ended: None,
+                failure: None,
+            });
+        }
+        if nothing { first_retry.or(Some(after(now, self.limits.poll_interval))) } else { None }
+    }
+
+    /// The cluster has ended: the run too, or it goes on with another.
+    fn close_attempt(
+        &mut self,
+        state: ClusterState,
+        reason: &str,
+        now: Timestamp,
+    ) -> Vec<TaskChange> {
+        let mut changes = Vec::new();
+        if self.members.iter().any(|member| member.outcome.is_none()) {
+            let cluster = self.attempts.last().and_then(|attempt| attempt.cluster.as_deref());
+            let words = match reason {
+                "" => state.name().to_owned(),
+                reason => format!("{}: {reason}", state.name()),
+            };
+            let lost =
+                format!("cluster {} ended before its work ({words})", cluster.unwrap_or("?"));
+            if self.attempts.len() < self.limits.max_attempts as usize {
+                self.notify(
+                    now,
+                    Severity::Warning,
+                    "attempt-lost",
+                    "lost its cluster and tries another",
+                    vec![Fact::new("reason", lost)],
+                );
+                self.open_attempt(now);
+                return changes;
+            }
+            changes = self.fail_open(&lost, now);
+        }
+        self.finish(now);
+        changes
+    }
+
+    /// No cluster can be had: ends the run.
+    fn give_up(&mut self, reason: &str, now: Timestamp) -> Decision {
+        let changes = self.fail_open(reason, now);
+        self.finish(now);
+        Decision { act: Act::Rest(None), changes }
+    }
+
+    pub(super) fn fail_open(&mut self, reason: &str, now: Timestamp) -> Vec<TaskChange> {
+        let id = self.id.clone();
+        let open = self.members.iter_mut().filter(|member| member.outcome.is_none());
+        open.map(|member| {
+            member.outcome = Some(Outcome::Failed { reason: reason.to_owned() });
+            TaskChange::new(&member.key, TaskState::Running, TaskState::Failed, now, vec![])
+                .in_run(&id)
+                .because(reason)
+        })
+        .collect()
+    }
+
+    fn finish(&mut self, now: Timestamp) {
+        let failed: Vec<_> = self
+            .members
+            .iter()
+            .filter(|member| matches!(member.outcome, Some(Outcome::Failed { .. })))
+            .map(|member| member.key.to_string())
+            .collect();
+        if failed.is_empty() {
+            self.state = RunState::Succeeded;
+            self.notify(now, Severity::Info, "run-succeeded", "succeeded", vec![]);
+        } else {
+            self.state = RunState::Failed;
+            self.notify(
+                now,
+                Severity::Warning,
+                "run-failed",
+                "ended with failures",
+                vec![Fact::new("failed", failed.join(", "))],
+            );
+        }
+    }
+}
+
+/// Where a member goes on in an attempt: its next step, and for a retry the
+/// instant from which it may be submitted.
+fn next_step(member: &Member, index: usize, tries: &[StepTry]) -> (usize, Option<Timestamp>) {
+    let of = |step: usize| {
+        tries.iter().filter(move |step_try| step_try.member == index && step_try.step == step)
+    };
+    let done = |step: usize| of(step).any(|step_try| step_try.state == StepState::Completed);
+    let next = (0..member.steps.len()).find(|step| !done(*step)).unwrap_or(member.steps.len());
+    let failures: Vec<_> =
+        of(next).filter(|step_try| step_try.state == StepState::Failed).collect();
+    let failed = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+    let at = failures.last().and_then(|last| {
+        let delay = member.steps.get(next)?.retry.delay_after(failed)?;
+        Some(after(last.ended?, delay))
+    });
+    (next, at)
+}

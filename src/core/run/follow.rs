@@ -1,0 +1,164 @@
+//! Takes what a look at a cluster showed into the run: states of steps, and
+//! with them the end of task partitions. Success means that every step is
+//! COMPLETED; the state of the cluster never does.
+
+use jiff::Timestamp;
+
+use super::{ClusterSeen, ClusterState, Outcome, Run, StepState, StepTry};
+use crate::core::notice::{Fact, Severity};
+use crate::core::task::{TaskChange, TaskState};
+
+/// What the look means, with the task partitions that ended.
+pub(super) struct Followed {
+    pub state: ClusterState,
+    pub reason: String,
+    pub changes: Vec<TaskChange>,
+}
+
+/// The end of one member, as its tries on this cluster show it.
+enum Verdict {
+    Open,
+    Succeeded,
+    Failed(String),
+}
+
+impl Run {
+    pub(super) fn follow(&mut self, seen: &ClusterSeen, now: Timestamp) -> Followed {
+        self.take_cluster_state(seen.state, now);
+        let newly_failed = self.take_step_states(seen);
+        let mut changes = Vec::new();
+        for index in 0..self.members.len() {
+            if self.members[index].outcome.is_some() {
+                continue;
+            }
+            let verdict = self.verdict(index);
+            changes.extend(self.end_member(index, verdict, now));
+        }
+        for step_try in newly_failed {
+            self.announce_retry(&step_try, now);
+        }
+        Followed { state: seen.state, reason: seen.reason.clone(), changes }
+    }
+
+    fn take_cluster_state(&mut self, state: ClusterState, now: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        let before = attempt.cluster_state.replace(state);
+        let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
+        if working(Some(state)) && !working(before) {
+            self.notify(now, Severity::Info, "running", "has its cluster running", vec![]);
+        }
+    }
+
+    /// Matches the cluster's steps to our tries, by id or by their unique
+    /// name; returns those that failed since the last look.
+    fn take_step_states(&mut self, seen: &ClusterSeen) -> Vec<StepTry> {
+        let Some(attempt) = self.attempts.last_mut() else { return Vec::new() };
+        let mut failed = Vec::new();
+        for step_try in &mut attempt.tries {
+            let found = seen.steps.iter().find(|step| match &step_try.id {
+                Some(id) => step.id == *id,
+                None => step.name == step_try.name,
+            });
+            let Some(step) = found else { continue };
+            let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
+            step_try.id = Some(step.id.clone());
+            step_try.state = step.state;
+            step_try.ended = step.ended;
+            step_try.failure.clone_from(&step.failure);
+            if newly {
+                failed.push(step_try.clone());
+            }
+        }
+        let all_seen = attempt.tries.iter().all(|step_try| step_try.state != StepState::Submitted);
+        if all_seen {
+            attempt.adding = None;
+        }
+        failed
+    }
+
+    fn verdict(&self, index: usize) -> Verdict {
+        let member = &self.members[index];
+        let Some(attempt) = self.attempts.last() else { return Verdict::Open };
+        let any_failed = attempt.tries.iter().any(|step_try| step_try.state == StepState::Failed);
+        for (number, step) in member.steps.iter().enumerate() {
+            let tries: Vec<_> = attempt
+                .tries
+                .iter()
+                .filter(|step_try| step_try.member == index && step_try.step == number)
+                .collect();
+            if tries.iter().any(|step_try| step_try.state == StepState::Completed) {
+                continue;
+            }
+            let failures: Vec<_> =
+                tries.iter().filter(|step_try| step_try.state == StepState::Failed).collect();
+            let failed = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+            if let Some(last) = failures.last()
+                && failed > step.retry.attempts
+            {
+                let why = last.failure.as_deref().unwrap_or("EMR gives no details");
+                let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
+                return Verdict::Failed(format!("step {} failed{times}: {why}", step.name));
+            }
+            // EMR cancels what is pending when a step fails; without any
+            // failure somebody else cancelled it.
+            let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
+            let cluster_alive = attempt.cluster_state.is_some_and(|state| !state.has_ended());
+            if cancelled && !any_failed && cluster_alive {
+                return Verdict::Failed(format!("step {} was cancelled from outside", step.name));
+            }
+            return Verdict::Open;
+        }
+        Verdict::Succeeded
+    }
+
+    fn end_member(&mut self, index: usize, verdict: Verdict, now: Timestamp) -> Option<TaskChange> {
+        let run = self.id.clone();
+        let member = &mut self.members[index];
+        let change = |to, facts| {
+            TaskChange::new(&member.key, TaskState::Running, to, now, facts).in_run(&run)
+        };
+        match verdict {
+            Verdict::Open => None,
+            Verdict::Succeeded => {
+                let facts = member
+                    .outputs
+                    .iter()
+                    .map(|(name, uri)| Fact::new("output", format!("{uri} ({name})")));
+                let change = change(TaskState::Succeeded, facts.collect());
+                member.outcome = Some(Outcome::Succeeded);
+                Some(change)
+            }
+            Verdict::Failed(reason) => {
+                let change = change(TaskState::Failed, vec![]).because(&reason);
+                member.outcome = Some(Outcome::Failed { reason });
+                Some(change)
+            }
+        }
+    }
+
+    /// A failed step that will be tried again is a warning of its own; without
+    /// a retry the task partition's failure says it all.
+    fn announce_retry(&mut self, step_try: &StepTry, now: Timestamp) {
+        let member = &self.members[step_try.member];
+        if member.outcome.is_some() {
+            return;
+        }
+        let step = &member.steps[step_try.step];
+        let Some(attempt) = self.attempts.last() else { return };
+        let failed = attempt.tries.iter().filter(|other| {
+            other.member == step_try.member
+                && other.step == step_try.step
+                && other.state == StepState::Failed
+        });
+        let failed = u32::try_from(failed.count()).unwrap_or(u32::MAX);
+        let Some(delay) = step.retry.delay_after(failed) else { return };
+        let facts = vec![
+            Fact::new("partition", member.key.to_string()),
+            Fact::new("step", step.name.as_str()),
+            Fact::new("reason", step_try.failure.as_deref().unwrap_or("EMR gives no details")),
+            Fact::new("next", format!("retry {failed} of {} in {delay:#}", step.retry.attempts)),
+        ];
+        let event = format!("step-failed/{}", step_try.name);
+        self.notify(now, Severity::Warning, &event, "retries a failed step", facts);
+    }
+}

@@ -1,0 +1,381 @@
+//! A run: the durable record of executing one batch on transient clusters. It
+//! holds its own copy of everything it needs, so that a changed configuration
+//! never touches work in flight. `decide` says what happens next.
+
+mod decide;
+mod follow;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{AttemptLimits, Catalog, ClusterSpec, Profile, Retry, StepWork, Task};
+use super::notice::{Fact, Notice, Severity};
+use super::render::{self, Text, Values};
+use super::task::{TaskChange, TaskKey, TaskPartition, TaskState};
+
+pub use decide::{Act, Decision};
+
+/// EMR takes at most 256 active steps; what is left over is added later.
+const STEPS_AT_ONCE_MAX: usize = 200;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// A ULID.
+    pub id: String,
+    /// Rises by one with every write; kept beside the rest in the table.
+    #[serde(skip)]
+    pub version: u64,
+    pub profile: String,
+    pub created: Timestamp,
+    pub state: RunState,
+    pub cluster: ClusterSpec,
+    pub limits: AttemptLimits,
+    pub members: Vec<Member>,
+    /// One cluster each; only the last can be open.
+    pub attempts: Vec<Attempt>,
+    /// Status changes not yet published, oldest first.
+    pub notices: Vec<Notice>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// The attempt has no known cluster yet.
+    Launching,
+    /// The cluster is known and followed.
+    Running,
+    /// All work has ended; the cluster is being terminated.
+    Terminating,
+    Succeeded,
+    /// At least one task partition failed.
+    Failed,
+}
+
+impl RunState {
+    pub fn name(self) -> &'static str {
+        match self {
+            RunState::Launching => "launching",
+            RunState::Running => "running",
+            RunState::Terminating => "terminating",
+            RunState::Succeeded => "succeeded",
+            RunState::Failed => "failed",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, RunState::Succeeded | RunState::Failed)
+    }
+}
+
+/// A task partition in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub key: TaskKey,
+    pub steps: Vec<Step>,
+    /// Dataset → where this partition of it lies.
+    pub outputs: BTreeMap<String, String>,
+    /// None while it is open.
+    pub outcome: Option<Outcome>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Succeeded,
+    Failed { reason: String },
+}
+
+/// A step with its placeholders filled in, as EMR takes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub jar: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_class: Option<String>,
+    pub args: Vec<String>,
+    pub retry: Retry,
+}
+
+/// One cluster for a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// 1 is the first.
+    pub number: u32,
+    pub opened: Timestamp,
+    /// When its cluster is terminated whatever it does.
+    pub expires: Timestamp,
+    pub launch: Intent,
+    pub cluster: Option<String>,
+    pub cluster_state: Option<ClusterState>,
+    /// Every submission of a step to this cluster, in order.
+    pub tries: Vec<StepTry>,
+    /// A submission of steps that EMR has not yet confirmed.
+    pub adding: Option<Intent>,
+}
+
+/// The stored will to make a call that creates something. The call may have
+/// been sent, and may arrive, until `send_by`; after that and EMR's list lag a
+/// call without a trace is known not to have happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    pub send_by: Timestamp,
+    /// Set while the call has certainly not been sent: when to send it.
+    pub send_at: Option<Timestamp>,
+    /// How often AWS refused it for its rate.
+    pub throttled: u32,
+}
+
+/// One submission of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTry {
+    /// Index into the run's members.
+    pub member: usize,
+    /// Index into the member's steps.
+    pub step: usize,
+    /// Unique on its cluster: found again by it when a response is lost.
+    pub name: String,
+    pub id: Option<String>,
+    pub state: StepState,
+    /// When it ended, as EMR says.
+    pub ended: Option<Timestamp>,
+    pub failure: Option<String>,
+}
+
+/// EMR's step states, with INTERRUPTED as a failure and CANCEL_PENDING as still
+/// running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// Not yet seen on the cluster.
+    Submitted,
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl StepState {
+    pub fn has_ended(self) -> bool {
+        matches!(self, StepState::Completed | StepState::Failed | StepState::Cancelled)
+    }
+}
+
+/// EMR's cluster states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterState {
+    Starting,
+    Bootstrapping,
+    Running,
+    Waiting,
+    Terminating,
+    Terminated,
+    TerminatedWithErrors,
+}
+
+impl ClusterState {
+    pub fn has_ended(self) -> bool {
+        matches!(self, ClusterState::Terminated | ClusterState::TerminatedWithErrors)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ClusterState::Starting => "starting",
+            ClusterState::Bootstrapping => "bootstrapping",
+            ClusterState::Running => "running",
+            ClusterState::Waiting => "waiting",
+            ClusterState::Terminating => "terminating",
+            ClusterState::Terminated => "terminated",
+            ClusterState::TerminatedWithErrors => "terminated with errors",
+        }
+    }
+}
+
+/// What a look at a cluster showed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterSeen {
+    pub state: ClusterState,
+    /// EMR's words for why it ended; may be empty even then.
+    pub reason: String,
+    pub steps: Vec<StepSeen>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepSeen {
+    pub id: String,
+    pub name: String,
+    pub state: StepState,
+    pub ended: Option<Timestamp>,
+    pub failure: Option<String>,
+}
+
+/// What happened to a call, as far as one can know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallFailure {
+    /// Refused for its rate: certainly without effect.
+    Throttled(String),
+    /// Refused for good: certainly without effect, and again if repeated.
+    Refused(String),
+    /// No answer, or one that says nothing: it may have had its effect.
+    Unknown(String),
+}
+
+/// What a turn has learnt about the world since its last decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// Nothing yet: the turn begins.
+    Nothing,
+    Launched(Result<String, CallFailure>),
+    /// The cluster that bears the attempt's name, if the list shows one.
+    LookedUp(Option<String>),
+    Seen(ClusterSeen),
+    /// The ids of the steps added, in order.
+    Added(Result<Vec<String>, CallFailure>),
+    Terminated(Result<(), CallFailure>),
+    /// A look did not succeed; nothing follows from that.
+    NotSeen,
+}
+
+impl Run {
+    /// A run for a batch, and the changes of its task partitions to running.
+    pub fn new(
+        catalog: &Catalog,
+        profile: &Profile,
+        batch: &[(&Task, &TaskPartition)],
+        id: &str,
+        now: Timestamp,
+    ) -> (Self, Vec<TaskChange>) {
+        let members: Vec<_> =
+            batch.iter().map(|(task, item)| member(catalog, task, item, id)).collect();
+        let changes = members
+            .iter()
+            .map(|member| {
+                let facts = vec![Fact::new("profile", profile.name.as_str())];
+                TaskChange::new(&member.key, TaskState::Ready, TaskState::Running, now, facts)
+                    .in_run(id)
+            })
+            .collect();
+        let names: Vec<_> = members.iter().map(|member| member.key.to_string()).collect();
+        let mut run = Self {
+            id: id.to_owned(),
+            version: 0,
+            profile: profile.name.clone(),
+            created: now,
+            state: RunState::Launching,
+            cluster: profile.cluster.clone(),
+            limits: profile.limits,
+            members,
+            attempts: Vec::new(),
+            notices: Vec::new(),
+        };
+        run.notify(
+            now,
+            Severity::Info,
+            "launching",
+            "was created",
+            vec![Fact::new("profile", profile.name.as_str()), Fact::new("batch", names.join(", "))],
+        );
+        run.open_attempt(now);
+        (run, changes)
+    }
+
+    /// The attempt that is open, or was last.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The unique name of an attempt's cluster, by which it is found again.
+    pub fn cluster_name(&self, deployment: &str) -> String {
+        format!("{deployment}/{}/{}", self.id, self.attempts.len())
+    }
+
+    fn open_attempt(&mut self, now: Timestamp) {
+        let expires = now.saturating_add(self.limits.lifetime).unwrap_or(Timestamp::MAX);
+        self.state = RunState::Launching;
+        self.attempts.push(Attempt {
+            number: u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX),
+            opened: now,
+            expires,
+            launch: Intent { send_by: now, send_at: Some(now), throttled: 0 },
+            cluster: None,
+            cluster_state: None,
+            tries: Vec::new(),
+            adding: None,
+        });
+    }
+
+    /// Puts a notice of the run into its outbox. `event` is unique within the
+    /// attempt and starts with the status: `step-failed/etl/2013-01-01/x/1`.
+    fn notify(
+        &mut self,
+        at: Timestamp,
+        severity: Severity,
+        event: &str,
+        what: &str,
+        mut facts: Vec<Fact>,
+    ) {
+        let attempt = self.attempts.len();
+        if let Some(cluster) = self.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
+            facts.push(Fact::new("cluster", cluster.as_str()));
+        }
+        self.notices.push(Notice {
+            id: format!("run/{}/{attempt}/{event}", self.id),
+            at,
+            severity,
+            status: event.split('/').next().unwrap_or(event).to_owned(),
+            task: None,
+            partition: None,
+            run: Some(self.id.clone()),
+            headline: format!("run {} {what}", self.id),
+            facts,
+        });
+    }
+}
+
+fn member(catalog: &Catalog, task: &Task, item: &TaskPartition, run: &str) -> Member {
+    let values = Values::new(catalog, task, item, run);
+    let steps = task
+        .steps
+        .iter()
+        .map(|spec| {
+            let (jar, main_class, args) = command(&spec.work, &values);
+            Step { name: spec.name.clone(), jar, main_class, args, retry: spec.retry }
+        })
+        .collect();
+    Member {
+        key: item.key.clone(),
+        steps,
+        outputs: render::outputs(catalog, task, &item.key.partition),
+        outcome: None,
+    }
+}
+
+/// EMR's form of a step: jar, main class, arguments.
+fn command(work: &StepWork, values: &Values) -> (String, Option<String>, Vec<String>) {
+    let fill = |texts: &[Text]| texts.iter().map(|text| text.fill(values)).collect::<Vec<_>>();
+    let runner = |args: Vec<String>| ("command-runner.jar".to_owned(), None, args);
+    match work {
+        StepWork::SparkSubmit { options, script, args } => {
+            let mut all = vec!["spark-submit".to_owned()];
+            all.extend(fill(options));
+            all.push(script.fill(values));
+            all.extend(fill(args));
+            runner(all)
+        }
+        StepWork::Hive { script, variables } => {
+            let mut all = vec!["hive".to_owned(), "-f".to_owned(), script.fill(values)];
+            for (name, value) in variables {
+                all.push("--hivevar".to_owned());
+                all.push(format!("{name}={}", value.fill(values)));
+            }
+            runner(all)
+        }
+        StepWork::Command { args } => runner(fill(args)),
+        StepWork::Jar { jar, main_class, args } => {
+            (jar.fill(values), main_class.clone(), fill(args))
+        }
+    }
+}

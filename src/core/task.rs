@@ -1,0 +1,353 @@
+//! A task partition: one task for one hour or day, what it has received so far
+//! and where it stands. `readiness` decides when it may run, `run` runs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::notice::{Fact, Notice, Severity};
+use super::partition::Partition;
+
+/// Names one task partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskKey {
+    pub task: String,
+    pub partition: Partition,
+}
+
+impl TaskKey {
+    pub fn new(task: &str, partition: Partition) -> Self {
+        Self { task: task.to_owned(), partition }
+    }
+}
+
+impl fmt::Display for TaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.task, self.partition)
+    }
+}
+
+/// One thing that a task partition waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Element {
+    /// Its schedule's tick.
+    Slot,
+    Data {
+        dataset: String,
+        partition: Partition,
+    },
+}
+
+impl Element {
+    pub fn data(dataset: &str, partition: Partition) -> Self {
+        Element::Data { dataset: dataset.to_owned(), partition }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Element::Slot => f.write_str("slot"),
+            Element::Data { dataset, partition } => write!(f, "{dataset}@{partition}"),
+        }
+    }
+}
+
+/// How an element came in. Written as text into the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// The instant of the schedule that stands for this partition.
+    Slot(Timestamp),
+    /// The object's version id or, without versioning, its ETag.
+    Object(String),
+    /// The period was closed with so many objects; 0 is an hour without data.
+    Closed(u64),
+    /// The producing task's run.
+    Produced(String),
+    /// The producing task was skipped: complete, and nothing there.
+    Skipped,
+}
+
+impl Receipt {
+    /// Complete, but without any data.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Receipt::Closed(0) | Receipt::Skipped)
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Receipt::Slot(instant) => write!(f, "slot:{instant}"),
+            Receipt::Object(identity) => write!(f, "object:{identity}"),
+            Receipt::Closed(objects) => write!(f, "closed:{objects}"),
+            Receipt::Produced(run) => write!(f, "run:{run}"),
+            Receipt::Skipped => f.write_str("skipped"),
+        }
+    }
+}
+
+/// Text in a table that this version cannot read; the item is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read {what} {text:?}")]
+pub struct Unreadable {
+    pub what: &'static str,
+    pub text: String,
+}
+
+impl Unreadable {
+    pub fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: text.to_owned() }
+    }
+}
+
+impl FromStr for Element {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        if text == "slot" {
+            return Ok(Element::Slot);
+        }
+        text.split_once('@')
+            .and_then(|(dataset, partition)| Some(Element::data(dataset, partition.parse().ok()?)))
+            .ok_or_else(|| Unreadable::new("element", text))
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let (kind, value) = text.split_once(':').unwrap_or((text, ""));
+        let receipt = match kind {
+            "slot" => value.parse().ok().map(Receipt::Slot),
+            "object" => Some(Receipt::Object(value.to_owned())),
+            "closed" => value.parse().ok().map(Receipt::Closed),
+            "run" => Some(Receipt::Produced(value.to_owned())),
+            "skipped" => Some(Receipt::Skipped),
+            _ => None,
+        };
+        receipt.ok_or_else(|| Unreadable::new("receipt", text))
+    }
+}
+
+/// Where a task partition stands. Succeeded, Failed and Skipped are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    Waiting,
+    Ready,
+    Running,
+    Succeeded,
+    Failed,
+    Skipped,
+}
+
+impl TaskState {
+    pub const ALL: [TaskState; 6] = [
+        TaskState::Waiting,
+        TaskState::Ready,
+        TaskState::Running,
+        TaskState::Succeeded,
+        TaskState::Failed,
+        TaskState::Skipped,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskState::Waiting => "waiting",
+            TaskState::Ready => "ready",
+            TaskState::Running => "running",
+            TaskState::Succeeded => "succeeded",
+            TaskState::Failed => "failed",
+            TaskState::Skipped => "skipped",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, TaskState::Succeeded | TaskState::Failed | TaskState::Skipped)
+    }
+
+    /// The relation that every transition stays within.
+    pub fn may_become(self, next: TaskState) -> bool {
+        use TaskState::{Failed, Ready, Running, Skipped, Succeeded, Waiting};
+        match self {
+            Waiting => matches!(next, Ready | Skipped | Failed),
+            Ready => matches!(next, Running),
+            Running => matches!(next, Succeeded | Failed),
+            Succeeded | Failed | Skipped => false,
+        }
+    }
+}
+
+impl FromStr for TaskState {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let state = TaskState::ALL.into_iter().find(|state| state.name() == text);
+        state.ok_or_else(|| Unreadable::new("task state", text))
+    }
+}
+
+/// One task partition as the table holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskPartition {
+    pub key: TaskKey,
+    /// Rises by one with every write.
+    pub version: u64,
+    pub state: TaskState,
+    pub received: BTreeMap<Element, Receipt>,
+    /// When it became ready.
+    pub ready_at: Option<Timestamp>,
+    pub run: Option<String>,
+    /// Why it failed or was skipped.
+    pub reason: Option<String>,
+    /// Its end has yet to be told to the tasks that read its outputs.
+    pub outputs_pending: bool,
+    /// Status changes not yet published, oldest first.
+    pub notices: Vec<Notice>,
+    /// When the engine has to look at it next.
+    pub due: Option<Timestamp>,
+}
+
+/// A change of state and the notice that is committed with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskChange {
+    pub key: TaskKey,
+    pub from: TaskState,
+    pub to: TaskState,
+    pub at: Timestamp,
+    pub run: Option<String>,
+    pub reason: Option<String>,
+    pub notice: Notice,
+}
+
+impl TaskChange {
+    /// A change, announced with the given facts.
+    ///
+    /// `from` and `to` must be a pair that [`TaskState::may_become`] allows.
+    pub fn new(
+        key: &TaskKey,
+        from: TaskState,
+        to: TaskState,
+        at: Timestamp,
+        facts: Vec<Fact>,
+    ) -> Self {
+        debug_assert!(from.may_become(to), "{key}: {from:?} cannot become {to:?}");
+        let severity = match to {
+            TaskState::Failed => Severity::Failure,
+            _ => Severity::Info,
+        };
+        let notice = Notice {
+            // A task partition enters a state once, so this is stable over
+            // retries of the same commit.
+            id: format!("{}/{}/{}", key.task, key.partition, to.name()),
+            at,
+            severity,
+            status: to.name().to_owned(),
+            task: Some(key.task.clone()),
+            partition: Some(key.partition.to_string()),
+            run: None,
+            headline: format!("{key} {}", phrase(to)),
+            facts,
+        };
+        Self { key: key.clone(), from, to, at, run: None, reason: None, notice }
+    }
+
+    #[must_use]
+    pub fn in_run(mut self, run: &str) -> Self {
+        self.run = Some(run.to_owned());
+        self.notice.run = Some(run.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        self.reason = Some(reason.to_owned());
+        self.notice.facts.insert(0, Fact::new("reason", reason));
+        self
+    }
+
+    /// Whether the tasks that read the outputs have to be told.
+    pub fn completes_outputs(&self) -> bool {
+        matches!(self.to, TaskState::Succeeded | TaskState::Skipped)
+    }
+}
+
+fn phrase(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Waiting => "is waiting",
+        TaskState::Ready => "is ready",
+        TaskState::Running => "is running",
+        TaskState::Succeeded => "succeeded",
+        TaskState::Failed => "FAILED",
+        TaskState::Skipped => "was skipped",
+    }
+}
+
+impl TaskPartition {
+    /// A task partition of which nothing is stored yet.
+    pub fn new(key: TaskKey) -> Self {
+        Self {
+            key,
+            version: 0,
+            state: TaskState::Waiting,
+            received: BTreeMap::new(),
+            ready_at: None,
+            run: None,
+            reason: None,
+            outputs_pending: false,
+            notices: Vec::new(),
+            due: None,
+        }
+    }
+
+    /// What of `elements` has not come in.
+    pub fn missing<'a>(&self, elements: &'a BTreeSet<Element>) -> Vec<&'a Element> {
+        elements.iter().filter(|element| !self.received.contains_key(element)).collect()
+    }
+
+    /// When the engine has to look at it, given how long it only waits for
+    /// time to pass (`until`).
+    pub fn attention(&self, until: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        if !self.notices.is_empty() || self.outputs_pending {
+            return Some(now);
+        }
+        match self.state {
+            TaskState::Waiting => until,
+            // Stays in the index until a batch takes it, so that a new
+            // process finds it.
+            TaskState::Ready => self.ready_at,
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_and_receipts_read_back() {
+        for element in ["slot", "weather@2013-01-01", "raw@2013-01-01T05"] {
+            assert_eq!(element.parse::<Element>().unwrap().to_string(), element);
+        }
+        for receipt in ["slot:2013-01-01T05:05:00Z", "object:a:b", "closed:0", "run:01J", "skipped"]
+        {
+            assert_eq!(receipt.parse::<Receipt>().unwrap().to_string(), receipt);
+        }
+        assert!("weather".parse::<Element>().is_err());
+        assert!("closed:many".parse::<Receipt>().is_err());
+    }
+
+    #[test]
+    fn final_states_absorb() {
+        for state in TaskState::ALL.into_iter().filter(|state| state.is_final()) {
+            assert!(TaskState::ALL.into_iter().all(|next| !state.may_become(next)));
+        }
+        assert!(!TaskState::Waiting.may_become(TaskState::Running));
+    }
+}

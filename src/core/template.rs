@@ -1,0 +1,275 @@
+//! Location templates: `s3://bucket/rawdata/{yyyy}/{MM}/{dd}/{HH}/*` says which
+//! keys belong to a dataset and to which partition. Matching is exact and
+//! case-sensitive. Not for the arguments of steps (see `render`).
+
+use std::fmt;
+
+use super::partition::{Grain, Partition};
+
+/// Where the objects of a dataset lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    bucket: String,
+    parts: Vec<Part>,
+    grain: Grain,
+    /// Ends in `*`: any number of objects belong to a partition.
+    many: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Field(Field),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Year,
+    Month,
+    Day,
+    Hour,
+}
+
+impl Field {
+    const ALL: [Field; 4] = [Field::Year, Field::Month, Field::Day, Field::Hour];
+
+    fn name(self) -> &'static str {
+        match self {
+            Field::Year => "yyyy",
+            Field::Month => "MM",
+            Field::Day => "dd",
+            Field::Hour => "HH",
+        }
+    }
+
+    fn width(self) -> usize {
+        self.name().len()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    #[error("a location starts with s3://bucket/, this one does not")]
+    NoBucket,
+    #[error("there is no field {{{0}}}: a location knows {{yyyy}}, {{MM}}, {{dd}} and {{HH}}")]
+    UnknownField(String),
+    #[error("a {{ without its }}, or a }} without its {{")]
+    Brace,
+    #[error("* may only stand at the end, for \"every object under this\"")]
+    Star,
+    #[error(
+        "a location needs {{yyyy}}, {{MM}} and {{dd}}, and {{HH}} for hourly data: {{{0}}} is missing"
+    )]
+    Missing(&'static str),
+    #[error("the part after the bucket is empty")]
+    EmptyKey,
+}
+
+impl Template {
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let rest = text.strip_prefix("s3://").ok_or(TemplateError::NoBucket)?;
+        let (bucket, key) = rest.split_once('/').ok_or(TemplateError::NoBucket)?;
+        if bucket.is_empty() || bucket.contains(['{', '}', '*']) {
+            return Err(TemplateError::NoBucket);
+        }
+        if key.is_empty() {
+            return Err(TemplateError::EmptyKey);
+        }
+        let (key, many) = match key.strip_suffix('*') {
+            Some(key) => (key, true),
+            None => (key, false),
+        };
+        if key.contains('*') {
+            return Err(TemplateError::Star);
+        }
+        let parts = parse_parts(key)?;
+        let has = |field| parts.contains(&Part::Field(field));
+        for field in [Field::Year, Field::Month, Field::Day] {
+            if !has(field) {
+                return Err(TemplateError::Missing(field.name()));
+            }
+        }
+        let grain = if has(Field::Hour) { Grain::Hour } else { Grain::Day };
+        Ok(Self { bucket: bucket.to_owned(), parts, grain, many })
+    }
+
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub fn grain(&self) -> Grain {
+        self.grain
+    }
+
+    /// True when it ends in `*`.
+    pub fn is_many(&self) -> bool {
+        self.many
+    }
+
+    /// What every matching key starts with, up to the first field.
+    pub fn literal_prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// The partition that a key (decoded, without its bucket) belongs to.
+    pub fn matches(&self, key: &str) -> Option<Partition> {
+        let mut rest = key;
+        let mut found: [Option<i16>; 4] = [None; 4];
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => rest = rest.strip_prefix(text.as_str())?,
+                Part::Field(field) => {
+                    let digits = rest.get(..field.width())?;
+                    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                        return None;
+                    }
+                    let value = digits.parse().ok()?;
+                    let slot = &mut found[*field as usize];
+                    // A field may stand twice (dt=2013-01-01/log-2013-01-01.gz);
+                    // both must say the same.
+                    if slot.is_some_and(|earlier| earlier != value) {
+                        return None;
+                    }
+                    *slot = Some(value);
+                    rest = &rest[field.width()..];
+                }
+            }
+        }
+        // "Every object under this" does not mean the folder marker itself.
+        if self.many == rest.is_empty() {
+            return None;
+        }
+        let [year, month, day, hour] = found;
+        let small = |value: Option<i16>| value.and_then(|value| i8::try_from(value).ok());
+        Partition::of_civil(year?, small(month)?, small(day)?, small(hour))
+    }
+
+    /// The key of a partition; for `*` templates the prefix its objects share.
+    pub fn key_of(&self, partition: &Partition) -> String {
+        let civil = partition.civil();
+        self.parts
+            .iter()
+            .map(|part| match part {
+                Part::Literal(text) => text.clone(),
+                Part::Field(Field::Year) => format!("{:04}", civil.year()),
+                Part::Field(Field::Month) => format!("{:02}", civil.month()),
+                Part::Field(Field::Day) => format!("{:02}", civil.day()),
+                Part::Field(Field::Hour) => format!("{:02}", civil.hour()),
+            })
+            .collect()
+    }
+
+    /// `s3://bucket/key` of a partition; for `*` templates of its prefix.
+    pub fn uri_of(&self, partition: &Partition) -> String {
+        format!("s3://{}/{}", self.bucket, self.key_of(partition))
+    }
+}
+
+fn parse_parts(key: &str) -> Result<Vec<Part>, TemplateError> {
+    let mut parts = Vec::new();
+    let mut rest = key;
+    while let Some(open) = rest.find(['{', '}']) {
+        let (literal, field) = rest.split_at(open);
+        let close =
+            field.find('}').filter(|_| field.starts_with('{')).ok_or(TemplateError::Brace)?;
+        let name = &field[1..close];
+        if name.contains('{') {
+            return Err(TemplateError::Brace);
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal.to_owned()));
+        }
+        let field = Field::ALL.into_iter().find(|field| field.name() == name);
+        parts.push(Part::Field(field.ok_or_else(|| TemplateError::UnknownField(name.to_owned()))?));
+        rest = &rest[open + close + 1..];
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Literal(rest.to_owned()));
+    }
+    Ok(parts)
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/", self.bucket)?;
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => f.write_str(text)?,
+                Part::Field(field) => write!(f, "{{{}}}", field.name())?,
+            }
+        }
+        f.write_str(if self.many { "*" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matched(template: &str, key: &str) -> Option<String> {
+        Template::parse(template).unwrap().matches(key).map(|partition| partition.to_string())
+    }
+
+    #[test]
+    fn matches_exactly_and_case_sensitively() {
+        let raw = "s3://b/rawdata/{yyyy}/{MM}/{dd}/{HH}/*";
+        let twice = "s3://b/dt={yyyy}-{MM}-{dd}/log-{yyyy}{MM}{dd}.gz";
+        for (template, key, expected) in [
+            (raw, "rawdata/2013/01/01/05/s-1.gz", Some("2013-01-01T05")),
+            (raw, "rawdata/2013/01/01/05/deep/er", Some("2013-01-01T05")),
+            (raw, "rawdata/2013/01/01/05/", None),
+            (raw, "Rawdata/2013/01/01/05/s-1.gz", None),
+            (raw, "rawdata/2013/02/30/05/s-1.gz", None),
+            (raw, "rawdata/2013/01/01/24/s-1.gz", None),
+            (raw, "rawdata/2013/1/01/05/s-1.gz", None),
+            (raw, "rawdata/+013/01/01/05/s-1.gz", None),
+            (raw, "rawdata/20é3/01/01/05/s-1.gz", None),
+            (raw, "", None),
+            (twice, "dt=2013-01-01/log-20130101.gz", Some("2013-01-01")),
+            (twice, "dt=2013-01-01/log-20130102.gz", None),
+            (twice, "dt=2013-01-01/log-20130101.gz.tmp", None),
+            ("s3://b/{yyyy}{MM}{dd}", "99991230", Some("9999-12-30")),
+        ] {
+            assert_eq!(matched(template, key).as_deref(), expected, "{template} {key}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, error) in [
+            ("rawdata/{yyyy}", TemplateError::NoBucket),
+            ("s3://bucket", TemplateError::NoBucket),
+            ("s3:///{yyyy}", TemplateError::NoBucket),
+            ("s3://b/", TemplateError::EmptyKey),
+            ("s3://b/{yyyy}/{mm}/{dd}", TemplateError::UnknownField("mm".into())),
+            ("s3://b/{yyyy", TemplateError::Brace),
+            ("s3://b/yyyy}", TemplateError::Brace),
+            ("s3://b/{{yyyy}}", TemplateError::Brace),
+            ("s3://b/*/{yyyy}", TemplateError::Star),
+            ("s3://b/{yyyy}/{dd}", TemplateError::Missing("MM")),
+        ] {
+            assert_eq!(Template::parse(text).unwrap_err(), error, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(template in "s3://b/[{}yMdH*a-z/é]{0,40}", key in "\\PC{0,60}") {
+            if let Ok(template) = Template::parse(&template) {
+                template.matches(&key);
+            }
+        }
+
+        #[test]
+        fn a_rendered_key_matches_its_partition(secs in 0i64..250_000_000_000) {
+            let instant = jiff::Timestamp::from_second(secs).unwrap();
+            let template = Template::parse("s3://b/x/{yyyy}/{MM}/{dd}/{HH}/f.gz").unwrap();
+            let partition = Partition::containing(instant, Grain::Hour);
+            prop_assert_eq!(template.matches(&template.key_of(&partition)), Some(partition));
+        }
+    }
+}
