@@ -43,7 +43,7 @@ impl Clock {
     }
 
     /// What the clock shows at a real instant.
-    fn at(&self, real: Timestamp) -> Timestamp {
+    pub fn at(&self, real: Timestamp) -> Timestamp {
         let passed = real.duration_since(self.anchor).as_secs_f64() * self.factor;
         SignedDuration::try_from_secs_f64(passed)
             .ok()

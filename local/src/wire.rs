@@ -3,6 +3,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The account that every ARN names.
+pub const ACCOUNT: &str = "000000000000";
 
 /// A whole request, body read.
 #[derive(Debug, Clone)]
@@ -15,6 +20,15 @@ pub struct Request {
 
 pub type Response = http::Response<Bytes>;
 
+/// A response, with what the call log says of it.
+#[derive(Debug)]
+pub struct Answer {
+    pub response: Response,
+    pub action: String,
+    /// `ok`, or the error code.
+    pub outcome: String,
+}
+
 /// A refusal in AWS's words: the service's error code, as its model names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -26,10 +40,19 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code,
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, code, message: message.into() }
     }
+}
+
+/// Reads a request of a JSON protocol into its shape.
+pub fn parse_body<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
+    serde_json::from_value(body).map_err(|error| {
+        let message = error.to_string();
+        let code = if message.contains("missing field") {
+            "MissingParameter"
+        } else {
+            "SerializationException"
+        };
+        ApiError::bad_request(code, message)
+    })
 }

@@ -1,0 +1,218 @@
+//! All services behind one function from request to response, without a
+//! socket: the HTTP port and a simulator's connector both call it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::call_log::{Call, CallLog, Counts};
+use crate::dynamodb::DynamoDb;
+use crate::events::Events;
+use crate::ids::Ids;
+use crate::route::{Route, Service, route, target_action};
+use crate::s3::{Listeners, S3};
+use crate::sns::Sns;
+use crate::sqs::Sqs;
+use crate::time::Time;
+use crate::wire::{Answer, ApiError, Request, Response};
+
+/// What a cloud is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where objects, mails and the call log lie.
+    pub data: PathBuf,
+    /// Tables and the call log in memory instead of files.
+    pub in_memory: bool,
+    pub time: Time,
+    /// How clients reach it, as it appears in queue URLs.
+    pub endpoint: String,
+    /// Identifiers follow from it.
+    pub seed: u64,
+    /// Ends long polls and running clusters.
+    pub shutdown: CancellationToken,
+}
+
+/// The account with its services.
+pub struct Cloud {
+    dynamodb: DynamoDb,
+    events: Arc<Events>,
+    s3: Arc<S3>,
+    sns: Arc<Sns>,
+    sqs: Arc<Sqs>,
+    calls: CallLog,
+    time: Time,
+}
+
+impl Cloud {
+    pub fn new(parts: Parts) -> anyhow::Result<Self> {
+        let Parts { data, time, endpoint, shutdown, .. } = parts;
+        std::fs::create_dir_all(&data)
+            .with_context(|| format!("cannot create the data folder {}", data.display()))?;
+        let ids = Arc::new(Ids::new(parts.seed));
+        let (dynamodb, calls) = if parts.in_memory {
+            (DynamoDb::in_memory(), CallLog::in_memory())
+        } else {
+            let log = data.join("calls.jsonl");
+            let log = CallLog::append_to(&log)
+                .with_context(|| format!("cannot write the call log {}", log.display()))?;
+            (DynamoDb::open(&data.join("dynamodb.sqlite")), log)
+        };
+        let sqs = Sqs::new(time.clone(), Arc::clone(&ids), endpoint.clone(), shutdown);
+        let sqs = Arc::new(sqs);
+        let sns = Sns::open(&data, Arc::clone(&sqs), time.clone(), Arc::clone(&ids), endpoint);
+        let sns = Arc::new(sns.context("cannot open the mail folder")?);
+        let events = Arc::new(Events::new(Arc::clone(&sqs), time.clone(), Arc::clone(&ids)));
+        let listeners =
+            Listeners { events: Arc::clone(&events), sns: Arc::clone(&sns), sqs: Arc::clone(&sqs) };
+        let s3 = S3::open(&data, listeners, time.clone(), ids)
+            .with_context(|| format!("cannot open the buckets in {}", data.display()))?;
+        Ok(Self {
+            dynamodb: dynamodb.context("cannot open the DynamoDB tables")?,
+            events,
+            s3: Arc::new(s3),
+            sns,
+            sqs,
+            calls,
+            time,
+        })
+    }
+
+    /// Answers one request. Never fails: errors are responses.
+    pub async fn handle(&self, request: Request) -> Response {
+        let started = Instant::now();
+        let time = self.time.dev();
+        let (service, answer) = match route(&request) {
+            Ok(route) => (route.service.name(), self.dispatch(&route, request).await),
+            Err(service) => {
+                let message = format!("{service} is not served here");
+                let error = ApiError::bad_request("UnknownService", message);
+                let answer = json_answer("", Err(error), JSON_1_0);
+                ("unknown", answer)
+            }
+        };
+        self.calls.record(&Call {
+            time,
+            service,
+            action: &answer.action,
+            outcome: &answer.outcome,
+            millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        answer.response
+    }
+
+    async fn dispatch(&self, route: &Route, request: Request) -> Answer {
+        let action = target_action(&request);
+        let region = &route.region;
+        match route.service {
+            Service::DynamoDb => self.dynamodb.call(action, &request.body),
+            Service::Sqs => {
+                let result = match json_body(&request) {
+                    Ok(body) => self.sqs.call(action, body, region).await,
+                    Err(error) => Err(error),
+                };
+                sqs_answer(action, result)
+            }
+            Service::Events => {
+                let body = json_body(&request);
+                let result = body.and_then(|body| self.events.call(action, body, region));
+                json_answer(action, result, JSON_1_1)
+            }
+            Service::S3 => self.s3.handle(request, region).await,
+            Service::Sns => self.sns.call(&request.body, region),
+            Service::Emr => {
+                let message = "the local EMR is not part of this build";
+                json_answer(
+                    action,
+                    Err(ApiError::bad_request("UnknownOperationException", message)),
+                    JSON_1_1,
+                )
+            }
+        }
+    }
+
+    /// How often each action was called.
+    pub fn calls(&self) -> Counts {
+        self.calls.counts()
+    }
+
+    pub fn time(&self) -> &Time {
+        &self.time
+    }
+
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    pub fn s3(&self) -> &Arc<S3> {
+        &self.s3
+    }
+
+    pub fn sns(&self) -> &Arc<Sns> {
+        &self.sns
+    }
+
+    pub fn sqs(&self) -> &Arc<Sqs> {
+        &self.sqs
+    }
+
+    pub fn dynamodb(&self) -> &DynamoDb {
+        &self.dynamodb
+    }
+}
+
+const JSON_1_0: &str = "application/x-amz-json-1.0";
+const JSON_1_1: &str = "application/x-amz-json-1.1";
+
+fn json_body(request: &Request) -> Result<Value, ApiError> {
+    if request.body.is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_slice(&request.body)
+        .map_err(|error| ApiError::bad_request("SerializationException", error.to_string()))
+}
+
+fn json_answer(
+    action: &str,
+    result: Result<Value, ApiError>,
+    content_type: &'static str,
+) -> Answer {
+    let (status, body, outcome) = match result {
+        Ok(body) => (StatusCode::OK, body, "ok"),
+        Err(error) => {
+            let body = serde_json::json!({ "__type": error.code, "message": error.message });
+            (error.status, body, error.code)
+        }
+    };
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Answer { response, action: action.to_owned(), outcome: outcome.to_owned() }
+}
+
+/// Clients that know SQS from its Query protocol read the old code in a header.
+fn sqs_answer(action: &str, result: Result<Value, ApiError>) -> Answer {
+    let old_code = result.as_ref().err().map(|error| match error.code {
+        "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueNameExists" => "QueueAlreadyExists",
+        "EmptyBatchRequest" => "AWS.SimpleQueueService.EmptyBatchRequest",
+        "TooManyEntriesInBatchRequest" => "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+        "BatchEntryIdsNotDistinct" => "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+        "BatchRequestTooLong" => "AWS.SimpleQueueService.BatchRequestTooLong",
+        "InvalidBatchEntryId" => "AWS.SimpleQueueService.InvalidBatchEntryId",
+        "MessageNotInflight" => "AWS.SimpleQueueService.MessageNotInflight",
+        "UnsupportedOperation" => "AWS.SimpleQueueService.UnsupportedOperation",
+        same => same,
+    });
+    let mut answer = json_answer(action, result, JSON_1_0);
+    if let Some(value) = old_code.and_then(|code| format!("{code};Sender").parse().ok()) {
+        answer.response.headers_mut().insert("x-amzn-query-error", value);
+    }
+    answer
+}

@@ -1,0 +1,396 @@
+//! The mechanics of standard queues as a state machine on a given clock:
+//! visibility, delays, receipts, retention, dead letters. Knows no protocol,
+//! waits for nothing and never reads the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::settings::Settings;
+use crate::ids::md5_hex;
+use crate::wire::ApiError;
+
+/// SQS lets this many messages of a queue be in flight.
+const IN_FLIGHT_MAX: usize = 120_000;
+/// No message stays invisible for longer after one receive.
+const VISIBILITY_SECS_MAX: u32 = 43_200;
+
+/// A message attribute in SQS's own JSON form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MessageAttribute {
+    pub data_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub string_value: Option<String>,
+    /// Base64, as on the wire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary_value: Option<String>,
+}
+
+pub type MessageAttributes = BTreeMap<String, MessageAttribute>;
+
+/// A message as its sender gives it.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing {
+    pub id: String,
+    pub body: String,
+    pub attributes: MessageAttributes,
+    /// Instead of the queue's own delay.
+    pub delay_secs: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Message {
+    id: String,
+    body: String,
+    attributes: MessageAttributes,
+    sent: Timestamp,
+    first_received: Option<Timestamp>,
+    receives: u32,
+    /// When it becomes visible again; none while it is visible.
+    hidden_until: Option<Timestamp>,
+    /// The queue whose dead letter it is.
+    source: Option<String>,
+}
+
+/// One message as a consumer gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub id: String,
+    pub receipt: String,
+    pub body: String,
+    pub attributes: MessageAttributes,
+    pub sent: Timestamp,
+    pub first_received: Timestamp,
+    pub receives: u32,
+    pub source: Option<String>,
+}
+
+impl Delivery {
+    pub fn body_md5(&self) -> String {
+        md5_hex(self.body.as_bytes())
+    }
+}
+
+/// How many messages are in which condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    pub visible: usize,
+    pub in_flight: usize,
+    pub delayed: usize,
+}
+
+/// One queue. Messages are known by a serial number, in the order they came.
+#[derive(Debug)]
+pub struct Queue {
+    pub settings: Settings,
+    pub arn: String,
+    pub created: Timestamp,
+    pub tags: BTreeMap<String, String>,
+    next: u64,
+    messages: BTreeMap<u64, Message>,
+    visible: BTreeSet<u64>,
+    hidden: BTreeSet<(Timestamp, u64)>,
+}
+
+impl Queue {
+    pub fn new(arn: String, settings: Settings, now: Timestamp) -> Self {
+        Self {
+            settings,
+            arn,
+            created: now,
+            tags: BTreeMap::new(),
+            next: 0,
+            messages: BTreeMap::new(),
+            visible: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+        }
+    }
+
+    pub fn send(&mut self, message: Outgoing, now: Timestamp) -> Result<(), ApiError> {
+        let size = message.body.len() + attributes_size(&message.attributes);
+        if message.body.is_empty() {
+            return Err(ApiError::bad_request(
+                "MissingParameter",
+                "The request must contain the parameter MessageBody.",
+            ));
+        }
+        if size > self.settings.message_bytes_max {
+            let max = self.settings.message_bytes_max;
+            return Err(ApiError::bad_request(
+                "InvalidParameterValue",
+                format!(
+                    "One or more parameters are invalid. Reason: Message must be shorter than {max} bytes."
+                ),
+            ));
+        }
+        let delay = message.delay_secs.unwrap_or(self.settings.delay_secs);
+        let hidden_until = (delay > 0).then(|| after(now, delay));
+        self.insert(Message {
+            id: message.id,
+            body: message.body,
+            attributes: message.attributes,
+            sent: now,
+            first_received: None,
+            receives: 0,
+            hidden_until,
+            source: None,
+        });
+        Ok(())
+    }
+
+    fn insert(&mut self, message: Message) {
+        let serial = self.next;
+        self.next += 1;
+        match message.hidden_until {
+            Some(until) => self.hidden.insert((until, serial)),
+            None => self.visible.insert(serial),
+        };
+        self.messages.insert(serial, message);
+    }
+
+    /// Hides and hands out up to `max` messages. Those received too often are
+    /// taken out instead, as the second part of the answer.
+    fn receive(
+        &mut self,
+        max: usize,
+        visibility_secs: Option<u32>,
+        now: Timestamp,
+    ) -> Result<(Vec<Delivery>, Vec<Message>), ApiError> {
+        self.advance(now);
+        if self.hidden.len() >= IN_FLIGHT_MAX {
+            return Err(ApiError::bad_request("OverLimit", "too many messages in flight"));
+        }
+        let secs = visibility_secs.unwrap_or(self.settings.visibility_secs);
+        let until = after(now, secs);
+        let receives_max = self.settings.redrive.as_ref().map(|r| r.receives_max);
+        let (mut deliveries, mut dead) = (Vec::new(), Vec::new());
+        while deliveries.len() < max
+            && let Some(serial) = self.visible.pop_first()
+        {
+            let Some(message) = self.messages.get_mut(&serial) else {
+                continue;
+            };
+            if receives_max.is_some_and(|max| message.receives >= max) {
+                dead.extend(self.messages.remove(&serial));
+                continue;
+            }
+            message.receives += 1;
+            message.hidden_until = Some(until);
+            self.hidden.insert((until, serial));
+            deliveries.push(Delivery {
+                id: message.id.clone(),
+                receipt: receipt(&message.id, serial, message.receives),
+                body: message.body.clone(),
+                attributes: message.attributes.clone(),
+                sent: message.sent,
+                first_received: *message.first_received.get_or_insert(now),
+                receives: message.receives,
+                source: message.source.clone(),
+            });
+        }
+        Ok((deliveries, dead))
+    }
+
+    /// An old receipt "succeeds" without effect, as in SQS.
+    pub fn delete(&mut self, receipt: &str) -> Result<(), ApiError> {
+        if let Some(serial) = self.resolve(receipt)? {
+            self.remove(serial);
+        }
+        Ok(())
+    }
+
+    pub fn change_visibility(
+        &mut self,
+        receipt: &str,
+        secs: u32,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        self.advance(now);
+        if secs > VISIBILITY_SECS_MAX {
+            return Err(ApiError::bad_request(
+                "InvalidParameterValue",
+                format!(
+                    "Value {secs} for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and {VISIBILITY_SECS_MAX}."
+                ),
+            ));
+        }
+        let serial = self.resolve(receipt)?;
+        let Some((serial, message)) = serial.and_then(|serial| {
+            let message = self.messages.get_mut(&serial)?;
+            Some((serial, message))
+        }) else {
+            return Err(ApiError::bad_request(
+                "InvalidParameterValue",
+                format!(
+                    "Value {receipt} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change."
+                ),
+            ));
+        };
+        let Some(hidden_until) = message.hidden_until.take() else {
+            return Err(ApiError::bad_request(
+                "MessageNotInflight",
+                "The specified message isn't in flight.",
+            ));
+        };
+        self.hidden.remove(&(hidden_until, serial));
+        if secs == 0 {
+            self.visible.insert(serial);
+        } else {
+            let until = after(now, secs);
+            message.hidden_until = Some(until);
+            self.hidden.insert((until, serial));
+        }
+        Ok(())
+    }
+
+    pub fn purge(&mut self) {
+        self.messages.clear();
+        self.visible.clear();
+        self.hidden.clear();
+    }
+
+    /// When the next hidden message appears, unless something comes first.
+    pub fn next_change(&self) -> Option<Timestamp> {
+        self.hidden.first().map(|(until, _)| *until)
+    }
+
+    pub fn depth(&self) -> Depth {
+        let never_received =
+            |serial: &u64| self.messages.get(serial).is_some_and(|message| message.receives == 0);
+        let hidden = self.hidden.iter();
+        let delayed = hidden.filter(|(_, s)| never_received(s)).count();
+        Depth { visible: self.visible.len(), in_flight: self.hidden.len() - delayed, delayed }
+    }
+
+    /// Shows what is due at `now` and drops what is older than the retention.
+    pub fn advance(&mut self, now: Timestamp) {
+        while let Some(&(until, serial)) = self.hidden.first()
+            && until <= now
+        {
+            self.hidden.pop_first();
+            if let Some(message) = self.messages.get_mut(&serial) {
+                message.hidden_until = None;
+                self.visible.insert(serial);
+            }
+        }
+        while let Some((&serial, message)) = self.messages.first_key_value()
+            && after(message.sent, self.settings.retention_secs) <= now
+        {
+            self.remove(serial);
+        }
+    }
+
+    fn remove(&mut self, serial: u64) {
+        if let Some(message) = self.messages.remove(&serial) {
+            self.visible.remove(&serial);
+            if let Some(until) = message.hidden_until {
+                self.hidden.remove(&(until, serial));
+            }
+        }
+    }
+
+    /// The message that a receipt stands for, if the receipt is its newest.
+    fn resolve(&self, receipt: &str) -> Result<Option<u64>, ApiError> {
+        let invalid = || {
+            ApiError::bad_request(
+                "ReceiptHandleIsInvalid",
+                format!("The input receipt handle \"{receipt}\" is not a valid receipt handle."),
+            )
+        };
+        let mut parts = receipt.rsplitn(3, '.');
+        let receives: u32 = parts.next().and_then(|p| p.parse().ok()).ok_or_else(invalid)?;
+        let serial: u64 = parts.next().and_then(|p| p.parse().ok()).ok_or_else(invalid)?;
+        let id = parts.next().ok_or_else(invalid)?;
+        let newest = self
+            .messages
+            .get(&serial)
+            .is_some_and(|message| message.id == id && message.receives == receives);
+        Ok(newest.then_some(serial))
+    }
+}
+
+/// All queues of the account; dead letters move between them.
+#[derive(Debug, Default)]
+pub struct Queues {
+    queues: BTreeMap<String, Queue>,
+}
+
+impl Queues {
+    pub fn get(&self, name: &str) -> Result<&Queue, ApiError> {
+        self.queues.get(name).ok_or_else(no_queue)
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Result<&mut Queue, ApiError> {
+        self.queues.get_mut(name).ok_or_else(no_queue)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.queues.keys().map(String::as_str)
+    }
+
+    /// Creates a queue; with the settings of an existing one this is a no-op.
+    pub fn create(&mut self, name: &str, queue: Queue) -> Result<(), ApiError> {
+        if let Some(existing) = self.queues.get(name) {
+            if existing.settings == queue.settings {
+                return Ok(());
+            }
+            return Err(ApiError::bad_request(
+                "QueueNameExists",
+                "A queue already exists with the same name and a different value for attributes.",
+            ));
+        }
+        self.queues.insert(name.to_owned(), queue);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, name: &str) -> Result<(), ApiError> {
+        self.queues.remove(name).map(drop).ok_or_else(no_queue)
+    }
+
+    /// Receives from a queue and moves what was received too often to its
+    /// dead-letter queue; without that queue such messages are lost.
+    pub fn receive(
+        &mut self,
+        name: &str,
+        max: usize,
+        visibility_secs: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Vec<Delivery>, ApiError> {
+        let queue = self.get_mut(name)?;
+        let (deliveries, dead) = queue.receive(max, visibility_secs, now)?;
+        let source = queue.arn.clone();
+        let target = queue.settings.redrive.as_ref().map(|r| r.target.clone());
+        if let Some(target) = target.and_then(|target| self.queues.get_mut(&target)) {
+            for mut message in dead {
+                message.source = Some(source.clone());
+                message.receives = 0;
+                target.insert(message);
+            }
+        }
+        Ok(deliveries)
+    }
+}
+
+fn no_queue() -> ApiError {
+    ApiError::bad_request("QueueDoesNotExist", "The specified queue does not exist.")
+}
+
+fn receipt(id: &str, serial: u64, receives: u32) -> String {
+    format!("{id}.{serial}.{receives}")
+}
+
+fn after(instant: Timestamp, secs: u32) -> Timestamp {
+    instant.checked_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(Timestamp::MAX)
+}
+
+fn attributes_size(attributes: &MessageAttributes) -> usize {
+    let value = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    attributes
+        .iter()
+        .map(|(name, a)| {
+            name.len() + a.data_type.len() + value(&a.string_value) + value(&a.binary_value)
+        })
+        .sum()
+}
