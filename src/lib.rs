@@ -5,4 +5,11 @@
 //! In reading order: `core` decides, `config` declares, `aws` talks to AWS,
 //! `sources` wake, `engine` acts, `app` puts it together, `cli` is its face.
 
+pub mod app;
+pub mod aws;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod core;
+pub mod engine;
+pub mod sources;

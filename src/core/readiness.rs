@@ -20,7 +20,7 @@ pub enum Readiness {
     /// ask again.
     Close(Vec<(String, Partition)>),
     /// Everything is there, or the policy for empty input says how it ends.
-    Change(TaskChange),
+    Change(Box<TaskChange>),
 }
 
 /// Decides about a waiting task partition.
@@ -33,7 +33,7 @@ pub fn readiness(
     let elements = catalog.elements(task, &item.key.partition);
     let missing = item.missing(&elements);
     if missing.is_empty() {
-        return Readiness::Change(complete(catalog, task, item, now));
+        return Readiness::Change(Box::new(complete(catalog, task, item, now)));
     }
     let closings: Vec<_> = missing
         .iter()

@@ -135,7 +135,7 @@ impl Run {
             return Decision::act(Act::Rest(None));
         };
         match failure {
-            CallFailure::Throttled(_) => {
+            CallFailure::Deferred(_) => {
                 let at = after(now, throttle_delay(attempt.launch.throttled));
                 attempt.launch.throttled += 1;
                 attempt.launch.send_at = Some(at);
@@ -178,7 +178,7 @@ impl Run {
             }
             // A refusal usually means that the cluster is going down: the next
             // look tells. Until then it is only known not to have been added.
-            Err(CallFailure::Throttled(_) | CallFailure::Refused(_)) => {
+            Err(CallFailure::Deferred(_) | CallFailure::Refused(_)) => {
                 if let Some(adding) = &mut attempt.adding {
                     adding.send_at = Some(after(now, throttle_delay(adding.throttled)));
                     adding.throttled += 1;

@@ -215,8 +215,8 @@ pub struct StepSeen {
 /// What happened to a call, as far as one can know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallFailure {
-    /// Refused for its rate: certainly without effect.
-    Throttled(String),
+    /// Refused for now (rate, expired credentials): certainly without effect.
+    Deferred(String),
     /// Refused for good: certainly without effect, and again if repeated.
     Refused(String),
     /// No answer, or one that says nothing: it may have had its effect.

@@ -1,0 +1,135 @@
+//! The daemon put together: connects, checks that everything it needs is
+//! there, starts the loops, and shuts down within its deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::emr::Emr;
+use crate::aws::error::{AwsError, Kind};
+use crate::aws::sns::Sns;
+use crate::aws::sqs::Sqs;
+use crate::aws::store::{Store, StoreError};
+use crate::aws::{self, Access};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::sources::{inbox::Inbox, ticks};
+
+/// ECS kills 30 s after SIGTERM by default.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "missing tables: {}\n    create them with: sluicegate tables create --config FILE",
+        .0.join(", ")
+    )]
+    MissingTables(Vec<String>),
+    #[error("{what} does not exist ({error})\n    create it, or correct the configuration")]
+    Missing { what: String, error: AwsError },
+    #[error("cannot use {what}: {error}\n    {}", advice(.error))]
+    Aws { what: String, error: AwsError },
+    #[error(
+        "the local AWS at {0} did not tell its clock\n    start it with: sluicegate-local serve"
+    )]
+    NoClock(String),
+    #[error("the schedules cannot be started")]
+    Schedules(#[source] tokio_cron_scheduler::JobSchedulerError),
+}
+
+fn advice(error: &AwsError) -> &'static str {
+    match error.kind {
+        Kind::Unknown => "check the network, the region and, with --local, that it is running",
+        _ => "check the credentials and the permissions of the task role",
+    }
+}
+
+/// Runs until `shutdown`; what is under way then is finished or handed back.
+pub async fn run(
+    config: Config,
+    access: Access,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
+    let settings = config.settings;
+    let clock = clock(&access).await?;
+    let aws = aws::connect(&access).await;
+    let store = Store::new(&aws, &settings.table_prefix);
+    check_tables(&store).await?;
+    let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
+        .await
+        .map_err(|error| start_error("the queue", error))?;
+    let sns = Sns::new(&aws, &settings.topic_arn);
+    sns.check().await.map_err(|error| start_error(&settings.topic_arn, error))?;
+    let emr = Emr::new(&aws, &config.catalog.deployment);
+
+    let catalog = Arc::new(config.catalog);
+    let engine = Arc::new(Engine::new(
+        Arc::clone(&catalog),
+        store,
+        emr,
+        sns.clone(),
+        clock,
+        settings.sweep_interval,
+    ));
+    let inbox = Inbox {
+        sqs,
+        sns,
+        engine: Arc::clone(&engine),
+        visibility_timeout: settings.visibility_timeout,
+    };
+
+    let mut loops = JoinSet::new();
+    loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
+    loops.spawn(inbox.run(shutdown.clone()));
+    tracing::info!(
+        deployment = catalog.deployment,
+        tasks = catalog.tasks.len(),
+        datasets = catalog.datasets.len(),
+        "the gate is watched"
+    );
+    let result = ticks::run(engine, shutdown).await.map_err(StartError::Schedules);
+    // Reached on shutdown, or when the schedules could not be started.
+    let finished = tokio::time::timeout(SHUTDOWN_TIMEOUT, async {
+        while loops.join_next().await.is_some() {}
+    });
+    match finished.await {
+        Ok(()) => tracing::info!("stopped"),
+        Err(_) => tracing::warn!("stopped with work under way; it is taken up at the next start"),
+    }
+    result
+}
+
+async fn check_tables(store: &Store) -> Result<(), StartError> {
+    match store.missing_tables().await {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(StartError::MissingTables(missing)),
+        Err(StoreError::Aws(error)) => Err(start_error("the tables", error)),
+        // Describing tables reads no items.
+        Err(StoreError::Conflict(_) | StoreError::Unreadable { .. }) => Ok(()),
+    }
+}
+
+fn start_error(what: &str, error: AwsError) -> StartError {
+    let what = what.to_owned();
+    match error.kind {
+        Kind::NotFound => StartError::Missing { what, error },
+        _ => StartError::Aws { what, error },
+    }
+}
+
+/// Real time, or with a local AWS the clock that it shows.
+async fn clock(access: &Access) -> Result<Clock, StartError> {
+    let Some(endpoint) = &access.local else { return Ok(Clock::real()) };
+    let clock = aws::local::clock(endpoint).await;
+    let clock = clock.ok_or_else(|| StartError::NoClock(endpoint.clone()))?;
+    tracing::warn!(
+        %endpoint,
+        now = %clock.now(),
+        factor = clock.factor(),
+        "uses a local AWS and its development clock: nothing here is real"
+    );
+    Ok(clock)
+}

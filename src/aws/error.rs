@@ -1,0 +1,96 @@
+//! What can go wrong in a call to AWS, reduced to what a caller decides by.
+
+use std::fmt::Debug;
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+use crate::core::run::CallFailure;
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{service} {action}: {message}")]
+pub struct AwsError {
+    pub service: &'static str,
+    pub action: &'static str,
+    pub kind: Kind,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Refused for now: certainly without effect.
+    Deferred,
+    /// Refused for good: certainly without effect.
+    Refused,
+    /// What was named does not exist.
+    NotFound,
+    /// It may have had its effect.
+    Unknown,
+}
+
+const DEFERRED: [&str; 12] = [
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "ProvisionedThroughputExceededException",
+    "LimitExceededException",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "UnrecognizedClientException",
+];
+
+const NOT_FOUND: [&str; 5] = [
+    "ResourceNotFoundException",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+    "NotFound",
+    "NotFoundException",
+];
+
+impl AwsError {
+    pub fn new<E>(
+        service: &'static str,
+        action: &'static str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let (kind, message) = match error {
+            SdkError::ServiceError(answer) => {
+                let code = answer.err().code().unwrap_or("no error code");
+                let text = answer.err().message().unwrap_or("no message");
+                (kind(code, answer.raw().status().as_u16()), format!("{code}: {text}"))
+            }
+            SdkError::ConstructionFailure(_) => {
+                (Kind::Refused, DisplayErrorContext(error).to_string())
+            }
+            other => (Kind::Unknown, DisplayErrorContext(other).to_string()),
+        };
+        Self { service, action, kind, message }
+    }
+}
+
+fn kind(code: &str, status: u16) -> Kind {
+    match code {
+        code if DEFERRED.contains(&code) => Kind::Deferred,
+        code if NOT_FOUND.contains(&code) => Kind::NotFound,
+        _ if status == 429 => Kind::Deferred,
+        _ if (400..500).contains(&status) => Kind::Refused,
+        _ => Kind::Unknown,
+    }
+}
+
+impl From<AwsError> for CallFailure {
+    fn from(error: AwsError) -> Self {
+        match error.kind {
+            Kind::Deferred => CallFailure::Deferred(error.message),
+            Kind::Refused | Kind::NotFound => CallFailure::Refused(error.message),
+            Kind::Unknown => CallFailure::Unknown(error.message),
+        }
+    }
+}

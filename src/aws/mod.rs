@@ -1,0 +1,64 @@
+//! AWS, one service a file, behind concrete structs. The SDK's HTTP client is
+//! the seam for tests and for the local AWS: nothing here knows of either.
+
+pub mod emr;
+pub mod error;
+pub mod local;
+pub mod sns;
+pub mod sqs;
+pub mod store;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedHttpClient};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+pub use error::AwsError;
+
+/// Where AWS is.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    pub region: Option<String>,
+    /// The endpoint of a local AWS; there, credentials are made up.
+    pub local: Option<String>,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retries of calls that may be repeated; those that may not switch them off.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// The SDK's configuration with explicit time-outs and retries.
+pub async fn connect(access: &Access) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts);
+    if let Some(region) = &access.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(endpoint) = &access.local {
+        loader = loader
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new("local", "local", None, None, "local"));
+        if access.region.is_none() {
+            loader = loader.region(Region::new("us-east-1"));
+        }
+    }
+    loader.load().await
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}

@@ -1,0 +1,156 @@
+//! SQS: the inbox that S3 and EMR notify, and the quarantine for messages that
+//! nobody can read.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
+};
+use jiff::SignedDuration;
+
+use super::error::AwsError;
+
+/// SQS's longest.
+const LONG_POLL_SECS: i32 = 20;
+const RECEIVE_MAX: i32 = 10;
+
+#[derive(Debug, Clone)]
+pub struct Sqs {
+    client: aws_sdk_sqs::Client,
+    inbox: String,
+    quarantine: String,
+}
+
+/// A message as received; hidden from others until its visibility ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub id: String,
+    pub receipt: String,
+    pub body: String,
+}
+
+impl Sqs {
+    /// Finds both queues, given by name or URL.
+    pub async fn open(config: &SdkConfig, inbox: &str, quarantine: &str) -> Result<Self, AwsError> {
+        let client = aws_sdk_sqs::Client::new(config);
+        let inbox = url(&client, inbox).await?;
+        let quarantine = url(&client, quarantine).await?;
+        Ok(Self { client, inbox, quarantine })
+    }
+
+    /// Waits up to 20 s for up to 10 messages, and hides them for `hidden`.
+    pub async fn receive(&self, hidden: SignedDuration) -> Result<Vec<Received>, AwsError> {
+        let patient = TimeoutConfig::builder()
+            .operation_attempt_timeout(Duration::from_secs(30))
+            .operation_timeout(Duration::from_secs(60))
+            .build();
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(&self.inbox)
+            .wait_time_seconds(LONG_POLL_SECS)
+            .max_number_of_messages(RECEIVE_MAX)
+            .visibility_timeout(i32::try_from(hidden.as_secs()).unwrap_or(i32::MAX))
+            .customize()
+            .config_override(aws_sdk_sqs::config::Builder::new().timeout_config(patient))
+            .send()
+            .await
+            .map_err(|error| AwsError::new("SQS", "ReceiveMessage", &error))?;
+        let messages = answer.messages.unwrap_or_default().into_iter();
+        Ok(messages
+            .filter_map(|message| {
+                Some(Received {
+                    id: message.message_id?,
+                    receipt: message.receipt_handle?,
+                    body: message.body.unwrap_or_default(),
+                })
+            })
+            .collect())
+    }
+
+    /// Deletes messages whose effect is durable. One that cannot be deleted
+    /// comes again, and does no harm then.
+    pub async fn delete(&self, messages: &[Received]) -> Result<(), AwsError> {
+        let entries = messages.iter().enumerate().filter_map(|(number, message)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(&message.receipt)
+                .build()
+                .ok()
+        });
+        let entries: Vec<_> = entries.collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.client
+            .delete_message_batch()
+            .queue_url(&self.inbox)
+            .set_entries(Some(entries))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("SQS", "DeleteMessageBatch", &error))
+    }
+
+    /// Gives messages back: others can receive them at once.
+    pub async fn give_back(&self, messages: &[Received]) -> Result<(), AwsError> {
+        let entries = messages.iter().enumerate().filter_map(|(number, message)| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(&message.receipt)
+                .visibility_timeout(0)
+                .build()
+                .ok()
+        });
+        let entries: Vec<_> = entries.collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.client
+            .change_message_visibility_batch()
+            .queue_url(&self.inbox)
+            .set_entries(Some(entries))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("SQS", "ChangeMessageVisibilityBatch", &error))
+    }
+
+    /// Keeps a message that nobody can read, with the reason beside it.
+    pub async fn quarantine(&self, message: &Received, reason: &str) -> Result<(), AwsError> {
+        let attribute = |value: &str| {
+            MessageAttributeValue::builder().data_type("String").string_value(value).build().ok()
+        };
+        let mut request =
+            self.client.send_message().queue_url(&self.quarantine).message_body(&message.body);
+        for (name, value) in [("reason", reason), ("message-id", message.id.as_str())] {
+            if let Some(value) = attribute(value) {
+                request = request.message_attributes(name, value);
+            }
+        }
+        request
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("SQS", "SendMessage", &error))
+    }
+}
+
+async fn url(client: &aws_sdk_sqs::Client, queue: &str) -> Result<String, AwsError> {
+    if queue.contains("://") {
+        return Ok(queue.to_owned());
+    }
+    let answer = client
+        .get_queue_url()
+        .queue_name(queue)
+        .send()
+        .await
+        .map_err(|error| AwsError::new("SQS", "GetQueueUrl", &error))
+        .map_err(|error| AwsError {
+            message: format!("queue {queue:?}: {}", error.message),
+            ..error
+        })?;
+    Ok(answer.queue_url.unwrap_or_default())
+}

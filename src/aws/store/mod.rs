@@ -1,0 +1,103 @@
+//! The state in DynamoDB: three tables, every change conditional, a change and
+//! its notice in one write. `tables` makes them, `item` reads and writes
+//! attributes; the access patterns stand one a file.
+
+mod item;
+mod run;
+mod tables;
+mod task;
+mod unit;
+
+use aws_config::SdkConfig;
+use jiff::Timestamp;
+
+use super::error::{AwsError, Kind};
+use crate::core::task::{TaskKey, Unreadable};
+
+pub use task::Mark;
+pub use unit::ObjectId;
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: aws_sdk_dynamodb::Client,
+    /// One item for each task partition, and one mark for each schedule.
+    task_table: String,
+    /// Journal rows of partitions with many objects.
+    unit_table: String,
+    /// One item for each run.
+    run_table: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// Somebody else changed the item first; read it again.
+    #[error("{0} was changed by another writer")]
+    Conflict(String),
+    /// Written by a newer version, or damaged: to be left alone.
+    #[error("item {key} in table {table}")]
+    Unreadable {
+        table: String,
+        key: String,
+        #[source]
+        source: Unreadable,
+    },
+}
+
+/// What the due index names: something that has to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DueKey {
+    Task(TaskKey),
+    Run(String),
+}
+
+impl Store {
+    pub fn new(config: &SdkConfig, prefix: &str) -> Self {
+        Self {
+            client: aws_sdk_dynamodb::Client::new(config),
+            task_table: format!("{prefix}task"),
+            unit_table: format!("{prefix}file-unit"),
+            run_table: format!("{prefix}run"),
+        }
+    }
+
+    /// Everything that is due by `until`, of both tables, and when.
+    pub async fn due(&self, until: Timestamp) -> Result<Vec<(DueKey, Timestamp)>, StoreError> {
+        let mut keys = Vec::new();
+        for table in [&self.task_table, &self.run_table] {
+            let mut pages = self
+                .client
+                .query()
+                .table_name(table)
+                .index_name(tables::DUE_INDEX)
+                .key_condition_expression("#shard = :shard AND #due <= :until")
+                .expression_attribute_names("#shard", item::SHARD)
+                .expression_attribute_names("#due", item::DUE)
+                .expression_attribute_values(":shard", item::text(item::ONE_SHARD))
+                .expression_attribute_values(":until", item::instant(until))
+                .into_paginator()
+                .send();
+            while let Some(page) = pages.next().await {
+                let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
+                for row in page.items.unwrap_or_default() {
+                    // A key that this version cannot read is not ours to touch.
+                    keys.extend(item::due_key(&row));
+                }
+            }
+        }
+        Ok(keys)
+    }
+}
+
+fn is_conflict(message: &str) -> bool {
+    ["ConditionalCheckFailed", "TransactionConflict"].iter().any(|code| message.contains(code))
+}
+
+/// A failed write, told apart: somebody was faster, or AWS is at fault.
+fn write_error(error: AwsError, key: impl ToString) -> StoreError {
+    if error.kind != Kind::Unknown && is_conflict(&error.message) {
+        return StoreError::Conflict(key.to_string());
+    }
+    StoreError::Aws(error)
+}

@@ -1,0 +1,117 @@
+//! Runs, in the run table: the whole run as one document, with the few
+//! attributes beside it that conditions and the due index need.
+
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use jiff::Timestamp;
+
+use super::item::{self, Item};
+use super::{Store, StoreError, write_error};
+use crate::aws::error::{AwsError, Kind};
+use crate::core::run::Run;
+use crate::core::task::{TaskChange, Unreadable};
+
+const PROFILE: &str = "profile";
+const DOCUMENT: &str = "document";
+
+impl Store {
+    /// Stores a changed (or new: version 0) run together with changes of its
+    /// task partitions, all or nothing. `run.version` rises by one.
+    pub async fn commit_run(
+        &self,
+        run: &mut Run,
+        changes: &[TaskChange],
+    ) -> Result<(), StoreError> {
+        let put = self.put(run)?;
+        let mut actions = vec![TransactWriteItem::builder().put(put).build()];
+        for change in changes {
+            actions.push(self.change_action(change)?);
+        }
+        self.client
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
+            .map_err(|error| write_error(error, format!("run {}", run.id)))?;
+        run.version += 1;
+        Ok(())
+    }
+
+    pub async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.run_table)
+            .key(item::RUN_ID, item::text(id))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
+        let Some(found) = answer.item else { return Ok(None) };
+        let run = read_run(&found).map_err(|source| StoreError::Unreadable {
+            table: self.run_table.clone(),
+            key: id.to_owned(),
+            source,
+        })?;
+        Ok(Some(run))
+    }
+
+    fn put(&self, run: &Run) -> Result<Put, StoreError> {
+        let document = serde_json::to_string(run).map_err(|error| AwsError {
+            service: "DynamoDB",
+            action: "PutItem",
+            kind: Kind::Refused,
+            message: format!("run {} cannot be written: {error}", run.id),
+        })?;
+        let mut put = Put::builder()
+            .table_name(&self.run_table)
+            .item(item::RUN_ID, item::text(&run.id))
+            .item(item::FORMAT, item::number(item::THIS_FORMAT))
+            .item(item::VERSION, item::number(run.version + 1))
+            .item(item::STATE, item::text(run.state.name()))
+            .item(item::SHARD, item::text(item::ONE_SHARD))
+            .item(PROFILE, item::text(&run.profile))
+            .item(DOCUMENT, item::text(document));
+        if let Some(due) = due(run) {
+            put = put.item(item::DUE, item::instant(due));
+        }
+        put = match run.version {
+            0 => put
+                .condition_expression("attribute_not_exists(#id)")
+                .expression_attribute_names("#id", item::RUN_ID),
+            version => put
+                .condition_expression("#version = :known")
+                .expression_attribute_names("#version", item::VERSION)
+                .expression_attribute_values(":known", item::number(version)),
+        };
+        put.build().map_err(build_error)
+    }
+}
+
+/// An open run is always due, so that any process finds it; the engine itself
+/// knows better when to look.
+fn due(run: &Run) -> Option<Timestamp> {
+    let open = !run.state.is_final() || !run.notices.is_empty();
+    open.then_some(run.created)
+}
+
+fn read_run(item: &Item) -> Result<Run, Unreadable> {
+    item::check_format(item)?;
+    let document = item::read_text(item, DOCUMENT)?;
+    let mut run: Run = serde_json::from_str(document)
+        .map_err(|error| Unreadable::new("run", &error.to_string()))?;
+    run.version = item::read_number(item, item::VERSION)?;
+    Ok(run)
+}
+
+/// The SDK refuses to build a request only when a required member is missing,
+/// which would be a mistake of ours.
+pub(super) fn build_error(error: BuildError) -> StoreError {
+    StoreError::Aws(AwsError {
+        service: "DynamoDB",
+        action: "TransactWriteItems",
+        kind: Kind::Refused,
+        message: error.to_string(),
+    })
+}

@@ -1,0 +1,384 @@
+//! Task partitions and schedules' marks, in the task table.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use jiff::Timestamp;
+
+use super::item::{self, Item};
+use super::{Store, StoreError, write_error};
+use crate::aws::error::AwsError;
+use crate::core::notice::Notice;
+use crate::core::partition::Partition;
+use crate::core::task::{
+    Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
+};
+
+const READY_AT: &str = "ready-at";
+const RUN: &str = "run";
+const REASON: &str = "reason";
+const OUTPUTS_PENDING: &str = "outputs-pending";
+const MARK: &str = "mark";
+/// Where a schedule's mark stands among the partitions; sorts after them all.
+const MARK_PARTITION: &str = "~schedule";
+
+/// How far a task's schedule has been turned into slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(pub Timestamp);
+
+/// An update expression that grows by its parts.
+#[derive(Default)]
+struct Expression {
+    sets: Vec<String>,
+    removes: Vec<String>,
+    names: BTreeMap<String, String>,
+    values: BTreeMap<String, AttributeValue>,
+}
+
+impl Expression {
+    /// Every write raises the version by one.
+    fn new() -> Self {
+        let mut expression = Self::default();
+        expression.names.insert("#version".into(), item::VERSION.into());
+        expression.values.insert(":one".into(), item::number(1));
+        expression
+    }
+
+    /// A write that may be the first to a task partition.
+    fn first() -> Self {
+        let mut expression = Self::new();
+        expression.set_once(item::SHARD, item::text(item::ONE_SHARD));
+        expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
+        expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
+        expression
+    }
+
+    fn name(&mut self, attribute: &str) -> String {
+        let name = format!("#n{}", self.names.len());
+        self.names.insert(name.clone(), attribute.to_owned());
+        name
+    }
+
+    fn value(&mut self, value: AttributeValue) -> String {
+        let name = format!(":v{}", self.values.len());
+        self.values.insert(name.clone(), value);
+        name
+    }
+
+    fn set(&mut self, attribute: &str, value: AttributeValue) {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.sets.push(format!("{name} = {value}"));
+    }
+
+    fn set_once(&mut self, attribute: &str, value: AttributeValue) {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
+    }
+
+    fn remove(&mut self, attribute: &str) {
+        let name = self.name(attribute);
+        self.removes.push(name);
+    }
+
+    fn remove_notices(&mut self, notices: &[Notice]) {
+        for notice in notices {
+            self.remove(&format!("{}{}", item::NOTICE_PREFIX, notice.status));
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = "ADD #version :one".to_owned();
+        for (verb, parts) in [("SET", &self.sets), ("REMOVE", &self.removes)] {
+            if !parts.is_empty() {
+                text.push_str(&format!(" {verb} {}", parts.join(", ")));
+            }
+        }
+        text
+    }
+
+    fn names(&self) -> Option<std::collections::HashMap<String, String>> {
+        Some(self.names.clone().into_iter().collect())
+    }
+
+    fn values(&self) -> Option<Item> {
+        Some(self.values.clone().into_iter().collect())
+    }
+}
+
+/// A state is entered once, so its notice has an attribute of its own.
+fn notice_attribute(state: TaskState) -> String {
+    format!("{}{}", item::NOTICE_PREFIX, state.name())
+}
+
+/// The update that makes a change, with the condition that it is still due.
+fn change_expression(change: &TaskChange) -> (Expression, String) {
+    let mut expression = Expression::new();
+    expression.set(item::STATE, item::text(change.to.name()));
+    expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    expression.set(item::DUE, item::instant(change.at));
+    if change.to == TaskState::Ready {
+        expression.set(READY_AT, item::instant(change.at));
+    }
+    if let Some(run) = &change.run {
+        expression.set(RUN, item::text(run));
+    }
+    if let Some(reason) = &change.reason {
+        expression.set(REASON, item::text(reason));
+    }
+    if change.completes_outputs() {
+        expression.set(OUTPUTS_PENDING, AttributeValue::Bool(true));
+    }
+    let state = expression.name(item::STATE);
+    let from = expression.value(item::text(change.from.name()));
+    let mut condition = format!("{state} = {from}");
+    // A partition that runs belongs to its run: no other may end it.
+    if let (TaskState::Running, Some(run)) = (change.from, &change.run) {
+        let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
+        condition.push_str(&format!(" AND {name} = {value}"));
+    }
+    (expression, condition)
+}
+
+impl Store {
+    /// Records what has come in for a task partition and returns it as it is
+    /// now: one write, no read. Harmless when repeated. `due` says when the
+    /// engine must look at it if nothing else happens.
+    pub async fn receive(
+        &self,
+        key: &TaskKey,
+        receipts: &[(Element, Receipt)],
+        due: Option<Timestamp>,
+    ) -> Result<TaskPartition, StoreError> {
+        let mut expression = Expression::first();
+        for (element, receipt) in receipts {
+            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
+            expression.set(&attribute, item::text(receipt.to_string()));
+        }
+        if let Some(due) = due {
+            expression.set_once(item::DUE, item::instant(due));
+        }
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.task_table)
+            .set_key(Some(item::task_key(key)))
+            .update_expression(expression.text())
+            .set_expression_attribute_names(expression.names())
+            .set_expression_attribute_values(expression.values())
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))?;
+        self.read_task(key, &answer.attributes.unwrap_or_default())
+    }
+
+    /// Makes a change of state together with its notice; returns the partition
+    /// as it is now.
+    pub async fn change_task(&self, change: &TaskChange) -> Result<TaskPartition, StoreError> {
+        let (expression, condition) = change_expression(change);
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.task_table)
+            .set_key(Some(item::task_key(&change.key)))
+            .update_expression(expression.text())
+            .condition_expression(condition)
+            .set_expression_attribute_names(expression.names())
+            .set_expression_attribute_values(expression.values())
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))
+            .map_err(|error| write_error(error, &change.key))?;
+        self.read_task(&change.key, &answer.attributes.unwrap_or_default())
+    }
+
+    /// The same change as an action of a transaction.
+    pub(super) fn change_action(
+        &self,
+        change: &TaskChange,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let (expression, condition) = change_expression(change);
+        let update = Update::builder()
+            .table_name(&self.task_table)
+            .set_key(Some(item::task_key(&change.key)))
+            .update_expression(expression.text())
+            .condition_expression(condition)
+            .set_expression_attribute_names(expression.names())
+            .set_expression_attribute_values(expression.values())
+            .build();
+        Ok(TransactWriteItem::builder().update(update.map_err(super::run::build_error)?).build())
+    }
+
+    pub async fn task(&self, key: &TaskKey) -> Result<Option<TaskPartition>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.task_table)
+            .set_key(Some(item::task_key(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
+        answer.item.map(|item| self.read_task(key, &item)).transpose()
+    }
+
+    /// Stores what follows from looking at a partition without changing its
+    /// state: `published` notices are gone, its outputs are told (or not), and
+    /// when it is due next. Refused when it was changed since it was read.
+    pub async fn settle_task(
+        &self,
+        item: &TaskPartition,
+        published: &[Notice],
+        due: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let mut expression = Expression::new();
+        let known = expression.value(item::number(item.version));
+        expression.remove_notices(published);
+        expression.set(OUTPUTS_PENDING, AttributeValue::Bool(item.outputs_pending));
+        match due {
+            Some(due) => expression.set(item::DUE, item::instant(due)),
+            None => expression.remove(item::DUE),
+        }
+        let condition = format!("#version = {known}");
+        self.update(&item.key, expression, Some(condition)).await
+    }
+
+    /// Removes published notices whatever else has changed, so that they are
+    /// not published again.
+    pub async fn forget_notices(
+        &self,
+        key: &TaskKey,
+        published: &[Notice],
+    ) -> Result<(), StoreError> {
+        let mut expression = Expression::new();
+        expression.remove_notices(published);
+        self.update(key, expression, None).await
+    }
+
+    async fn update(
+        &self,
+        key: &TaskKey,
+        expression: Expression,
+        condition: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.client
+            .update_item()
+            .table_name(&self.task_table)
+            .set_key(Some(item::task_key(key)))
+            .update_expression(expression.text())
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(expression.names())
+            .set_expression_attribute_values(expression.values())
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))
+            .map_err(|error| write_error(error, key))
+    }
+
+    pub async fn mark(&self, task: &str) -> Result<Option<Mark>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.task_table)
+            .key(item::TASK, item::text(task))
+            .key(item::PARTITION, item::text(MARK_PARTITION))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
+        let Some(found) = answer.item else { return Ok(None) };
+        let mark = item::read_instant(&found, MARK)
+            .map_err(|source| self.unreadable_task(task, MARK_PARTITION, source))?;
+        Ok(mark.map(Mark))
+    }
+
+    /// Moves a schedule's mark from `old` to `new` and gives each slot to its
+    /// partition, all or nothing; refused when another replica was faster.
+    pub async fn fire(
+        &self,
+        task: &str,
+        old: Option<Mark>,
+        new: Mark,
+        slots: &[(Partition, Timestamp)],
+    ) -> Result<(), StoreError> {
+        let mut put = Put::builder()
+            .table_name(&self.task_table)
+            .item(item::TASK, item::text(task))
+            .item(item::PARTITION, item::text(MARK_PARTITION))
+            .item(item::FORMAT, item::number(item::THIS_FORMAT))
+            .item(MARK, item::instant(new.0))
+            .expression_attribute_names("#mark", MARK);
+        put = match old {
+            Some(old) => put
+                .condition_expression("#mark = :old")
+                .expression_attribute_values(":old", item::instant(old.0)),
+            None => put.condition_expression("attribute_not_exists(#mark)"),
+        };
+        let put = put.build().map_err(super::run::build_error)?;
+        let mut actions = vec![TransactWriteItem::builder().put(put).build()];
+        for (partition, slot) in slots {
+            let mut expression = Expression::first();
+            let attribute = format!("{}{}", item::RECEIVED_PREFIX, Element::Slot);
+            expression.set(&attribute, item::text(Receipt::Slot(*slot).to_string()));
+            expression.set(item::DUE, item::instant(*slot));
+            let update = Update::builder()
+                .table_name(&self.task_table)
+                .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))
+                .update_expression(expression.text())
+                .set_expression_attribute_names(expression.names())
+                .set_expression_attribute_values(expression.values())
+                .build();
+            let update = update.map_err(super::run::build_error)?;
+            actions.push(TransactWriteItem::builder().update(update).build());
+        }
+        self.client
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
+            .map_err(|error| write_error(error, format!("the schedule of {task}")))
+    }
+
+    fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
+        read_task(key, item)
+            .map_err(|source| self.unreadable_task(&key.task, &key.partition.to_string(), source))
+    }
+
+    fn unreadable_task(&self, task: &str, partition: &str, source: Unreadable) -> StoreError {
+        let key = format!("{task} {partition}");
+        StoreError::Unreadable { table: self.task_table.clone(), key, source }
+    }
+}
+
+fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
+    item::check_format(item)?;
+    let mut received = BTreeMap::new();
+    let mut notices = Vec::new();
+    for (name, value) in item {
+        if let Some(element) = name.strip_prefix(item::RECEIVED_PREFIX) {
+            let receipt = value.as_s().map_err(|_| Unreadable::new("receipt", name))?;
+            received.insert(element.parse()?, receipt.parse()?);
+        } else if name.starts_with(item::NOTICE_PREFIX) {
+            notices.push(item::read_notice(value)?);
+        }
+    }
+    notices.sort_by_key(|notice| (notice.at, notice.status.parse::<TaskState>().ok()));
+    Ok(TaskPartition {
+        key: key.clone(),
+        version: item::read_number(item, item::VERSION)?,
+        state: item::read_text(item, item::STATE)?.parse()?,
+        received,
+        ready_at: item::read_instant(item, READY_AT)?,
+        run: item::read_optional_text(item, RUN),
+        reason: item::read_optional_text(item, REASON),
+        outputs_pending: item
+            .get(OUTPUTS_PENDING)
+            .is_some_and(|value| value.as_bool() == Ok(&true)),
+        notices,
+        due: item::read_instant(item, item::DUE)?,
+    })
+}

@@ -1,0 +1,95 @@
+//! The configuration as a person writes it, and what is said of its mistakes.
+
+use std::path::Path;
+
+use super::parse;
+
+const GOOD: &str = r#"
+deployment = "demo"
+
+[aws]
+queue = "inbox"
+quarantine = "quarantine"
+topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
+
+[profiles.small]
+release-label = "emr-7.13.0"
+service-role = "service"
+instance-profile = "ec2"
+primary = { instance-types = ["m5.xlarge"], on-demand = 1 }
+
+[datasets.raw]
+location = "s3://landing/raw/{yyyy}/{MM}/{dd}/{HH}/*"
+complete = "closed"
+settle = "16m"
+
+[datasets.etl]
+location = "s3://landing/etl/{yyyy}/{MM}/{dd}/{HH}/"
+
+[tasks.etl]
+profile = "small"
+partition = "hour"
+schedule = { cron = "5 * * * *" }
+when-empty = "skip"
+inputs = [{ dataset = "raw" }]
+outputs = ["etl"]
+
+[[tasks.etl.steps]]
+name = "transform"
+kind = "spark-submit"
+script = "s3://code/etl.py"
+args = ["--input", "{input.raw}", "--output", "{output.etl}"]
+retry = { attempts = 3, delay = "1s", backoff-rate = 2.0 }
+"#;
+
+fn mistakes(text: &str) -> String {
+    parse(text, Path::new("x.toml")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_good_file_has_no_mistakes() {
+    let config = parse(GOOD, Path::new("x.toml")).unwrap();
+    assert_eq!(config.catalog.tasks.len(), 1);
+    assert_eq!(config.settings.table_prefix, "demo-");
+}
+
+#[test]
+fn one_mistake_is_said_with_its_place_and_a_way_out() {
+    for (from, to, said) in [
+        ("{ dataset = \"raw\" }", "{ dataset = \"rav\" }", "did you mean \"raw\"?"),
+        (
+            "profile = \"small\"",
+            "profile = \"large\"",
+            "x.toml:25:11: there is no profile \"large\"",
+        ),
+        ("{HH}/*", "{hh}/*", "x.toml:16:12: there is no field {hh}"),
+        ("settle = \"16m\"", "", "x.toml:15:11: complete = \"closed\" needs settle"),
+        ("\"5 * * * *\"", "\"65 * * * *\"", "is no cron expression"),
+        ("{input.raw}", "{input.row}", "there is no input \"row\""),
+        ("{input.raw}", "{hour}", "there is no placeholder {hour}"),
+        ("script = \"s3://code/etl.py\"", "", "needs script"),
+        ("attempts = 3", "attempts = 300", "attempts is 300: expected 0 to 20"),
+        ("settle = \"16m\"", "settle = \"16 parsecs\"", "x.toml:18:10: "),
+        ("when-empty = \"skip\"", "when-emtpy = \"skip\"", "unknown field `when-emtpy`"),
+        ("deployment = \"demo\"", "", "missing field `deployment`"),
+        ("[aws]", "[aws", "x.toml:4:5: "),
+        ("on-demand = 1", "on-demand = 2", "exactly 1 instance"),
+    ] {
+        let text = GOOD.replace(from, to);
+        assert_ne!(text, GOOD, "{from}");
+        let told = mistakes(&text);
+        assert!(told.contains(said), "{to}: {told}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_said_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("{HH}/*", "{hh}/*")
+        .replace("{ dataset = \"raw\" }", "{ dataset = \"rav\" }")
+        .replace("attempts = 3", "attempts = 300");
+    let told = mistakes(&text);
+    let places: Vec<_> = told.lines().filter(|line| line.starts_with("x.toml")).collect();
+    assert!(places.len() >= 3, "{told}");
+    assert!(places[0].starts_with("x.toml:16"), "{told}");
+}

@@ -1,0 +1,182 @@
+//! Records what has arrived: one conditional write for each task partition
+//! that an object touches, one journal row for each receive and many-object
+//! partition, and no look-up on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use super::{Engine, KNOWN_MAX, Key};
+use crate::aws::store::{ObjectId, StoreError};
+use crate::core::catalog::Completeness;
+use crate::core::partition::Partition;
+use crate::core::readiness::last_closing;
+use crate::core::task::{Element, Receipt, TaskKey, TaskPartition};
+
+/// Writes of one receive that run side by side.
+const WRITES_MAX: usize = 16;
+
+/// An object that has been created, as its notification says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    pub bucket: String,
+    /// Decoded.
+    pub key: String,
+    /// Version id, or ETag where the bucket keeps no versions.
+    pub version: String,
+}
+
+/// What became of the arrivals of one receive.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Indexes of arrivals whose effect is not durable, with the reason.
+    pub failed: BTreeMap<usize, String>,
+}
+
+type Receipts = Vec<(Element, Receipt)>;
+
+/// One write, and the arrivals that depend on it.
+struct Write {
+    target: Target,
+    arrivals: BTreeSet<usize>,
+}
+
+enum Target {
+    Task { key: TaskKey, receipts: Receipts },
+    Unit { dataset: String, partition: Partition, objects: BTreeSet<ObjectId> },
+}
+
+impl Engine {
+    /// Makes arrivals durable and acts on what they complete. An arrival that
+    /// is not reported as failed may be forgotten by its sender.
+    pub async fn record(&self, arrivals: &[Arrival]) -> Recorded {
+        let writes = self.plan(arrivals);
+        let results = futures::stream::iter(writes)
+            .map(|write| async move { (self.write(&write.target).await, write.arrivals) })
+            .buffer_unordered(WRITES_MAX)
+            .collect::<Vec<_>>()
+            .await;
+        let mut recorded = Recorded::default();
+        for (result, touched) in results {
+            if let Err(error) = result {
+                let reason = error.to_string();
+                recorded.failed.extend(touched.into_iter().map(|index| (index, reason.clone())));
+            }
+        }
+        recorded
+    }
+
+    fn plan(&self, arrivals: &[Arrival]) -> Vec<Write> {
+        let mut tasks: BTreeMap<TaskKey, (Receipts, BTreeSet<usize>)> = BTreeMap::new();
+        let mut units: BTreeMap<(String, Partition), (BTreeSet<ObjectId>, BTreeSet<usize>)> =
+            BTreeMap::new();
+        for (index, arrival) in arrivals.iter().enumerate() {
+            let mut known = false;
+            for (dataset, partition) in self.catalog.datasets_of(&arrival.bucket, &arrival.key) {
+                known = true;
+                match dataset.completeness {
+                    Completeness::Object => {
+                        let element = Element::data(&dataset.name, partition);
+                        let receipt = Receipt::Object(arrival.version.clone());
+                        for key in self.catalog.readers_of(&dataset.name, &partition) {
+                            let (receipts, from) = tasks.entry(key).or_default();
+                            receipts.retain(|(other, _)| *other != element);
+                            receipts.push((element.clone(), receipt.clone()));
+                            from.insert(index);
+                        }
+                    }
+                    Completeness::Closed { .. } => {
+                        let unit = (dataset.name.clone(), partition);
+                        let (objects, from) = units.entry(unit).or_default();
+                        let Arrival { bucket, key, version } = arrival;
+                        objects.insert(ObjectId::new(bucket, key, version));
+                        from.insert(index);
+                    }
+                    // Complete when its task says so, not by its files.
+                    Completeness::Produced { .. } => {}
+                }
+            }
+            if !known {
+                self.report_unknown(arrival);
+            }
+        }
+        let tasks = tasks.into_iter().map(|(key, (receipts, arrivals))| Write {
+            target: Target::Task { key, receipts },
+            arrivals,
+        });
+        let units = units.into_iter().map(|((dataset, partition), (objects, arrivals))| Write {
+            target: Target::Unit { dataset, partition, objects },
+            arrivals,
+        });
+        tasks.chain(units).collect()
+    }
+
+    fn report_unknown(&self, arrival: &Arrival) {
+        let Arrival { bucket, key, .. } = arrival;
+        if self.catalog.knows_bucket(bucket) {
+            tracing::debug!(%bucket, %key, "no dataset's location matches this object");
+        } else {
+            tracing::warn!(
+                %bucket, %key,
+                "no dataset lies in this bucket: add one, or remove the bucket's notification"
+            );
+        }
+    }
+
+    async fn write(&self, target: &Target) -> Result<(), StoreError> {
+        match target {
+            Target::Task { key, receipts } => {
+                self.receive(key, receipts).await?;
+            }
+            Target::Unit { dataset, partition, objects } => {
+                self.store.journal(dataset, partition, objects).await?;
+                for key in self.catalog.readers_of(dataset, partition) {
+                    self.make_known(&key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records receipts and decides about the partition as it is now.
+    pub(super) async fn receive(
+        &self,
+        key: &TaskKey,
+        receipts: &[(Element, Receipt)],
+    ) -> Result<(), StoreError> {
+        let Some(task) = self.catalog.tasks.get(&key.task) else { return Ok(()) };
+        let closing = last_closing(&self.catalog, task, &key.partition);
+        let item = self.store.receive(key, receipts, closing).await?;
+        let decided = self.decide_task(item).await?;
+        self.plan_look(&decided.item, decided.until);
+        Ok(())
+    }
+
+    /// A partition that only time can complete has to be stored once, so that
+    /// it is looked at when its time has come. One with a schedule is stored
+    /// by its slot.
+    async fn make_known(&self, key: &TaskKey) -> Result<(), StoreError> {
+        let task = self.catalog.tasks.get(&key.task);
+        if task.is_none_or(|task| task.schedule.is_some()) || self.memory().known.contains(key) {
+            return Ok(());
+        }
+        self.receive(key, &[]).await?;
+        let mut memory = self.memory();
+        if memory.known.len() >= KNOWN_MAX {
+            memory.known.clear();
+        }
+        memory.known.insert(key.clone());
+        Ok(())
+    }
+
+    /// Looks at a partition again when it has something to tell or a time to
+    /// wait for.
+    pub(super) fn plan_look(&self, item: &TaskPartition, until: Option<Timestamp>) {
+        let pending = !item.notices.is_empty() || item.outputs_pending;
+        let at = if pending { Some(self.clock.now()) } else { until };
+        if let Some(at) = at {
+            self.agenda.wake(Key::Task(item.key.clone()), at);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A turn of one cluster profile: gathers its ready partitions into batches,
+//! and makes a run of each. The gathered partitions are in memory only; the
+//! due index gives them back after a restart.
+
+use jiff::Timestamp;
+
+use super::{Engine, Key};
+use crate::aws::store::StoreError;
+use crate::core::batch::{Gather, gather};
+use crate::core::run::Run;
+use crate::core::task::{TaskKey, TaskPartition};
+
+impl Engine {
+    /// Puts a ready partition among those that wait for a batch.
+    pub(super) fn gather(&self, profile: &str, item: &TaskPartition) {
+        let now = self.clock.now();
+        let since = item.ready_at.unwrap_or(now);
+        let mut memory = self.memory();
+        let ready = memory.ready.entry(profile.to_owned()).or_default();
+        ready.insert((since, item.key.clone()), item.clone());
+        drop(memory);
+        self.agenda.wake(Key::Batches(profile.to_owned()), now);
+    }
+
+    /// Whether a partition that became ready at `since` already waits here.
+    pub(super) fn is_gathered(&self, key: &TaskKey, since: Timestamp) -> bool {
+        let Some(task) = self.catalog.tasks.get(&key.task) else { return false };
+        let memory = self.memory();
+        let ready = memory.ready.get(&task.profile);
+        ready.is_some_and(|ready| ready.contains_key(&(since, key.clone())))
+    }
+
+    pub(super) async fn turn_batches(
+        &self,
+        profile: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let Some(profile) = self.catalog.profiles.get(profile) else { return Ok(None) };
+        loop {
+            let now = self.clock.now();
+            let batch: Vec<TaskPartition> = {
+                let memory = self.memory();
+                let Some(ready) = memory.ready.get(&profile.name) else { return Ok(None) };
+                match gather(profile, ready.keys().map(|(since, _)| *since), now) {
+                    Gather::Idle => return Ok(None),
+                    Gather::WaitUntil(sweep) => return Ok(Some(sweep)),
+                    Gather::Take(count) => ready.values().take(count).cloned().collect(),
+                }
+            };
+            self.start_run(&profile.name, &batch, now).await?;
+        }
+    }
+
+    async fn start_run(
+        &self,
+        profile: &str,
+        batch: &[TaskPartition],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(profile) = self.catalog.profiles.get(profile) else { return Ok(()) };
+        let members: Vec<_> = batch
+            .iter()
+            .filter_map(|item| Some((self.catalog.tasks.get(&item.key.task)?, item)))
+            .collect();
+        let (mut run, changes) = Run::new(&self.catalog, profile, &members, &self.new_id(), now);
+        let result = self.store.commit_run(&mut run, &changes).await;
+        if matches!(result, Ok(()) | Err(StoreError::Conflict(_))) {
+            let mut memory = self.memory();
+            if let Some(ready) = memory.ready.get_mut(&profile.name) {
+                ready.retain(|(_, key), _| !batch.iter().any(|item| item.key == *key));
+            }
+            drop(memory);
+            // On a conflict whoever is still ready comes back by this.
+            self.wake_tasks(batch.iter().map(|item| &item.key));
+        }
+        match result {
+            Ok(()) => {
+                let partitions = run.members.len();
+                tracing::info!(run = run.id, profile = run.profile, partitions, "run created");
+                self.agenda.wake(Key::Run(run.id), now);
+                Ok(())
+            }
+            Err(StoreError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Acts: takes one thing at a time that needs a look, reads its state, lets
+//! `core` decide, commits, then does what was decided. A wake-up carries no
+//! input, so a lost or doubled one changes nothing, and a restart is just the
+//! first sweep.
+
+mod agenda;
+mod arrivals;
+mod batches;
+mod outbox;
+mod runs;
+mod schedules;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use crate::aws::emr::Emr;
+use crate::aws::sns::Sns;
+use crate::aws::store::{DueKey, Store, StoreError};
+use crate::clock::Clock;
+use crate::core::catalog::Catalog;
+use crate::core::task::{TaskKey, TaskPartition};
+
+use self::agenda::Agenda;
+
+pub use arrivals::{Arrival, Recorded};
+
+/// Turns that run side by side.
+const TURNS_MAX: usize = 32;
+/// How many task partitions are remembered as already stored.
+const KNOWN_MAX: usize = 100_000;
+
+/// What a turn can be about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Sweep,
+    Schedule(String),
+    /// The ready partitions of a cluster profile.
+    Batches(String),
+    Run(String),
+    Task(TaskKey),
+}
+
+/// Everything a turn needs.
+pub struct Engine {
+    catalog: Arc<Catalog>,
+    store: Store,
+    emr: Emr,
+    sns: Sns,
+    clock: Clock,
+    sweep_interval: SignedDuration,
+    agenda: Agenda,
+    memory: Mutex<Memory>,
+}
+
+/// What is kept in memory to save work; all of it can be lost.
+#[derive(Default)]
+struct Memory {
+    /// Ready partitions by profile, oldest first.
+    ready: BTreeMap<String, BTreeMap<(Timestamp, TaskKey), TaskPartition>>,
+    /// Task partitions that need no first write any more.
+    known: BTreeSet<TaskKey>,
+    /// Clusters in use → their runs, for events.
+    clusters: BTreeMap<String, String>,
+}
+
+impl Engine {
+    pub fn new(
+        catalog: Arc<Catalog>,
+        store: Store,
+        emr: Emr,
+        sns: Sns,
+        clock: Clock,
+        sweep_interval: SignedDuration,
+    ) -> Self {
+        let memory = Mutex::default();
+        Self { catalog, store, emr, sns, clock, sweep_interval, agenda: Agenda::default(), memory }
+    }
+
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Takes turns until told to stop, then lets those under way finish.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let now = self.clock.now();
+        self.agenda.wake(Key::Sweep, now);
+        for task in self.catalog.tasks.values().filter(|task| task.schedule.is_some()) {
+            self.agenda.wake(Key::Schedule(task.name.clone()), now);
+        }
+        let mut turns = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = turns.join_next() => {}
+                key = self.agenda.next(&self.clock), if turns.len() < TURNS_MAX => {
+                    let engine = Arc::clone(&self);
+                    turns.spawn(async move { engine.turn(key).await });
+                }
+            }
+        }
+        while turns.join_next().await.is_some() {}
+    }
+
+    /// Looks at a schedule: its tick has come, or may have.
+    pub fn tick(&self, task: &str) {
+        self.agenda.wake(Key::Schedule(task.to_owned()), self.clock.now());
+    }
+
+    /// Something happened to a cluster: its run looks at once.
+    pub fn cluster_changed(&self, cluster: &str) {
+        let run = self.memory().clusters.get(cluster).cloned();
+        if let Some(run) = run {
+            self.agenda.wake(Key::Run(run), self.clock.now());
+        }
+    }
+
+    async fn turn(&self, key: Key) {
+        let result = match &key {
+            Key::Sweep => self.sweep().await,
+            Key::Schedule(task) => self.turn_schedule(task).await,
+            Key::Batches(profile) => self.turn_batches(profile).await,
+            Key::Run(id) => self.turn_run(id).await,
+            Key::Task(task) => self.turn_task(task).await,
+        };
+        let now = self.clock.now();
+        match result {
+            Ok(next) => self.agenda.done(key, next),
+            // Somebody was faster: what is stored decides.
+            Err(StoreError::Conflict(what)) => {
+                tracing::debug!(%what, "changed by another writer, reading again");
+                self.agenda.failed(key, now);
+            }
+            Err(error @ StoreError::Unreadable { .. }) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, source, "left alone: written by a newer version, or damaged");
+                self.agenda.done(key, None);
+            }
+            Err(error) => {
+                tracing::warn!(?key, %error, "will be tried again");
+                self.agenda.failed(key, now);
+            }
+        }
+    }
+
+    /// Finds what no event announced: after a start, after a crash, and what
+    /// other replicas left.
+    async fn sweep(&self) -> Result<Option<Timestamp>, StoreError> {
+        let next = after(self.clock.now(), self.sweep_interval);
+        for (key, due) in self.store.due(next).await? {
+            let key = match key {
+                DueKey::Run(id) => Key::Run(id),
+                DueKey::Task(task) if self.is_gathered(&task, due) => continue,
+                DueKey::Task(task) => Key::Task(task),
+            };
+            self.agenda.wake_if_new(key, due);
+        }
+        Ok(Some(next))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Nobody panics while holding it; were it so, what it holds is only
+        // a help.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_id(&self) -> String {
+        let millis = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
+        Ulid::from_parts(millis, fastrand::u128(..)).to_string()
+    }
+}
+
+fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}

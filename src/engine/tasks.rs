@@ -1,0 +1,108 @@
+//! A turn of one task partition: may it run, whom does its end concern, what
+//! has to be published.
+
+use jiff::Timestamp;
+
+use super::{Engine, Key};
+use crate::aws::store::StoreError;
+use crate::core::readiness::{Readiness, readiness};
+use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
+
+/// From waiting to ready takes two writes; more means that somebody else
+/// keeps changing it, and the next turn goes on.
+const DECISIONS_MAX: usize = 4;
+
+/// A partition after its decisions, and when time alone may change it.
+pub(super) struct Decided {
+    pub item: TaskPartition,
+    pub until: Option<Timestamp>,
+}
+
+impl Engine {
+    pub(super) async fn turn_task(&self, key: &TaskKey) -> Result<Option<Timestamp>, StoreError> {
+        let Some(item) = self.store.task(key).await? else { return Ok(None) };
+        let Decided { mut item, until } = self.decide_task(item).await?;
+        let told = item.outputs_pending;
+        if told {
+            self.tell_readers(&item).await?;
+            item.outputs_pending = false;
+        }
+        let published = self.publish(&item.notices).await;
+        let published: Vec<_> = item.notices.drain(..published).collect();
+        let now = self.clock.now();
+        let due = item.attention(until, now);
+        if told || !published.is_empty() || due != item.due {
+            match self.store.settle_task(&item, &published, due).await {
+                Err(error @ StoreError::Conflict(_)) => {
+                    self.store.forget_notices(key, &published).await?;
+                    return Err(error);
+                }
+                result => result?,
+            }
+        }
+        match item.notices.is_empty() {
+            true => Ok(until),
+            false => Ok(Some(super::after(now, super::outbox::RETRY_AFTER))),
+        }
+    }
+
+    /// Lets the core decide about a partition as just read or written, and
+    /// commits until nothing more follows.
+    pub(super) async fn decide_task(&self, item: TaskPartition) -> Result<Decided, StoreError> {
+        let mut item = item;
+        for _ in 0..DECISIONS_MAX {
+            let Some(task) = self.catalog.tasks.get(&item.key.task) else { break };
+            if item.state == TaskState::Ready {
+                self.gather(&task.profile, &item);
+            }
+            if item.state != TaskState::Waiting {
+                break;
+            }
+            item = match readiness(&self.catalog, task, &item, self.clock.now()) {
+                Readiness::Waiting { until } => return Ok(Decided { item, until }),
+                Readiness::Close(periods) => {
+                    let mut receipts = Vec::with_capacity(periods.len());
+                    for (dataset, partition) in periods {
+                        let objects = self.store.count_objects(&dataset, &partition).await?;
+                        let element = Element::data(&dataset, partition);
+                        receipts.push((element, Receipt::Closed(objects)));
+                    }
+                    self.store.receive(&item.key, &receipts, None).await?
+                }
+                Readiness::Change(change) => {
+                    let changed = self.store.change_task(&change).await?;
+                    let reason = change.reason.as_deref();
+                    let (task, partition) = (&change.key.task, change.key.partition);
+                    tracing::info!(%task, %partition, state = change.to.name(), reason, "task partition");
+                    changed
+                }
+            };
+        }
+        Ok(Decided { item, until: None })
+    }
+
+    /// Tells the tasks that read its outputs that this partition of them is
+    /// complete.
+    async fn tell_readers(&self, item: &TaskPartition) -> Result<(), StoreError> {
+        let Some(task) = self.catalog.tasks.get(&item.key.task) else { return Ok(()) };
+        let receipt = match (item.state, &item.run) {
+            (TaskState::Succeeded, Some(run)) => Receipt::Produced(run.clone()),
+            _ => Receipt::Skipped,
+        };
+        for output in &task.outputs {
+            let element = Element::data(output, item.key.partition);
+            for reader in self.catalog.readers_of(output, &item.key.partition) {
+                self.receive(&reader, &[(element.clone(), receipt.clone())]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks soon at partitions that were changed together with a run.
+    pub(super) fn wake_tasks<'a>(&self, keys: impl Iterator<Item = &'a TaskKey>) {
+        let now = self.clock.now();
+        for key in keys {
+            self.agenda.wake(Key::Task(key.clone()), now);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Receives messages, hands what they say to the engine, and deletes a message
+//! only when its effect is durable. What cannot be read goes to quarantine.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::message::{self, Content};
+use crate::aws::sns::Sns;
+use crate::aws::sqs::{Received, Sqs};
+use crate::core::notice::{Fact, Notice, Severity};
+use crate::engine::{Arrival, Engine};
+
+/// After a failed receive.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// A body in an alert is there to recognise the message by.
+const BODY_CHARS_MAX: usize = 500;
+
+pub struct Inbox {
+    pub sqs: Sqs,
+    pub sns: Sns,
+    pub engine: Arc<Engine>,
+    pub visibility_timeout: SignedDuration,
+}
+
+impl Inbox {
+    /// Receives until told to stop; messages received but not yet recorded by
+    /// then are given back.
+    pub async fn run(self, shutdown: CancellationToken) {
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                received = self.sqs.receive(self.visibility_timeout) => received,
+            };
+            match received {
+                Ok(messages) if shutdown.is_cancelled() => {
+                    if let Err(error) = self.sqs.give_back(&messages).await {
+                        tracing::warn!(%error, "messages not given back, they come again by themselves");
+                    }
+                }
+                Ok(messages) => self.take(messages).await,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot receive, will try again");
+                    let clock = self.engine.clock();
+                    let retry = clock.now().saturating_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
+                    tokio::select! {
+                        biased;
+                        () = shutdown.cancelled() => return,
+                        () = clock.sleep_until(retry) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&self, messages: Vec<Received>) {
+        let mut arrivals: Vec<Arrival> = Vec::new();
+        let mut read = Vec::with_capacity(messages.len());
+        for message in messages {
+            let mut content = message::read(&message.body);
+            let first = arrivals.len();
+            arrivals.append(&mut content.arrivals);
+            read.push((message, content, first..arrivals.len()));
+        }
+        let recorded = self.engine.record(&arrivals).await;
+        let mut done = Vec::new();
+        for (message, content, range) in read {
+            for cluster in &content.clusters {
+                self.engine.cluster_changed(cluster);
+            }
+            if let Some((_, reason)) = recorded.failed.range(range).next() {
+                tracing::warn!(
+                    message = message.id,
+                    reason,
+                    "not recorded, the message comes again"
+                );
+            } else if content.problems.is_empty() || self.quarantine(&message, &content).await {
+                done.push(message);
+            }
+        }
+        if let Err(error) = self.sqs.delete(&done).await {
+            tracing::warn!(%error, "messages not deleted, they come again and do no harm");
+        }
+    }
+
+    /// Keeps the message and tells people; true when it may be deleted.
+    async fn quarantine(&self, message: &Received, content: &Content) -> bool {
+        let reason = content.reason();
+        tracing::error!(message = message.id, reason, "message cannot be read, goes to quarantine");
+        if let Err(error) = self.sqs.quarantine(message, &reason).await {
+            tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
+            return false;
+        }
+        let notice = Notice {
+            id: format!("message/{}", message.id),
+            at: self.engine.clock().now(),
+            severity: Severity::Failure,
+            status: "message-quarantined".to_owned(),
+            task: None,
+            partition: None,
+            run: None,
+            headline: "a message could not be read".to_owned(),
+            facts: vec![
+                Fact::new("message", message.id.as_str()),
+                Fact::new("reason", reason),
+                Fact::new(
+                    "next",
+                    "it is kept in the quarantine queue; mend its sender, then send it again",
+                ),
+                Fact::new("body", message.body.chars().take(BODY_CHARS_MAX).collect::<String>()),
+            ],
+        };
+        let published = self.sns.publish(&notice.message(&self.engine.catalog().deployment)).await;
+        if let Err(error) = published {
+            tracing::warn!(message = message.id, %error, "quarantined, but not announced: the message comes again");
+            return false;
+        }
+        true
+    }
+}

@@ -1,0 +1,293 @@
+//! Reads the body of a queue message: which objects arrived, which cluster
+//! changed. Recognises notifications straight from S3, through SNS and through
+//! EventBridge, however they are wrapped. Knows nothing of datasets.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::engine::Arrival;
+
+/// Envelopes in envelopes: S3 in SNS in EventBridge is three.
+const DEPTH_MAX: usize = 5;
+/// Reasons go into a message attribute and a log line.
+const REASONS_MAX: usize = 5;
+
+/// What a message says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    pub arrivals: Vec<Arrival>,
+    /// Clusters whose state, or whose step's state, changed.
+    pub clusters: Vec<String>,
+    /// What in it could not be understood; everything else still counts.
+    pub problems: Vec<String>,
+}
+
+impl Content {
+    /// The problems in one line, bounded.
+    pub fn reason(&self) -> String {
+        let more = self.problems.len().saturating_sub(REASONS_MAX);
+        let mut reason =
+            self.problems.iter().take(REASONS_MAX).cloned().collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            reason.push_str(&format!("; and {more} more"));
+        }
+        reason
+    }
+}
+
+/// Reads a message body. Never fails: what cannot be read is a problem in the
+/// result.
+pub fn read(body: &str) -> Content {
+    let mut content = Content::default();
+    match serde_json::from_str(body) {
+        Ok(value) => take_envelope(value, DEPTH_MAX, &mut content),
+        Err(error) => content.problems.push(format!("the body is not JSON: {error}")),
+    }
+    content
+}
+
+fn take_envelope(value: Value, depth: usize, content: &mut Content) {
+    if depth == 0 {
+        content.problems.push("too many envelopes inside each other".to_owned());
+        return;
+    }
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    if text("Event") == Some("s3:TestEvent") {
+        return;
+    }
+    if let Some(Value::Array(records)) = value.get("Records") {
+        for (number, record) in records.iter().enumerate() {
+            if let Err(problem) = take_record(record, content) {
+                content.problems.push(format!("record {number}: {problem}"));
+            }
+        }
+        return;
+    }
+    if text("Type") == Some("Notification")
+        && let Some(inner) = text("Message")
+    {
+        match serde_json::from_str(inner) {
+            Ok(inner) => take_envelope(inner, depth - 1, content),
+            Err(error) => content.problems.push(format!("the SNS message is not JSON: {error}")),
+        }
+        return;
+    }
+    match (text("source"), value.get("detail")) {
+        (Some("aws.s3"), Some(detail)) => {
+            let kind = text("detail-type").unwrap_or_default();
+            if let Err(problem) = take_bridged_object(kind, detail, content) {
+                content.problems.push(problem);
+            }
+        }
+        (Some("aws.emr"), Some(detail)) => {
+            let cluster = detail.get("clusterId").and_then(Value::as_str);
+            content.clusters.extend(cluster.map(str::to_owned));
+        }
+        _ => content.problems.push(
+            "no notification that is known here: expected S3, SNS with S3 inside, or EventBridge \
+             from aws.s3 or aws.emr"
+                .to_owned(),
+        ),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    event_version: String,
+    event_source: String,
+    event_name: String,
+    s3: RecordS3,
+}
+
+#[derive(Deserialize)]
+struct RecordS3 {
+    bucket: Bucket,
+    object: RecordObject,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordObject {
+    key: String,
+    e_tag: Option<String>,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+}
+
+/// One record of S3's own notification.
+fn take_record(record: &Value, content: &mut Content) -> Result<(), String> {
+    let record = Record::deserialize(record).map_err(|error| error.to_string())?;
+    if record.event_source != "aws:s3" {
+        return Err(format!("it comes from {:?}, not from aws:s3", record.event_source));
+    }
+    if record.event_version.split('.').next() != Some("2") {
+        return Err(format!("event version {:?}: expected 2.x", record.event_version));
+    }
+    if !record.event_name.starts_with("ObjectCreated:") {
+        return Ok(());
+    }
+    let object = record.s3.object;
+    let key = decode_key(&object.key)?;
+    let version = object.version_id.or(object.e_tag).or(object.sequencer);
+    push(content, record.s3.bucket.name, key, version)
+}
+
+#[derive(Deserialize)]
+struct BridgedDetail {
+    bucket: Bucket,
+    object: BridgedObject,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct BridgedObject {
+    key: String,
+    etag: Option<String>,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+}
+
+/// S3's event through EventBridge; there the key appears as it is.
+fn take_bridged_object(kind: &str, detail: &Value, content: &mut Content) -> Result<(), String> {
+    if kind != "Object Created" {
+        return Ok(());
+    }
+    let detail = BridgedDetail::deserialize(detail).map_err(|error| error.to_string())?;
+    let object = detail.object;
+    let version = object.version_id.or(object.etag).or(object.sequencer);
+    push(content, detail.bucket.name, object.key, version)
+}
+
+fn push(
+    content: &mut Content,
+    bucket: String,
+    key: String,
+    version: Option<String>,
+) -> Result<(), String> {
+    let Some(version) = version else {
+        return Err(format!("object {key:?} has neither version id nor ETag nor sequencer"));
+    };
+    content.arrivals.push(Arrival { bucket, key, version });
+    Ok(())
+}
+
+/// S3 form-encodes keys: `+` is a space, then percent-decoding, exactly once.
+fn decode_key(encoded: &str) -> Result<String, String> {
+    let spaced: Cow<'_, str> = match encoded.contains('+') {
+        true => encoded.replace('+', " ").into(),
+        false => encoded.into(),
+    };
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| format!("key {encoded:?} is not UTF-8 when decoded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn record(key: &str) -> Value {
+        json!({
+            "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "us-east-1",
+            "eventTime": "2013-01-01T05:00:00.000Z", "eventName": "ObjectCreated:Put",
+            "s3": { "s3SchemaVersion": "1.0", "bucket": { "name": "b" },
+                    "object": { "key": key, "size": 1, "eTag": "e1", "sequencer": "00A" } }
+        })
+    }
+
+    fn arrival(key: &str, version: &str) -> Arrival {
+        Arrival { bucket: "b".into(), key: key.into(), version: version.into() }
+    }
+
+    fn keys(body: &Value) -> Vec<String> {
+        let content = read(&body.to_string());
+        assert_eq!(content.problems, Vec::<String>::new());
+        content.arrivals.into_iter().map(|arrival| arrival.key).collect()
+    }
+
+    #[test]
+    fn reads_every_envelope() {
+        let direct = json!({ "Records": [record("a/1.gz"), record("a/2.gz")] });
+        let in_sns = json!({ "Type": "Notification", "Message": direct.to_string() });
+        let bridged = json!({
+            "version": "0", "source": "aws.s3", "detail-type": "Object Created",
+            "detail": { "bucket": { "name": "b" }, "object": { "key": "a b+c%20", "etag": "e" } }
+        });
+        let bridged_in_sns = json!({ "Type": "Notification", "Message": bridged.to_string() });
+        assert_eq!(keys(&direct), ["a/1.gz", "a/2.gz"]);
+        assert_eq!(keys(&in_sns), ["a/1.gz", "a/2.gz"]);
+        assert_eq!(keys(&bridged), ["a b+c%20"]);
+        assert_eq!(keys(&bridged_in_sns), ["a b+c%20"]);
+        assert_eq!(keys(&json!({ "Service": "Amazon S3", "Event": "s3:TestEvent" })), [""; 0]);
+    }
+
+    #[test]
+    fn decodes_keys_exactly_once() {
+        for (encoded, key) in [
+            ("a+b.gz", "a b.gz"),
+            ("a%2Bb.gz", "a+b.gz"),
+            ("a%252Bb", "a%2Bb"),
+            ("caf%C3%A9/%E2%82%AC", "café/€"),
+            ("nul%00", "nul\0"),
+        ] {
+            assert_eq!(keys(&json!({ "Records": [record(encoded)] })), [key]);
+        }
+    }
+
+    #[test]
+    fn a_bad_record_spoils_no_other() {
+        let mut old = record("old");
+        old["eventVersion"] = json!("1.0");
+        let body = json!({ "Records": [record("good"), record("%FF"), old, { "s3": {} }, 7] });
+        let content = read(&body.to_string());
+        assert_eq!(content.arrivals, [arrival("good", "e1")]);
+        assert_eq!(content.problems.len(), 4);
+        assert!(content.reason().starts_with("record 1: key \"%FF\" is not UTF-8"));
+    }
+
+    #[test]
+    fn emr_events_name_their_cluster() {
+        let body = json!({
+            "source": "aws.emr", "detail-type": "EMR Step Status Change",
+            "detail": { "clusterId": "j-1", "stepId": "s-1", "state": "COMPLETED" }
+        });
+        assert_eq!(read(&body.to_string()).clusters, ["j-1"]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_problem() {
+        for body in
+            ["", "{", "[]", "{}", "null", "{\"Records\": 3}", "{\"Type\": \"Notification\"}"]
+        {
+            assert!(!read(body).problems.is_empty(), "{body}");
+        }
+        let mut nested = json!({ "Records": [record("k")] });
+        for _ in 0..10 {
+            nested = json!({ "Type": "Notification", "Message": nested.to_string() });
+        }
+        assert_eq!(read(&nested.to_string()).reason(), "too many envelopes inside each other");
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in "\\PC{0,200}") {
+            let _ = read(&body);
+        }
+
+        #[test]
+        fn any_key_survives_its_encoding(key in "\\PC{1,60}") {
+            let encoded = percent_encoding::utf8_percent_encode(&key, percent_encoding::NON_ALPHANUMERIC);
+            prop_assert_eq!(keys(&json!({ "Records": [record(&encoded.to_string())] })), [key]);
+        }
+    }
+}

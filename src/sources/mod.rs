@@ -1,0 +1,5 @@
+//! What wakes the engine: messages from the queue and ticks of schedules.
+
+pub mod inbox;
+pub mod message;
+pub mod ticks;

@@ -1,0 +1,43 @@
+//! Ticks of schedules, by tokio-cron-scheduler. A tick only says "look": which
+//! slots are due is decided from the stored mark, so a late, missed or doubled
+//! tick is harmless.
+
+use std::sync::Arc;
+
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::schedule::Schedule;
+use crate::engine::Engine;
+
+/// On a development clock cron's real time means nothing: look every second.
+const EVERY_SECOND: &str = "* * * * * *";
+
+/// Ticks until told to stop.
+pub async fn run(
+    engine: Arc<Engine>,
+    shutdown: CancellationToken,
+) -> Result<(), JobSchedulerError> {
+    let mut scheduler = JobScheduler::new().await?;
+    for task in engine.catalog().tasks.values() {
+        if let Some(schedule) = &task.schedule {
+            scheduler.add(job(&engine, &task.name, schedule)?).await?;
+        }
+    }
+    scheduler.start().await?;
+    shutdown.cancelled().await;
+    scheduler.shutdown().await
+}
+
+fn job(engine: &Arc<Engine>, task: &str, schedule: &Schedule) -> Result<Job, JobSchedulerError> {
+    let expression = match engine.clock().is_real() {
+        // The scheduler wants seconds; ours have none.
+        true => format!("0 {}", schedule.expression()),
+        false => EVERY_SECOND.to_owned(),
+    };
+    let (engine, task) = (Arc::clone(engine), task.to_owned());
+    Job::new_async_tz(expression, schedule.zone(), move |_, _| {
+        engine.tick(&task);
+        Box::pin(std::future::ready(()))
+    })
+}
