@@ -1,0 +1,368 @@
+//! Reads requests as strictly as EMR does: the types of the service model,
+//! then the rules that span members. Refuses in AWS's words and codes.
+//! Not for what depends on clusters that exist.
+
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::machine::ACTIVE_STEPS_MAX;
+use super::request::{
+    AutoTerminationPolicy, InstanceFleet, InstanceGroup, InstanceRole, Instances, RunJobFlow,
+    StepConfig, Tag,
+};
+use super::view::compact;
+use crate::wire::ApiError;
+
+const NAME_LENGTH_MAX: usize = 256;
+const TEXT_LENGTH_MAX: usize = 10_280;
+const IDLE_TIMEOUT_SECS: std::ops::RangeInclusive<i64> = 60..=604_800;
+const SPOT_TIMEOUT_MINUTES: std::ops::RangeInclusive<i32> = 5..=1440;
+/// Instance types in a fleet without and with an allocation strategy.
+const FLEET_TYPES_MAX: (usize, usize) = (5, 30);
+
+pub fn refused(message: impl Display) -> ApiError {
+    ApiError::bad_request("ValidationException", message.to_string())
+}
+
+/// Reads a request. As on AWS, members the type does not know are ignored and
+/// null is the same as missing.
+pub fn parse<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(compact(body)).map_err(|error| {
+        let path = model_path(error.path());
+        let text = error.inner().to_string();
+        // serde tells its kinds of errors apart only by their wording; the
+        // tests below hold it to that.
+        if let Some(rest) = text.strip_prefix("missing field ") {
+            let member = camel(rest.trim_matches('`'));
+            let path = if path.is_empty() { member } else { format!("{path}.{member}") };
+            refused(format!(
+                "1 validation error detected: Value null at '{path}' failed to satisfy \
+                 constraint: Member must not be null"
+            ))
+        } else if let Some(rest) = text.strip_prefix("unknown variant ") {
+            let mut quoted = rest.split('`').skip(1).step_by(2);
+            let value = quoted.next().unwrap_or_default();
+            let known = quoted.collect::<Vec<_>>().join(", ");
+            refused(format!(
+                "1 validation error detected: Value '{value}' at '{path}' failed to satisfy \
+                 constraint: Member must satisfy enum value set: [{known}]"
+            ))
+        } else {
+            let place = if path.is_empty() { "the request" } else { &path };
+            ApiError::bad_request("SerializationException", format!("{place}: {text}"))
+        }
+    })
+}
+
+/// A path as AWS writes it: `instances.instanceFleets.1.member.name`.
+fn model_path(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let segments: Vec<String> = path
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("{}.member", index + 1)),
+            Segment::Map { key } => Some(camel(key)),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect();
+    segments.join(".")
+}
+
+fn camel(member: &str) -> String {
+    let mut letters = member.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The rules of RunJobFlow.
+pub fn check_run_job_flow(request: &RunJobFlow) -> Result<(), ApiError> {
+    check_length("name", &request.name, NAME_LENGTH_MAX)?;
+    match (&request.release_label, &request.ami_version) {
+        (Some(label), _) if !is_release_label(label) => {
+            return Err(refused(format!("The supplied release label is invalid: {label}.")));
+        }
+        (None, None) => {
+            return Err(refused("A release label (releaseLabel) must be specified."));
+        }
+        _ => {}
+    }
+    for (member, role) in
+        [("ServiceRole", &request.service_role), ("JobFlowRole", &request.job_flow_role)]
+    {
+        if role.as_deref().unwrap_or_default().is_empty() {
+            return Err(refused(format!("{member} is required for creating cluster.")));
+        }
+    }
+    if let Some(uri) = &request.log_uri
+        && !["s3://", "s3n://", "s3a://"].iter().any(|scheme| uri.starts_with(scheme))
+    {
+        return Err(refused(format!("The logUri must be an S3 location: {uri}")));
+    }
+    if !(1..=256).contains(&request.step_concurrency_level.unwrap_or(1)) {
+        return Err(refused("stepConcurrencyLevel must be between 1 and 256."));
+    }
+    check_instances(&request.instances)?;
+    check_steps(&request.steps)?;
+    for action in &request.bootstrap_actions {
+        check_length("bootstrapActions.name", &action.name, NAME_LENGTH_MAX)?;
+    }
+    check_tags(&request.tags)?;
+    request.auto_termination_policy.as_ref().map_or(Ok(()), check_idle_timeout)
+}
+
+pub fn check_steps(steps: &[StepConfig]) -> Result<(), ApiError> {
+    if steps.len() > ACTIVE_STEPS_MAX {
+        return Err(refused(format!("The number of steps must not exceed {ACTIVE_STEPS_MAX}.")));
+    }
+    for step in steps {
+        check_length("steps.name", &step.name, NAME_LENGTH_MAX)?;
+        let jar = &step.hadoop_jar_step;
+        check_length("steps.hadoopJarStep.jar", &jar.jar, TEXT_LENGTH_MAX)?;
+        if jar.jar.is_empty() {
+            return Err(refused("steps.hadoopJarStep.jar must not be empty."));
+        }
+        for argument in &jar.args {
+            check_length("steps.hadoopJarStep.args", argument, TEXT_LENGTH_MAX)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
+    for tag in tags {
+        if tag.key.is_empty() || tag.key.chars().count() > 128 {
+            return Err(refused("A tag's key must have between 1 and 128 characters."));
+        }
+        check_length("tags.value", &tag.value, 256)?;
+    }
+    Ok(())
+}
+
+pub fn check_idle_timeout(policy: &AutoTerminationPolicy) -> Result<(), ApiError> {
+    match policy.idle_timeout {
+        Some(seconds) if !IDLE_TIMEOUT_SECS.contains(&seconds) => Err(refused(format!(
+            "autoTerminationPolicy.idleTimeout must be between {} and {} seconds.",
+            IDLE_TIMEOUT_SECS.start(),
+            IDLE_TIMEOUT_SECS.end()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_length(member: &str, value: &str, max: usize) -> Result<(), ApiError> {
+    if value.chars().count() <= max {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member \
+         must have length less than or equal to {max}"
+    )))
+}
+
+fn is_release_label(label: &str) -> bool {
+    label.strip_prefix("emr-").is_some_and(|version| {
+        let parts: Vec<&str> = version.split('.').collect();
+        parts.len() == 3 && parts.iter().all(|part| part.parse::<u16>().is_ok())
+    })
+}
+
+fn check_instances(instances: &Instances) -> Result<(), ApiError> {
+    let ways = [
+        !instances.instance_fleets.is_empty(),
+        !instances.instance_groups.is_empty(),
+        instances.master_instance_type.is_some() || instances.instance_count.is_some(),
+    ];
+    if ways.into_iter().filter(|given| *given).count() != 1 {
+        return Err(refused(
+            "Specify exactly one of instanceFleets, instanceGroups, or masterInstanceType with \
+             instanceCount.",
+        ));
+    }
+    if ways[2] {
+        return check_counted(instances);
+    }
+    let fleets = instances.instance_fleets.iter();
+    let groups = instances.instance_groups.iter();
+    let primaries = fleets.clone().filter(|f| f.instance_fleet_type == InstanceRole::Master);
+    let primaries = primaries.count()
+        + groups.clone().filter(|g| g.instance_role == InstanceRole::Master).count();
+    if primaries != 1 {
+        return Err(refused("The cluster must have exactly one MASTER fleet or group."));
+    }
+    fleets.map(check_fleet).chain(groups.map(check_group)).collect()
+}
+
+fn check_counted(instances: &Instances) -> Result<(), ApiError> {
+    if instances.master_instance_type.is_none() {
+        return Err(refused("instances.masterInstanceType must be specified."));
+    }
+    match instances.instance_count {
+        Some(1..) => Ok(()),
+        _ => Err(refused("instances.instanceCount must be at least 1.")),
+    }
+}
+
+fn check_group(group: &InstanceGroup) -> Result<(), ApiError> {
+    let least = if group.instance_role == InstanceRole::Task { 0 } else { 1 };
+    if group.instance_count < least {
+        return Err(refused("instanceGroups.instanceCount is too small."));
+    }
+    Ok(())
+}
+
+fn check_fleet(fleet: &InstanceFleet) -> Result<(), ApiError> {
+    let on_demand = fleet.target_on_demand_capacity.unwrap_or(0);
+    let spot = fleet.target_spot_capacity.unwrap_or(0);
+    if on_demand < 0 || spot < 0 || on_demand + spot == 0 {
+        return Err(refused(
+            "instanceFleets: targetOnDemandCapacity and targetSpotCapacity must not both be 0.",
+        ));
+    }
+    if fleet.instance_fleet_type == InstanceRole::Master && on_demand + spot != 1 {
+        return Err(refused("The MASTER instance fleet must have a capacity of 1."));
+    }
+    let launch = fleet.launch_specifications.as_ref();
+    let spot_specification = launch.and_then(|launch| launch.spot_specification.as_ref());
+    if let Some(specification) = spot_specification
+        && !SPOT_TIMEOUT_MINUTES.contains(&specification.timeout_duration_minutes)
+    {
+        return Err(refused(
+            "spotSpecification.timeoutDurationMinutes must be between 5 and 1440.",
+        ));
+    }
+    let has_strategy = spot_specification.is_some_and(|spot| spot.allocation_strategy.is_some())
+        || launch.is_some_and(|launch| launch.on_demand_specification.is_some());
+    let most = if has_strategy { FLEET_TYPES_MAX.1 } else { FLEET_TYPES_MAX.0 };
+    if !(1..=most).contains(&fleet.instance_type_configs.len()) {
+        return Err(refused(format!(
+            "instanceFleets.instanceTypeConfigs must have between 1 and {most} entries."
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn good() -> Value {
+        json!({
+            "Name": "hourly", "ReleaseLabel": "emr-7.13.0",
+            "ServiceRole": "EMR_DefaultRole", "JobFlowRole": "EMR_EC2_DefaultRole",
+            "Instances": {"InstanceFleets": [{
+                "InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1,
+                "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
+            }]},
+        })
+    }
+
+    fn read(body: Value) -> Result<(), ApiError> {
+        parse::<RunJobFlow>(body).and_then(|request| check_run_job_flow(&request))
+    }
+
+    #[test]
+    fn a_plain_request_and_members_it_does_not_know_pass() {
+        let mut body = good();
+        body["NotInTheModel"] = json!(true);
+        assert_eq!(read(body), Ok(()));
+    }
+
+    #[test]
+    fn refusals_carry_the_real_code_and_name_the_member() {
+        let fleet = "/Instances/InstanceFleets/0";
+        let cases: &[(&str, Value, &str, &str)] = &[
+            ("/Name", Value::Null, "ValidationException", "Value null at 'name'"),
+            ("/Name", json!(5), "SerializationException", "name"),
+            ("/Name", json!("n".repeat(257)), "ValidationException", "'name'"),
+            ("/ReleaseLabel", json!("7.13"), "ValidationException", "7.13"),
+            ("/ServiceRole", json!(""), "ValidationException", "ServiceRole"),
+            ("/Instances", json!({}), "ValidationException", "instanceFleets"),
+            ("/LogUri", json!("/tmp"), "ValidationException", "logUri"),
+            ("/StepConcurrencyLevel", json!(257), "ValidationException", "stepConcurrencyLevel"),
+            (
+                "/AutoTerminationPolicy",
+                json!({"IdleTimeout": 59}),
+                "ValidationException",
+                "idleTimeout",
+            ),
+            (
+                "/ScaleDownBehavior",
+                json!("NOW"),
+                "ValidationException",
+                "TERMINATE_AT_TASK_COMPLETION",
+            ),
+            ("/Tags", json!([{"Value": "x"}]), "ValidationException", "tag's key"),
+            (
+                "/Steps",
+                json!([{"Name": "s", "HadoopJarStep": {}}]),
+                "ValidationException",
+                "'steps.1.member.hadoopJarStep.jar'",
+            ),
+            (
+                "/Steps",
+                json!([{"Name": "s", "HadoopJarStep": {"Jar": "x", "Args": "a b"}}]),
+                "SerializationException",
+                "steps.1.member.hadoopJarStep.args",
+            ),
+            (
+                "/Steps",
+                json!([{"Name": "s", "HadoopJarStep": {"Jar": "x"}, "ActionOnFailure": "STOP"}]),
+                "ValidationException",
+                "'STOP' at 'steps.1.member.actionOnFailure'",
+            ),
+        ];
+        for (pointer, value, code, text) in cases {
+            let mut body = good();
+            set(&mut body, pointer, value.clone());
+            check(body, code, text);
+        }
+        for (member, value, text) in [
+            (
+                "InstanceFleetType",
+                json!("PRIMARY"),
+                "instances.instanceFleets.1.member.instanceFleetType",
+            ),
+            ("TargetOnDemandCapacity", json!(2), "capacity of 1"),
+            ("InstanceTypeConfigs", json!([]), "instanceTypeConfigs"),
+            (
+                "LaunchSpecifications",
+                json!({"SpotSpecification": {
+                "TimeoutDurationMinutes": 4, "TimeoutAction": "TERMINATE_CLUSTER"}}),
+                "timeoutDurationMinutes",
+            ),
+        ] {
+            let mut body = good();
+            set(&mut body, &format!("{fleet}/{member}"), value);
+            check(body, "ValidationException", text);
+        }
+    }
+
+    #[test]
+    fn a_missing_member_is_null_in_awss_words() {
+        let mut body = good();
+        body.as_object_mut().unwrap().remove("Name");
+        check(body, "ValidationException", "Value null at 'name'");
+    }
+
+    #[test]
+    fn fleets_and_groups_exclude_each_other() {
+        let mut body = good();
+        body["Instances"]["InstanceGroups"] =
+            json!([{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}]);
+        check(body, "ValidationException", "exactly one of");
+    }
+
+    fn check(body: Value, code: &str, text: &str) {
+        let error = read(body.clone()).expect_err(&body.to_string());
+        assert_eq!(error.code, code, "{error}");
+        assert!(error.message.contains(text), "{error} lacks {text}");
+    }
+
+    fn set(body: &mut Value, pointer: &str, value: Value) {
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        body.pointer_mut(parent).unwrap()[member] = value;
+    }
+}
