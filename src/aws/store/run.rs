@@ -23,19 +23,45 @@ impl Store {
         changes: &[TaskChange],
     ) -> Result<(), StoreError> {
         let put = self.put(run)?;
-        let mut actions = vec![TransactWriteItem::builder().put(put).build()];
-        for change in changes {
-            actions.push(self.change_action(change)?);
-        }
+        let actions: Result<Vec<_>, _> =
+            changes.iter().map(|change| self.change_action(change)).collect();
+        let result = match actions? {
+            // A transaction costs twice as much.
+            actions if actions.is_empty() => self.put_alone(put).await,
+            actions => self.put_with(put, actions).await,
+        };
+        result.map_err(|error| write_error(error, format!("run {}", run.id)))?;
+        run.version += 1;
+        Ok(())
+    }
+
+    async fn put_alone(&self, put: Put) -> Result<(), AwsError> {
+        self.client
+            .put_item()
+            .table_name(put.table_name)
+            .set_item(Some(put.item))
+            .set_condition_expression(put.condition_expression)
+            .set_expression_attribute_names(put.expression_attribute_names)
+            .set_expression_attribute_values(put.expression_attribute_values)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "PutItem", &error))
+    }
+
+    async fn put_with(
+        &self,
+        put: Put,
+        mut actions: Vec<TransactWriteItem>,
+    ) -> Result<(), AwsError> {
+        actions.push(TransactWriteItem::builder().put(put).build());
         self.client
             .transact_write_items()
             .set_transact_items(Some(actions))
             .send()
             .await
+            .map(|_| ())
             .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
-            .map_err(|error| write_error(error, format!("run {}", run.id)))?;
-        run.version += 1;
-        Ok(())
     }
 
     pub async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {

@@ -329,9 +329,18 @@ impl Run {
             task: None,
             partition: None,
             run: Some(self.id.clone()),
-            headline: format!("run {} {what}", self.id),
+            headline: format!("run of {} {what}", self.title()),
             facts,
         });
+    }
+
+    /// What it runs, short enough for a subject.
+    fn title(&self) -> String {
+        let first = self.members.first().map_or_else(String::new, |member| member.key.to_string());
+        match self.members.len() {
+            0 | 1 => first,
+            more => format!("{first} and {} more", more - 1),
+        }
     }
 }
 
@@ -379,3 +388,6 @@ fn command(work: &StepWork, values: &Values) -> (String, Option<String>, Vec<Str
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

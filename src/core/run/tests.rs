@@ -1,0 +1,412 @@
+//! Runs against a cluster that exists only in this file: it obeys EMR's rules
+//! for steps and loses answers as told.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::catalog::testing::profile;
+use crate::core::catalog::{Dataset, StepSpec, WhenEmpty};
+use crate::core::partition::Grain;
+
+/// How a call that creates something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Works,
+    /// It takes effect, and the answer is lost.
+    AnswerLost,
+    /// It has no effect, and nobody says so.
+    RequestLost,
+    Throttled,
+    Refused,
+}
+
+struct FakeCluster {
+    name: String,
+    state: ClusterState,
+    steps: Vec<StepSeen>,
+}
+
+/// One account's EMR.
+#[derive(Default)]
+struct FakeEmr {
+    clusters: Vec<FakeCluster>,
+    /// What becomes of the next calls that create something; then they work.
+    fates: Vec<Fate>,
+    /// Step name without its serial → whether each execution succeeds; then
+    /// they do.
+    outcomes: BTreeMap<String, Vec<bool>>,
+    /// Clusters that die before their first step.
+    dying: usize,
+    executed: Vec<String>,
+    calls: usize,
+}
+
+impl FakeEmr {
+    fn fate(&mut self) -> Fate {
+        self.calls += 1;
+        if self.fates.is_empty() { Fate::Works } else { self.fates.remove(0) }
+    }
+
+    /// Applies a call with its fate.
+    fn call<T: Clone>(&mut self, apply: impl FnOnce(&mut Self) -> T) -> Result<T, CallFailure> {
+        let lost = || CallFailure::Unknown("no answer".into());
+        match self.fate() {
+            Fate::Works => Ok(apply(self)),
+            Fate::AnswerLost => {
+                apply(self);
+                Err(lost())
+            }
+            Fate::RequestLost => Err(lost()),
+            Fate::Throttled => Err(CallFailure::Deferred("rate".into())),
+            Fate::Refused => Err(CallFailure::Refused("no such release".into())),
+        }
+    }
+
+    fn submit(&mut self, cluster: usize, names: Vec<String>, now: Timestamp) -> Vec<String> {
+        let first = self.clusters[cluster].steps.len();
+        for (number, name) in names.into_iter().enumerate() {
+            let id = format!("s-{cluster}-{}", first + number);
+            self.clusters[cluster].steps.push(StepSeen {
+                id,
+                name,
+                state: StepState::Pending,
+                ended: None,
+                failure: None,
+            });
+        }
+        self.advance(cluster, now);
+        let steps = &self.clusters[cluster].steps;
+        steps[first..].iter().map(|step| step.id.clone()).collect()
+    }
+
+    /// Executes pending steps in order; a failure cancels what is pending.
+    fn advance(&mut self, cluster: usize, now: Timestamp) {
+        if self.clusters[cluster].state != ClusterState::Running {
+            return;
+        }
+        let mut failed = false;
+        for step in &mut self.clusters[cluster].steps {
+            if step.state != StepState::Pending {
+                continue;
+            }
+            step.ended = Some(now);
+            let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
+            step.state = match failed {
+                true => StepState::Cancelled,
+                false => {
+                    self.executed.push(step.name.clone());
+                    let outcomes = self.outcomes.entry(plain).or_default();
+                    match outcomes.is_empty() || outcomes.remove(0) {
+                        true => StepState::Completed,
+                        false => {
+                            failed = true;
+                            step.failure = Some("exit code 3".into());
+                            StepState::Failed
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    fn observe(&mut self, run: &Run, act: Act, now: Timestamp) -> Observation {
+        let name = run.cluster_name("test");
+        let names = |tries: &mut dyn Iterator<Item = &StepTry>| {
+            tries.map(|step_try| step_try.name.clone()).collect::<Vec<_>>()
+        };
+        let attempt = run.attempt().unwrap();
+        let number = |id: &str| id.strip_prefix("j-").unwrap().parse::<usize>().unwrap();
+        match act {
+            Act::Rest(_) => Observation::Nothing,
+            Act::Launch => {
+                assert!(now < attempt.launch.send_by);
+                let steps = names(&mut attempt.tries.iter());
+                Observation::Launched(self.call(|emr| {
+                    let id = emr.clusters.len();
+                    let state = ClusterState::Starting;
+                    emr.clusters.push(FakeCluster { name, state, steps: vec![] });
+                    emr.submit(id, steps, now);
+                    format!("j-{id}")
+                }))
+            }
+            Act::LookUp => {
+                let found = self.clusters.iter().position(|cluster| cluster.name == name);
+                Observation::LookedUp(found.map(|number| format!("j-{number}")))
+            }
+            Act::Look { cluster } => {
+                let number = number(&cluster);
+                if self.clusters[number].state == ClusterState::Starting {
+                    self.clusters[number].state = match self.dying {
+                        0 => ClusterState::Running,
+                        _ => ClusterState::TerminatedWithErrors,
+                    };
+                    self.dying = self.dying.saturating_sub(1);
+                }
+                self.advance(number, now);
+                let cluster = &self.clusters[number];
+                Observation::Seen(ClusterSeen {
+                    state: cluster.state,
+                    reason: String::new(),
+                    steps: cluster.steps.clone(),
+                })
+            }
+            Act::AddSteps { cluster, tries } => {
+                let steps = names(&mut tries.iter().map(|index| &attempt.tries[*index]));
+                let number = number(&cluster);
+                Observation::Added(self.call(|emr| emr.submit(number, steps, now)))
+            }
+            Act::Terminate { cluster } => {
+                self.clusters[number(&cluster)].state = ClusterState::Terminated;
+                Observation::Terminated(Ok(()))
+            }
+        }
+    }
+
+    fn alive(&self) -> usize {
+        self.clusters.iter().filter(|cluster| !cluster.state.has_ended()).count()
+    }
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_second(1_357_000_000 + secs).unwrap()
+}
+
+/// A run of tasks `t0`, `t1`, … with steps `s0`, `s1`, … of two retries each.
+fn run(tasks: usize, steps: usize) -> Run {
+    let retry =
+        Retry { attempts: 2, delay: SignedDuration::from_secs(1), backoff_rate: 2.0 };
+    let steps: Vec<_> = (0..steps)
+        .map(|number| StepSpec {
+            name: format!("s{number}"),
+            work: StepWork::Command { args: vec![Text::parse("true").unwrap()] },
+            retry,
+        })
+        .collect();
+    let tasks: Vec<_> = (0..tasks)
+        .map(|number| Task {
+            name: format!("t{number}"),
+            profile: "p".into(),
+            grain: Grain::Hour,
+            schedule: None,
+            inputs: vec![],
+            outputs: vec![],
+            when_empty: WhenEmpty::Run,
+            steps: steps.clone(),
+        })
+        .collect();
+    let catalog = Catalog::new("test".into(), Vec::<Dataset>::new(), vec![], tasks);
+    let partition = "2013-01-01T05".parse().unwrap();
+    let items: Vec<_> = catalog
+        .tasks
+        .keys()
+        .map(|name| TaskPartition::new(TaskKey::new(name, partition)))
+        .collect();
+    let batch: Vec<_> = items.iter().map(|item| (&catalog.tasks[&item.key.task], item)).collect();
+    let (run, changes) = Run::new(&catalog, &profile("p"), &batch, "R", at(0));
+    assert_eq!(changes.len(), items.len());
+    run
+}
+
+/// Follows a run to its end as the engine does; returns the final changes.
+/// `crash` tells whether all memory is lost after the nth act (the run is read
+/// back from its stored form before anything else).
+fn follow(run: &mut Run, emr: &mut FakeEmr, crash: impl Fn(usize) -> bool) -> Vec<TaskChange> {
+    let mut now = at(0);
+    let mut ended = Vec::new();
+    let mut acts = 0;
+    let mut observation = Observation::Nothing;
+    for _ in 0..2_000 {
+        let decision = run.decide(observation, now);
+        ended.extend(decision.changes);
+        match decision.act {
+            Act::Rest(None) => return ended,
+            Act::Rest(Some(until)) => {
+                now = until.max(now + SignedDuration::from_millis(10));
+                observation = Observation::Nothing;
+            }
+            act => {
+                acts += 1;
+                observation = emr.observe(run, act, now);
+                now += SignedDuration::from_millis(10);
+                if crash(acts) {
+                    let stored = serde_json::to_string(run).unwrap();
+                    *run = serde_json::from_str(&stored).unwrap();
+                    observation = Observation::Nothing;
+                }
+            }
+        }
+    }
+    panic!("the run does not end: {run:#?}");
+}
+
+fn states(changes: &[TaskChange]) -> Vec<(String, TaskState)> {
+    changes.iter().map(|change| (change.key.task.clone(), change.to)).collect()
+}
+
+#[test]
+fn a_good_run_makes_one_cluster_and_ends_it() {
+    let (mut run, mut emr) = (run(2, 2), FakeEmr::default());
+    let changes = follow(&mut run, &mut emr, |_| false);
+    assert_eq!(run.state, RunState::Succeeded);
+    assert_eq!(
+        states(&changes),
+        [("t0".into(), TaskState::Succeeded), ("t1".into(), TaskState::Succeeded)]
+    );
+    assert_eq!(emr.executed.len(), 4);
+    assert_eq!((emr.clusters.len(), emr.alive()), (1, 0));
+}
+
+#[test]
+fn a_failed_step_is_retried_and_what_it_cancelled_is_done_too() {
+    let (mut run, mut emr) = (run(2, 2), FakeEmr::default());
+    emr.outcomes.insert("t0/2013-01-01T05/s0".into(), vec![false, false, true]);
+    let changes = follow(&mut run, &mut emr, |_| false);
+    assert_eq!(run.state, RunState::Succeeded);
+    assert_eq!(changes.len(), 2);
+    let count = |prefix: &str| emr.executed.iter().filter(|name| name.contains(prefix)).count();
+    assert_eq!((count("t0/2013-01-01T05/s0"), count("t0/2013-01-01T05/s1"), count("t1")), (3, 1, 2));
+    let retries = run.notices.iter().filter(|notice| notice.status == "step-failed").count();
+    assert_eq!(retries, 2);
+}
+
+#[test]
+fn a_step_that_fails_for_good_fails_its_partition_and_no_other() {
+    let (mut run, mut emr) = (run(3, 1), FakeEmr::default());
+    emr.outcomes.insert("t1/2013-01-01T05/s0".into(), vec![false; 9]);
+    let changes = follow(&mut run, &mut emr, |_| false);
+    assert_eq!(run.state, RunState::Failed);
+    let failed = changes.iter().find(|change| change.key.task == "t1").unwrap();
+    assert_eq!(failed.to, TaskState::Failed);
+    assert_eq!(failed.reason.as_deref(), Some("step s0 failed 3 times: exit code 3"));
+    assert_eq!(changes.iter().filter(|change| change.to == TaskState::Succeeded).count(), 2);
+    assert_eq!(emr.alive(), 0);
+}
+
+#[test]
+fn a_lost_cluster_is_replaced_until_the_attempts_are_used_up() {
+    for (dying, state, clusters) in [(1, RunState::Succeeded, 2), (2, RunState::Failed, 2)] {
+        let (mut run, mut emr) = (run(1, 1), FakeEmr { dying, ..FakeEmr::default() });
+        follow(&mut run, &mut emr, |_| false);
+        assert_eq!((run.state, emr.clusters.len(), emr.alive()), (state, clusters, 0));
+    }
+}
+
+#[test]
+fn a_lost_answer_is_adopted_not_repeated() {
+    let (mut run, mut emr) = (run(1, 1), FakeEmr::default());
+    emr.fates = vec![Fate::AnswerLost];
+    follow(&mut run, &mut emr, |_| false);
+    assert_eq!((run.state, emr.clusters.len()), (RunState::Succeeded, 1));
+}
+
+#[test]
+fn throttling_burns_no_attempt_and_a_refusal_ends_the_run() {
+    let (mut run_throttled, mut emr) = (run(1, 1), FakeEmr::default());
+    emr.fates = vec![Fate::Throttled; 5];
+    follow(&mut run_throttled, &mut emr, |_| false);
+    assert_eq!((run_throttled.state, run_throttled.attempts.len()), (RunState::Succeeded, 1));
+
+    let (mut run_refused, mut emr) = (run(1, 1), FakeEmr::default());
+    emr.fates = vec![Fate::Refused];
+    let changes = follow(&mut run_refused, &mut emr, |_| false);
+    assert_eq!(run_refused.state, RunState::Failed);
+    let reason = changes[0].reason.as_deref().unwrap();
+    assert_eq!(reason, "EMR refused to create the cluster: no such release");
+}
+
+#[test]
+fn a_hung_cluster_ends_at_its_lifetime() {
+    let (mut run, mut emr) = (run(1, 1), FakeEmr::default());
+    let mut now = at(0);
+    // Never leaves STARTING.
+    let mut observation = Observation::Nothing;
+    let mut terminated = false;
+    while now < at(3 * 3600) && !terminated {
+        let decision = run.decide(observation, now);
+        observation = match decision.act {
+            Act::Rest(until) => {
+                now = until.unwrap();
+                Observation::Nothing
+            }
+            Act::Look { .. } => Observation::Seen(ClusterSeen {
+                state: ClusterState::Starting,
+                reason: String::new(),
+                steps: vec![],
+            }),
+            Act::Terminate { .. } => {
+                terminated = true;
+                assert!(now >= at(2 * 3600));
+                assert!(decision.changes[0].reason.as_deref().unwrap().contains("lifetime"));
+                Observation::Terminated(Ok(()))
+            }
+            act => emr.observe(&run, act, now),
+        };
+    }
+    assert!(terminated);
+}
+
+#[test]
+fn notices_have_ids_of_their_own() {
+    let (mut run, mut emr) = (run(2, 2), FakeEmr { dying: 1, ..FakeEmr::default() });
+    emr.outcomes.insert("t0/2013-01-01T05/s0".into(), vec![false, false, true]);
+    emr.outcomes.insert("t1/2013-01-01T05/s1".into(), vec![false, true]);
+    follow(&mut run, &mut emr, |_| false);
+    let mut ids: Vec<_> = run.notices.iter().map(|notice| &notice.id).collect();
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all);
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        Just(Fate::Works),
+        Just(Fate::AnswerLost),
+        Just(Fate::RequestLost),
+        Just(Fate::Throttled),
+    ]
+}
+
+proptest! {
+    /// Whatever is lost and wherever it crashes: every run ends, every
+    /// partition ends exactly once, no cluster is left, and no step of a
+    /// cluster succeeds twice.
+    #[test]
+    fn every_run_ends_cleanly(
+        tasks in 1usize..4,
+        steps in 1usize..3,
+        fates in proptest::collection::vec(fate(), 0..8),
+        failures in proptest::collection::vec((0usize..4, 0usize..3), 0..6),
+        dying in 0usize..3,
+        crashes in proptest::collection::vec(1usize..20, 0..4),
+    ) {
+        let mut run = run(tasks, steps);
+        let mut emr = FakeEmr { fates, dying, ..FakeEmr::default() };
+        for (task, step) in failures {
+            let name = format!("t{task}/2013-01-01T05/s{step}");
+            emr.outcomes.entry(name).or_default().push(false);
+        }
+        let changes = follow(&mut run, &mut emr, |act| crashes.contains(&act));
+        prop_assert!(run.state.is_final());
+        prop_assert_eq!(changes.len(), tasks);
+        prop_assert!(changes.iter().all(|change| change.to.is_final()));
+        prop_assert_eq!(emr.alive(), 0);
+        prop_assert_eq!(emr.clusters.len(), run.attempts.len());
+        for cluster in &emr.clusters {
+            let mut completed: Vec<_> = cluster
+                .steps
+                .iter()
+                .filter(|step| step.state == StepState::Completed)
+                .filter_map(|step| step.name.rsplit_once('/'))
+                .map(|(plain, _)| plain)
+                .collect();
+            let all = completed.len();
+            completed.sort_unstable();
+            completed.dedup();
+            prop_assert_eq!(completed.len(), all);
+        }
+    }
+}
