@@ -11,6 +11,7 @@ mod ids;
 mod mail;
 mod pattern;
 pub mod python;
+pub mod replay;
 mod route;
 pub mod s3;
 mod server;
