@@ -7,6 +7,8 @@ makes the three days that the repository holds; `--from` and `--to` make more,
 alters a value: it only selects days and changes the container.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import datetime as dt

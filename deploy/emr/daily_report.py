@@ -8,6 +8,8 @@ their number is not that of the flights.
 Runs as it is on EMR (Spark 3.5). Each input may be several, separated by commas.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
@@ -52,11 +54,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in ("flights", "weather", "planes", "airlines"):
         parser.add_argument(f"--{name}", required=True, type=parse_uris)
     parser.add_argument("--output", required=True, type=parse_uris)
-    parser.add_argument(
-        "--skip-missing",
-        action="store_true",
-        help="go on without hours whose folder is absent, and name them",
-    )
     options = parser.parse_args(arguments)
     if len(options.output) != 1:
         parser.error("--output takes one folder")
@@ -72,16 +69,12 @@ def exists(spark: SparkSession, uri: str) -> bool:
     return path.getFileSystem(spark._jsc.hadoopConfiguration()).exists(path)
 
 
-def read_flights(spark: SparkSession, uris: list[str], skip_missing: bool) -> DataFrame:
-    """Read the hours' Parquet; an absent hour is an error unless it may be skipped."""
+def read_flights(spark: SparkSession, uris: list[str]) -> DataFrame:
+    """Read the hours' Parquet; an hour that is not there is an error."""
     missing = [uri for uri in uris if not exists(spark, uri)]
-    if missing and not skip_missing:
+    if missing:
         raise ReportError(f"not there: {', '.join(missing)}")
-    if len(missing) == len(uris):
-        raise ReportError("none of the hours in --flights is there")
-    for uri in missing:
-        print(f"skipped, not there: {uri}", file=sys.stderr)
-    return spark.read.parquet(*[uri for uri in uris if uri not in missing])
+    return spark.read.parquet(*uris)
 
 
 def read_csv(spark: SparkSession, uris: list[str], schema: str) -> DataFrame:
@@ -128,7 +121,7 @@ def join(
 
 def run(spark: SparkSession, options: argparse.Namespace) -> dict[str, int]:
     """Do the job and return how many flights went in, came out and found a partner."""
-    flights = read_flights(spark, options.flights, options.skip_missing)
+    flights = read_flights(spark, options.flights)
     joined = join(
         flights,
         read_csv(spark, options.weather, WEATHER),

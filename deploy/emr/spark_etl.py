@@ -14,6 +14,8 @@ their types, or lacks one of the REQUIRED ones. Such lines go, with the name of
 their object, to a separate folder, and are counted. Blank lines hold no record.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime as dt
 import json
