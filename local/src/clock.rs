@@ -2,6 +2,8 @@
 //! time by a factor, the same for every process that knows its anchor.
 //! Not for timing queues or processes: those live in real time.
 
+#![expect(clippy::disallowed_methods, reason = "this is the clock that others ask")]
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,20 +24,12 @@ impl Clock {
     /// Shows real time.
     pub fn real() -> Self {
         let now = Timestamp::now();
-        Self {
-            start: now,
-            anchor: now,
-            factor: 1.0,
-        }
+        Self { start: now, anchor: now, factor: 1.0 }
     }
 
     /// Shows `start` now, and runs `factor` times as fast as real time.
     pub fn starting_at(start: Timestamp, factor: f64) -> Self {
-        Self {
-            start,
-            anchor: Timestamp::now(),
-            factor,
-        }
+        Self { start, anchor: Timestamp::now(), factor }
     }
 
     pub fn now(&self) -> Timestamp {

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::call_log::{Call, CallLog, Counts};
 use crate::dynamodb::DynamoDb;
+use crate::emr::{self, Emr};
 use crate::events::Events;
 use crate::ids::Ids;
 use crate::route::{Route, Service, route, target_action};
@@ -34,13 +34,15 @@ pub struct Parts {
     pub endpoint: String,
     /// Identifiers follow from it.
     pub seed: u64,
-    /// Ends long polls and running clusters.
+    pub emr: emr::Options,
+    /// Ends long polls.
     pub shutdown: CancellationToken,
 }
 
 /// The account with its services.
 pub struct Cloud {
     dynamodb: DynamoDb,
+    emr: Arc<Emr>,
     events: Arc<Events>,
     s3: Arc<S3>,
     sns: Arc<Sns>,
@@ -74,6 +76,7 @@ impl Cloud {
             .with_context(|| format!("cannot open the buckets in {}", data.display()))?;
         Ok(Self {
             dynamodb: dynamodb.context("cannot open the DynamoDB tables")?,
+            emr: Arc::new(Emr::new(&parts.emr, time.clone(), parts.seed)),
             events,
             s3: Arc::new(s3),
             sns,
@@ -85,23 +88,25 @@ impl Cloud {
 
     /// Answers one request. Never fails: errors are responses.
     pub async fn handle(&self, request: Request) -> Response {
-        let started = Instant::now();
+        let started = self.time.real();
         let time = self.time.dev();
         let (service, answer) = match route(&request) {
             Ok(route) => (route.service.name(), self.dispatch(&route, request).await),
             Err(service) => {
+                let action = target_action(&request).to_owned();
                 let message = format!("{service} is not served here");
                 let error = ApiError::bad_request("UnknownService", message);
-                let answer = json_answer("", Err(error), JSON_1_0);
+                let answer = json_answer(&action, Err(error), JSON_1_0);
                 ("unknown", answer)
             }
         };
+        let millis = self.time.real().duration_since(started).as_millis();
         self.calls.record(&Call {
             time,
             service,
             action: &answer.action,
             outcome: &answer.outcome,
-            millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            millis: u64::try_from(millis).unwrap_or(0),
         });
         answer.response
     }
@@ -126,12 +131,8 @@ impl Cloud {
             Service::S3 => self.s3.handle(request, region).await,
             Service::Sns => self.sns.call(&request.body, region),
             Service::Emr => {
-                let message = "the local EMR is not part of this build";
-                json_answer(
-                    action,
-                    Err(ApiError::bad_request("UnknownOperationException", message)),
-                    JSON_1_1,
-                )
+                let body = json_body(&request);
+                json_answer(action, body.and_then(|body| self.emr.call(action, body)), JSON_1_1)
             }
         }
     }
@@ -143,6 +144,10 @@ impl Cloud {
 
     pub fn time(&self) -> &Time {
         &self.time
+    }
+
+    pub fn emr(&self) -> &Arc<Emr> {
+        &self.emr
     }
 
     pub fn events(&self) -> &Arc<Events> {

@@ -27,11 +27,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use self::clock::Clock;
 use self::cloud::{Cloud, Parts};
+use self::emr::driver::Surroundings;
 use self::time::Time;
 
 /// How to start the local AWS. The default suits a test: any free port, real
@@ -46,6 +47,7 @@ pub struct Options {
     pub clock: Clock,
     /// Keeps the tables in memory; objects are always files.
     pub in_memory: bool,
+    pub emr: emr::Options,
 }
 
 impl Default for Options {
@@ -55,17 +57,19 @@ impl Default for Options {
             data: None,
             clock: Clock::real(),
             in_memory: true,
+            emr: emr::Options::default(),
         }
     }
 }
 
-/// A running local AWS on a loopback port.
+/// A running local AWS on a loopback port. Ends when dropped, in order when
+/// shut down.
 pub struct LocalAws {
     cloud: Arc<Cloud>,
     endpoint: String,
     data: PathBuf,
-    shutdown: CancellationToken,
-    server: JoinHandle<()>,
+    tasks: TaskTracker,
+    shutdown: DropGuard,
     /// Removed when dropped.
     _temporary: Option<TempDir>,
 }
@@ -77,7 +81,6 @@ impl LocalAws {
             .await
             .with_context(|| format!("cannot listen on 127.0.0.1:{}", options.port))?;
         let endpoint = format!("http://{}", listener.local_addr()?);
-        let seed = jiff::Timestamp::now().as_nanosecond();
         let (data, temporary) = match &options.data {
             Some(data) => (std::path::absolute(data)?, None),
             None => {
@@ -86,25 +89,37 @@ impl LocalAws {
             }
         };
         let shutdown = CancellationToken::new();
+        let time = Time::new(options.clock);
         let cloud = Arc::new(Cloud::new(Parts {
             data: data.clone(),
             in_memory: options.in_memory,
-            time: Time::new(options.clock),
             endpoint: endpoint.clone(),
             // The low bits differ from start to start, which is all it takes.
-            seed: seed as u64,
+            seed: time.real().as_nanosecond() as u64,
+            time,
+            emr: options.emr.clone(),
             shutdown: shutdown.clone(),
         })?);
-        let server = server::serve(listener, Arc::clone(&cloud), shutdown.clone());
-        let server = tokio::spawn(server);
-        Ok(Self {
-            cloud,
-            endpoint,
-            data,
-            shutdown,
-            server,
-            _temporary: temporary,
-        })
+        let surroundings = Arc::new(Surroundings {
+            host: emr::Host {
+                clusters: data.join("emr"),
+                buckets: cloud.s3().root().to_owned(),
+                endpoint: endpoint.clone(),
+                region: options.emr.region,
+                clock: options.clock,
+                environment: options.emr.environment,
+            },
+            s3: Arc::clone(cloud.s3()),
+            events: Arc::clone(cloud.events()),
+            log_delay: options.emr.log_delay,
+        });
+        let tasks = TaskTracker::new();
+        let emr = Arc::clone(cloud.emr());
+        tasks.spawn(emr::driver::run(emr, surroundings, shutdown.clone()));
+        tasks.spawn(server::serve(listener, Arc::clone(&cloud), shutdown.clone()));
+        tasks.close();
+        let shutdown = shutdown.drop_guard();
+        Ok(Self { cloud, endpoint, data, tasks, shutdown, _temporary: temporary })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -121,11 +136,10 @@ impl LocalAws {
         &self.data
     }
 
-    /// Ends long polls, lets other requests finish, closes the port.
+    /// Ends long polls and clusters, lets other requests finish, closes the
+    /// port.
     pub async fn shutdown(self) {
-        self.shutdown.cancel();
-        if let Err(error) = self.server.await {
-            tracing::error!(%error, "the server did not end in order");
-        }
+        drop(self.shutdown);
+        self.tasks.wait().await;
     }
 }

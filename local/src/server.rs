@@ -41,7 +41,7 @@ pub async fn serve(listener: TcpListener, cloud: Arc<Cloud>, shutdown: Cancellat
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to be closed.
                 tracing::warn!(%error, "connection not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                let _ = tokio::time::timeout(ACCEPT_PAUSE, shutdown.cancelled()).await;
                 continue;
             }
         };

@@ -18,6 +18,7 @@ pub struct Time {
 
 impl Time {
     /// Reads the system clock.
+    #[expect(clippy::disallowed_methods, reason = "the source that a simulator replaces")]
     pub fn new(clock: Clock) -> Self {
         Self::with_source(clock, Timestamp::now)
     }

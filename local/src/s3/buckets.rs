@@ -155,16 +155,14 @@ impl Buckets {
         Ok(announced)
     }
 
-    /// Takes a configuration and greets each new target, as S3 does.
+    /// Takes a configuration and greets its targets, as S3 does every time.
     pub fn set_notifications(&self, name: &str, new: Notifications) -> Result<(), StoreError> {
         let mut bucket = self.store.bucket(name)?;
-        let old = std::mem::replace(&mut bucket.notifications, new);
+        bucket.notifications = new;
         self.store.save_bucket(name, &bucket)?;
+        let event = test_event(name, self.time.dev(), &self.request_id());
         for rule in &bucket.notifications.rules {
-            if !old.rules.iter().any(|known| known.target_arn == rule.target_arn) {
-                let event = test_event(name, self.time.dev(), &self.request_id());
-                self.send(rule, event.to_string());
-            }
+            self.send(rule, event.to_string());
         }
         Ok(())
     }

@@ -139,30 +139,19 @@ enum PrepareError {
     Uri(#[from] http::uri::InvalidUri),
 }
 
-/// The query of a presigned address without its signature.
+/// The query of a presigned address without its signature, old or new.
 fn without_signature(uri: Uri) -> Result<Uri, PrepareError> {
-    let Some(query) = uri.query().filter(|query| query.contains("X-Amz-")) else {
+    let Some(query) = uri.query() else {
         return Ok(uri);
     };
-    let signature = [
-        "X-Amz-Algorithm",
-        "X-Amz-Credential",
-        "X-Amz-Date",
-        "X-Amz-Expires",
-        "X-Amz-SignedHeaders",
-        "X-Amz-Signature",
-        "X-Amz-Security-Token",
-    ];
+    let of_signature = |name: &str| {
+        name.starts_with("X-Amz-") || ["AWSAccessKeyId", "Expires", "Signature"].contains(&name)
+    };
     let rest: Vec<&str> = query
         .split('&')
-        .filter(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            !signature.contains(&name)
-        })
+        .filter(|pair| !of_signature(pair.split('=').next().unwrap_or_default()))
         .collect();
-    let path = uri.path();
-    let uri = if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) };
-    Ok(uri.parse()?)
+    Ok(format!("{}?{}", uri.path(), rest.join("&")).parse()?)
 }
 
 fn xml_error(status: StatusCode, code: &str, message: &str) -> Response {

@@ -100,7 +100,7 @@ impl S3 for Protocol {
         let region = constraint.map_or(signed, |constraint| constraint.as_str().to_owned());
         self.buckets.store().create_bucket(&request.input.bucket, &region)?;
         let location = Some(format!("/{}", request.input.bucket));
-        Ok(S3Response::new(CreateBucketOutput { location, ..Default::default() }))
+        Ok(S3Response::new(CreateBucketOutput { location }))
     }
 
     async fn head_bucket(

@@ -407,3 +407,112 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     fs::write(path, serde_json::to_vec(value)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path(), Time::new(Clock::real())).unwrap();
+            store.create_bucket("b", "eu-west-1").unwrap();
+            Self { dir, store }
+        }
+
+        fn put(&self, key: &str, content: &str) -> Result<Object, StoreError> {
+            let file = self.dir.path().join("new");
+            fs::write(&file, content).unwrap();
+            let etag = md5_hex(content.as_bytes());
+            self.store.put("b", key, &file, etag, Description::default())
+        }
+
+        /// As Spark does it.
+        fn write_behind(&self, key: &str, content: &str) {
+            let path = self.store.root().join("b").join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+
+        fn keys(&self, prefix: &str) -> Vec<String> {
+            self.store.stamps("b", prefix).unwrap().into_keys().collect()
+        }
+    }
+
+    #[test]
+    fn objects_are_plain_files_and_nothing_else_lies_there() {
+        let fixture = Fixture::new();
+        fixture.put("raw/2013/a b.gz", "hello").unwrap();
+        let files: Vec<_> = walkdir::WalkDir::new(fixture.store.root())
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.path().to_owned())
+            .collect();
+        assert_eq!(files, [fixture.store.root().join("b/raw/2013/a b.gz")]);
+        let (object, content) = fixture.store.read("b", "raw/2013/a b.gz").unwrap();
+        assert_eq!((content.as_slice(), object.etag), (&b"hello"[..], md5_hex(b"hello")));
+    }
+
+    #[test]
+    fn a_file_changed_behind_our_back_has_its_own_etag() {
+        let fixture = Fixture::new();
+        fixture.put("k", "one").unwrap();
+        fixture.write_behind("k", "two!");
+        let object = fixture.store.head("b", "k").unwrap();
+        assert_eq!((object.etag, object.announced), (md5_hex(b"two!"), false));
+        fixture.put("k", "three").unwrap();
+        assert!(fixture.store.head("b", "k").unwrap().announced);
+    }
+
+    #[test]
+    fn lists_in_the_order_of_keys_and_hides_what_is_no_object() {
+        let fixture = Fixture::new();
+        for key in ["a/b", "a-c", "a/.part.crc", "a/_temporary/0/x", "a/_SUCCESS", "z"] {
+            fixture.write_behind(key, "");
+        }
+        fixture.put("marker/", "").unwrap();
+        fs::create_dir_all(fixture.store.root().join("b/empty")).unwrap();
+        assert_eq!(fixture.keys(""), ["a-c", "a/_SUCCESS", "a/b", "marker/", "z"]);
+        assert_eq!(fixture.keys("a/"), ["a/_SUCCESS", "a/b"]);
+        assert_eq!(fixture.keys("a"), ["a-c", "a/_SUCCESS", "a/b"]);
+        assert_eq!(fixture.keys("../"), [""; 0]);
+    }
+
+    #[test]
+    fn an_object_cannot_lie_beside_keys_below_it() {
+        let fixture = Fixture::new();
+        fixture.put("a/b", "").unwrap();
+        for key in ["a", "a/b/c"] {
+            let put = fixture.put(key, "");
+            assert!(matches!(put, Err(StoreError::FileBesideFolder(_))), "{key}: {put:?}");
+        }
+        assert!(matches!(fixture.store.head("b", "a"), Err(StoreError::NoSuchKey)));
+        fixture.store.delete("b", "a/b").unwrap();
+        fixture.put("a", "now it can").unwrap();
+    }
+
+    #[test]
+    fn folders_go_with_their_last_object_unless_they_are_marked() {
+        let fixture = Fixture::new();
+        fixture.put("x/y/z", "").unwrap();
+        fixture.put("m/", "").unwrap();
+        fixture.put("m/z", "").unwrap();
+        assert!(fixture.store.delete("b", "x/y/z").unwrap());
+        assert!(fixture.store.delete("b", "m/z").unwrap());
+        assert!(!fixture.store.delete("b", "m/z").unwrap());
+        assert!(!fixture.store.root().join("b/x").exists());
+        assert_eq!(fixture.keys(""), ["m/"]);
+        let refused = fixture.store.delete_bucket("b");
+        assert!(matches!(refused, Err(StoreError::BucketNotEmpty)));
+        fixture.store.delete("b", "m/").unwrap();
+        fixture.store.delete_bucket("b").unwrap();
+        assert!(matches!(fixture.store.bucket("b"), Err(StoreError::NoSuchBucket)));
+    }
+}

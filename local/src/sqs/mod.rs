@@ -88,18 +88,25 @@ impl Sqs {
             let now = self.time.real();
             let next_change = {
                 let mut queues = self.lock();
-                let deliveries = queues.receive(name, max, visibility_secs, now)?;
-                if !deliveries.is_empty() || now >= deadline {
-                    return Ok(deliveries);
+                let received = queues.receive(name, max, visibility_secs, now)?;
+                if received.moved {
+                    self.arrived.notify_waiters();
+                }
+                if !received.deliveries.is_empty() || now >= deadline {
+                    return Ok(received.deliveries);
                 }
                 queues.get(name)?.next_change()
             };
             let until = next_change.map_or(deadline, |next| next.min(deadline));
-            tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return Ok(Vec::new()),
-                () = arrived => {}
-                () = tokio::time::sleep(rounded_up(now, until)) => {}
+            let woken = async {
+                tokio::select! {
+                    biased;
+                    () = self.shutdown.cancelled() => true,
+                    () = arrived => false,
+                }
+            };
+            if let Ok(true) = tokio::time::timeout(rounded_up(now, until), woken).await {
+                return Ok(Vec::new());
             }
         }
     }
