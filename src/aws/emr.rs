@@ -290,8 +290,8 @@ fn step_seen(step: StepSummary) -> Option<StepSeen> {
         "PENDING" => StepState::Pending,
         "CANCEL_PENDING" | "RUNNING" => StepState::Running,
         "COMPLETED" => StepState::Completed,
-        "FAILED" | "INTERRUPTED" => StepState::Failed,
-        "CANCELLED" => StepState::Cancelled,
+        "FAILED" => StepState::Failed,
+        "CANCELLED" | "INTERRUPTED" => StepState::Cancelled,
         // A state that this version does not know is no end.
         _ => StepState::Running,
     };

@@ -204,7 +204,12 @@ impl Run {
         if self.members.iter().all(|member| member.outcome.is_some()) {
             return Decision { act: self.terminate(state, now), changes };
         }
-        Decision { act: self.next_steps(now), changes }
+        let act = match state {
+            // Somebody else ends it: what is open goes to the next attempt.
+            ClusterState::Terminating => Act::Rest(Some(after(now, self.limits.poll_interval))),
+            _ => self.next_steps(now),
+        };
+        Decision { act, changes }
     }
 
     fn terminate(&mut self, state: ClusterState, now: Timestamp) -> Act {

@@ -102,8 +102,10 @@ impl Run {
             // EMR cancels what is pending when a step fails; without any
             // failure somebody else cancelled it.
             let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
-            let cluster_alive = attempt.cluster_state.is_some_and(|state| !state.has_ended());
-            if cancelled && !any_failed && cluster_alive {
+            // A cluster that goes down takes its steps along: then the attempt
+            // is lost, not the partition.
+            let cluster_stays = attempt.cluster_state.is_some_and(|state| !state.is_ending());
+            if cancelled && !any_failed && cluster_stays {
                 return Verdict::Failed(format!("step {} was cancelled from outside", step.name));
             }
             return Verdict::Open;

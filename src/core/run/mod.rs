@@ -143,8 +143,8 @@ pub struct StepTry {
     pub failure: Option<String>,
 }
 
-/// EMR's step states, with INTERRUPTED as a failure and CANCEL_PENDING as still
-/// running.
+/// EMR's step states. INTERRUPTED is a cancellation (the cluster went away, the
+/// step is not to blame), CANCEL_PENDING still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
@@ -179,6 +179,11 @@ pub enum ClusterState {
 impl ClusterState {
     pub fn has_ended(self) -> bool {
         matches!(self, ClusterState::Terminated | ClusterState::TerminatedWithErrors)
+    }
+
+    /// Has ended or is about to: takes no more work.
+    pub fn is_ending(self) -> bool {
+        self.has_ended() || self == ClusterState::Terminating
     }
 
     pub fn name(self) -> &'static str {

@@ -176,8 +176,7 @@ fn at(secs: i64) -> Timestamp {
 
 /// A run of tasks `t0`, `t1`, … with steps `s0`, `s1`, … of two retries each.
 fn run(tasks: usize, steps: usize) -> Run {
-    let retry =
-        Retry { attempts: 2, delay: SignedDuration::from_secs(1), backoff_rate: 2.0 };
+    let retry = Retry { attempts: 2, delay: SignedDuration::from_secs(1), backoff_rate: 2.0 };
     let steps: Vec<_> = (0..steps)
         .map(|number| StepSpec {
             name: format!("s{number}"),
@@ -267,7 +266,10 @@ fn a_failed_step_is_retried_and_what_it_cancelled_is_done_too() {
     assert_eq!(run.state, RunState::Succeeded);
     assert_eq!(changes.len(), 2);
     let count = |prefix: &str| emr.executed.iter().filter(|name| name.contains(prefix)).count();
-    assert_eq!((count("t0/2013-01-01T05/s0"), count("t0/2013-01-01T05/s1"), count("t1")), (3, 1, 2));
+    assert_eq!(
+        (count("t0/2013-01-01T05/s0"), count("t0/2013-01-01T05/s1"), count("t1")),
+        (3, 1, 2)
+    );
     let retries = run.notices.iter().filter(|notice| notice.status == "step-failed").count();
     assert_eq!(retries, 2);
 }

@@ -1,0 +1,57 @@
+//! Ready partitions share a cluster: by number, or by time.
+
+use crate::world::{World, daily_file, daily_task};
+
+fn profile(batch_size: u32, max_wait: &str) -> String {
+    format!(
+        "[profiles.shared]\nbatch-size = {batch_size}\nmax-wait = \"{max_wait}\"\n\
+         release-label = \"emr-7.13.0\"\nservice-role = \"service\"\ninstance-profile = \"ec2\"\n\
+         primary = {{ instance-types = [\"m5.xlarge\"], on-demand = 1 }}\n"
+    )
+}
+
+fn shared_task(name: &str, input: &str) -> String {
+    daily_task(name, &[input], "true").replace("profile = \"p\"", "profile = \"shared\"")
+}
+
+#[tokio::test]
+async fn a_batch_is_filled_by_size() {
+    let tasks = profile(3, "24h")
+        + &daily_file("a")
+        + &["x", "y", "z"].map(|name| shared_task(name, "a")).concat();
+    let world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    for name in ["x", "y", "z"] {
+        world.mail(&format!("{name}/2013-01-01/succeeded")).await;
+    }
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn a_batch_that_stays_small_is_swept_up_by_its_timer() {
+    let tasks = profile(3, "2s") + &daily_file("a") + &shared_task("x", "a");
+    let world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("x/2013-01-01/ready").await;
+    assert_eq!(world.calls("elasticmapreduce", "RunJobFlow"), 0);
+    world.mail("x/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn ready_partitions_survive_a_crash() {
+    let tasks = profile(2, "24h")
+        + &daily_file("a")
+        + &daily_file("b")
+        + &shared_task("x", "a")
+        + &shared_task("y", "b");
+    let mut world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("x/2013-01-01/ready").await;
+    world.kill().await;
+    world.start();
+    world.put("b/2013-01-01.csv", "1").await;
+    world.mail("x/2013-01-01/succeeded").await;
+    world.mail("y/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+}

@@ -1,0 +1,11 @@
+//! The daemon against a local AWS of its own on a free port, over real HTTP:
+//! each test puts objects or messages in and reads mails, tables and calls.
+
+mod arrivals;
+mod batches;
+mod chains;
+mod runs;
+mod schedules;
+mod spark;
+mod start;
+mod world;

@@ -1,0 +1,107 @@
+//! What happens on the cluster: steps in order, retries, failures, and its end
+//! in every case.
+
+use std::fs;
+
+use crate::world::{World, daily_file, daily_task};
+
+/// A daily task on file `a` with the given steps (name, script, retries).
+fn steps(name: &str, steps: &[(&str, &str, u32)]) -> String {
+    let mut text = format!(
+        "[tasks.{name}]\nprofile = \"p\"\npartition = \"day\"\ninputs = [{{ dataset = \"a\" }}]\n"
+    );
+    for (step, script, retries) in steps {
+        text.push_str(&format!(
+            "[[tasks.{name}.steps]]\nname = \"{step}\"\nkind = \"command\"\n\
+             args = [\"bash\", \"-c\", '''{script}''']\n\
+             retry = {{ attempts = {retries}, delay = \"1s\", backoff-rate = 1.0 }}\n"
+        ));
+    }
+    text
+}
+
+#[tokio::test]
+async fn steps_run_in_order_and_a_failed_one_is_retried_on_the_same_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let once = format!(
+        "echo flaky >> {path}/log; test -e {path}/mark || {{{{ touch {path}/mark; exit 1; }}}}"
+    );
+    let first = format!("echo first >> {path}/log");
+    let last = format!("echo last >> {path}/log");
+    let tasks = daily_file("a")
+        + &steps("t", &[("first", &first, 0), ("flaky", &once, 3), ("last", &last, 0)]);
+    let world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert_eq!(log.lines().collect::<Vec<_>>(), ["first", "flaky", "flaky", "last"]);
+    assert_eq!(world.mails_about("step-failed/t/2013-01-01/flaky").len(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_announced_with_its_reason_and_the_cluster_ends() {
+    let tasks = daily_file("a")
+        + &steps("t", &[("bad", "echo oh no >&2; exit 3", 1), ("never", "true", 0)]);
+    let world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let mail = world.mail("t/2013-01-01/failed").await;
+    assert_eq!(mail.subject, "[test] t 2013-01-01 FAILED");
+    assert!(mail.text.contains("X-Attribute-severity: failure"), "{}", mail.text);
+    assert!(mail.text.contains("step bad failed 2 times"), "{}", mail.text);
+    world.mail("run-failed").await;
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn one_failing_partition_of_a_batch_fails_alone() {
+    let profile = "[profiles.three]\nbatch-size = 3\nrelease-label = \"emr-7.13.0\"\n\
+        service-role = \"s\"\ninstance-profile = \"i\"\n\
+        primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n";
+    let tasks = [("good", "true"), ("bad", "exit 1"), ("also-good", "true")]
+        .map(|(name, script)| daily_task(name, &["a"], script))
+        .concat()
+        .replace("profile = \"p\"", "profile = \"three\"");
+    let world = World::new(&(profile.to_owned() + &daily_file("a") + &tasks)).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("bad/2013-01-01/failed").await;
+    world.mail("good/2013-01-01/succeeded").await;
+    world.mail("also-good/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn a_run_is_taken_up_again_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let script = format!("echo ran >> {path}/log; until test -e {path}/go; do sleep 0.05; done");
+    let tasks = daily_file("a") + &daily_task("t", &["a"], &script);
+    let mut world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let log = folder.path().join("log");
+    world.until("the step's start", || log.exists().then_some(())).await;
+    world.kill().await;
+    fs::write(folder.path().join("go"), "").unwrap();
+    world.start();
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+    assert_eq!(fs::read_to_string(log).unwrap().lines().count(), 1);
+}
+
+#[tokio::test]
+async fn a_cluster_that_somebody_ends_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let script = format!("echo ran >> {path}/log; test -e {path}/go || sleep 600");
+    let tasks = daily_file("a") + &daily_task("t", &["a"], &script);
+    let world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let log = folder.path().join("log");
+    world.until("the step's start", || log.exists().then_some(())).await;
+    fs::write(folder.path().join("go"), "").unwrap();
+    world.terminate_all().await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(world.mails_about("attempt-lost").len(), 1);
+    assert_eq!(world.clusters_ended().await, 2);
+}

@@ -1,0 +1,69 @@
+//! Cron slots and closed hours, on a clock that runs faster.
+
+use crate::world::{BUCKET, World};
+
+/// Minute 5 of every hour, for the previous hour, closed after 10 minutes.
+fn hourly(when_empty: &str) -> String {
+    format!(
+        r#"
+[datasets.raw]
+location = "s3://{BUCKET}/raw/{{yyyy}}/{{MM}}/{{dd}}/{{HH}}/*"
+complete = "closed"
+settle = "10m"
+
+[tasks.etl]
+profile = "p"
+partition = "hour"
+schedule = {{ cron = "5 * * * *" }}
+when-empty = "{when_empty}"
+inputs = [{{ dataset = "raw" }}]
+[[tasks.etl.steps]]
+name = "work"
+kind = "command"
+args = ["bash", "-c", "ls {{input.raw}}; true"]
+"#
+    )
+}
+
+/// Ten minutes a second.
+const FACTOR: f64 = 600.0;
+
+#[tokio::test]
+async fn a_closed_hour_runs_once_with_what_came_late() {
+    let world = World::at(&hourly("skip"), "2013-01-01T05:30:00Z", FACTOR).await;
+    for object in 0..25 {
+        world.put(&format!("raw/2013/01/01/05/{object:03}.gz"), "x").await;
+    }
+    // Past minute 5, before the hour is closed.
+    let clock = world.local.cloud().time().clock();
+    clock.sleep_until("2013-01-01T06:06:00Z".parse().unwrap()).await;
+    world.put("raw/2013/01/01/05/late.gz", "x").await;
+    let mail = world.mail("etl/2013-01-01T05/ready").await;
+    assert!(mail.text.contains("raw (26 objects)"), "{}", mail.text);
+    world.mail("etl/2013-01-01T05/succeeded").await;
+    assert_eq!(world.mails_about("etl/2013-01-01T05/running").len(), 1);
+}
+
+#[tokio::test]
+async fn an_hour_without_data_does_what_the_task_says() {
+    for (when_empty, event) in [("skip", "skipped"), ("fail", "failed"), ("run", "succeeded")] {
+        let world = World::at(&hourly(when_empty), "2013-01-01T05:55:00Z", FACTOR).await;
+        world.mail(&format!("etl/2013-01-01T05/{event}")).await;
+    }
+}
+
+#[tokio::test]
+async fn slots_missed_while_the_daemon_was_down_are_made_up() {
+    let mut world = World::at(&hourly("skip"), "2013-01-01T05:30:00Z", FACTOR).await;
+    world.mail("etl/2013-01-01T05/skipped").await;
+    world.stop().await;
+    let clock = world.local.cloud().time().clock();
+    clock.sleep_until("2013-01-01T09:30:00Z".parse().unwrap()).await;
+    world.start();
+    for hour in 6..=8 {
+        world.mail(&format!("etl/2013-01-01T{hour:02}/skipped")).await;
+    }
+    for hour in 5..=8 {
+        assert_eq!(world.mails_about(&format!("etl/2013-01-01T{hour:02}/skipped")).len(), 1);
+    }
+}

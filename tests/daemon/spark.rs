@@ -1,0 +1,1 @@
+//! One hour of real flights through real Spark, unchanged script included.

@@ -1,0 +1,277 @@
+//! A world for one test: local AWS, the resources an operator would make, and
+//! the daemon, which can be killed and started again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use sluicegate::app;
+use sluicegate::aws::store::Store;
+use sluicegate::aws::{self, Access};
+use sluicegate::config;
+use sluicegate_local::clock::Clock;
+use sluicegate_local::wire::Request;
+use sluicegate_local::{LocalAws, Options};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const BUCKET: &str = "landing";
+/// Longer than anything here takes, so that only a fault ends in it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What every configuration of the tests begins with.
+const HEAD: &str = r#"
+deployment = "test"
+
+[aws]
+region = "us-east-1"
+queue = "inbox"
+quarantine = "quarantine"
+topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
+
+[engine]
+poll-interval = "1s"
+sweep-interval = "1s"
+
+[profiles.p]
+release-label = "emr-7.13.0"
+service-role = "service"
+instance-profile = "ec2"
+log-uri = "s3://landing/logs/"
+primary = { instance-types = ["m5.xlarge"], on-demand = 1 }
+"#;
+
+pub struct World {
+    pub local: LocalAws,
+    config: String,
+    daemon: Option<Daemon>,
+}
+
+struct Daemon {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), app::StartError>>,
+}
+
+/// A mail by its attributes.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    pub subject: String,
+    pub text: String,
+}
+
+impl World {
+    /// A local AWS with real time, and the daemon with the given tasks and
+    /// datasets.
+    pub async fn new(tasks: &str) -> Self {
+        Self::with(tasks, Options::default()).await
+    }
+
+    pub async fn at(tasks: &str, start: &str, factor: f64) -> Self {
+        let clock = Clock::starting_at(start.parse().unwrap(), factor);
+        Self::with(tasks, Options { clock, ..Options::default() }).await
+    }
+
+    pub async fn with(tasks: &str, options: Options) -> Self {
+        let local = LocalAws::start(options).await.unwrap();
+        let config = format!("{HEAD}{tasks}");
+        let mut world = Self { local, config, daemon: None };
+        world.provision().await;
+        world.start();
+        world
+    }
+
+    async fn provision(&self) {
+        let aws = aws::connect(&self.access()).await;
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        for queue in ["inbox", "quarantine"] {
+            sqs.create_queue().queue_name(queue).send().await.unwrap();
+        }
+        let sns = aws_sdk_sns::Client::new(&aws);
+        let topic = sns.create_topic().name("status").send().await.unwrap();
+        sns.subscribe()
+            .topic_arn(topic.topic_arn().unwrap())
+            .protocol("email")
+            .endpoint("team@example.com")
+            .send()
+            .await
+            .unwrap();
+        self.s3(Method::PUT, &format!("/{BUCKET}"), "").await;
+        let notification = "<NotificationConfiguration><QueueConfiguration>\
+            <Queue>arn:aws:sqs:us-east-1:000000000000:inbox</Queue>\
+            <Event>s3:ObjectCreated:*</Event>\
+            </QueueConfiguration></NotificationConfiguration>";
+        self.s3(Method::PUT, &format!("/{BUCKET}?notification"), notification).await;
+        Store::new(&aws, "test-").create_tables().await.unwrap();
+    }
+
+    fn access(&self) -> Access {
+        let local = Some(self.local.endpoint().to_owned());
+        Access { region: Some("us-east-1".into()), local }
+    }
+
+    pub fn start(&mut self) {
+        let config = config::parse(&self.config, Path::new("test.toml"));
+        let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(app::run(config, self.access(), shutdown.clone()));
+        self.daemon = Some(Daemon { shutdown, task });
+    }
+
+    /// Ends the daemon as SIGKILL would: whatever it knows is gone.
+    pub async fn kill(&mut self) {
+        let daemon = self.daemon.take().unwrap();
+        daemon.task.abort();
+        let _ = daemon.task.await;
+    }
+
+    /// Ends the daemon as SIGTERM would.
+    pub async fn stop(&mut self) {
+        let daemon = self.daemon.take().unwrap();
+        daemon.shutdown.cancel();
+        daemon.task.await.unwrap().unwrap();
+    }
+
+    async fn s3(&self, method: Method, uri: &str, body: impl Into<Bytes>) {
+        let request = Request {
+            method,
+            uri: uri.parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: body.into(),
+        };
+        let response = self.local.cloud().handle(request).await;
+        assert!(response.status().is_success(), "{uri}: {response:?}");
+    }
+
+    /// Puts an object; S3 notifies the daemon's queue.
+    pub async fn put(&self, key: &str, body: impl Into<Bytes>) {
+        self.s3(Method::PUT, &format!("/{BUCKET}/{key}"), body).await;
+    }
+
+    pub async fn send(&self, body: &str) {
+        let aws = aws::connect(&self.access()).await;
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        let url = sqs.get_queue_url().queue_name("inbox").send().await.unwrap();
+        let url = url.queue_url().unwrap();
+        sqs.send_message().queue_url(url).message_body(body).send().await.unwrap();
+    }
+
+    /// How many messages a queue holds, received ones included.
+    pub async fn queued(&self, queue: &str) -> usize {
+        use aws_sdk_sqs::types::QueueAttributeName::{
+            ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible,
+        };
+        let aws = aws::connect(&self.access()).await;
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        let url = sqs.get_queue_url().queue_name(queue).send().await.unwrap();
+        let attributes = sqs
+            .get_queue_attributes()
+            .queue_url(url.queue_url().unwrap())
+            .attribute_names(ApproximateNumberOfMessages)
+            .attribute_names(ApproximateNumberOfMessagesNotVisible)
+            .send()
+            .await
+            .unwrap();
+        let counts = attributes.attributes().unwrap().values();
+        counts.map(|count| count.parse::<usize>().unwrap()).sum()
+    }
+
+    pub fn mails(&self) -> Vec<Mail> {
+        let Ok(folder) = std::fs::read_dir(self.local.data().join("mail")) else { return vec![] };
+        let mut paths: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let mails = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "eml"));
+        mails
+            .map(|path| {
+                let text = std::fs::read_to_string(path).unwrap();
+                let attribute = |name: &str| {
+                    let line = text.lines().find_map(|line| line.strip_prefix(name));
+                    line.unwrap_or_default().trim().to_owned()
+                };
+                Mail { subject: attribute("Subject:"), text: text.clone() }
+            })
+            .collect()
+    }
+
+    /// Mails whose event id (`task/partition/state`, `run/…`) contains a text.
+    pub fn mails_about(&self, event: &str) -> Vec<Mail> {
+        let about = |mail: &Mail| {
+            let line = mail.text.lines().find_map(|line| line.strip_prefix("X-Attribute-event:"));
+            line.is_some_and(|id| id.contains(event))
+        };
+        self.mails().into_iter().filter(about).collect()
+    }
+
+    /// Waits until a mail about the event has come.
+    pub async fn mail(&self, event: &str) -> Mail {
+        self.until(&format!("a mail about {event}"), || self.mails_about(event).pop()).await
+    }
+
+    /// Polls until `check` gives something; fails after a minute.
+    pub async fn until<T>(&self, what: &str, check: impl Fn() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check() {
+                return found;
+            }
+            let subjects: Vec<_> = self.mails().into_iter().map(|mail| mail.subject).collect();
+            assert!(start.elapsed() < PATIENCE, "no sign of {what}; mails: {subjects:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How often an action was called with success.
+    pub fn calls(&self, service: &str, action: &str) -> u64 {
+        let counts: BTreeMap<_, _> = self.local.cloud().calls().into_iter().collect();
+        let found = counts.iter().filter(|((s, a), _)| s == service && a == action);
+        found.map(|(_, count)| count).sum()
+    }
+
+    /// Ends every cluster, as somebody at the console might.
+    pub async fn terminate_all(&self) {
+        let aws = aws::connect(&self.access()).await;
+        let emr = aws_sdk_emr::Client::new(&aws);
+        for cluster in emr.list_clusters().send().await.unwrap().clusters() {
+            let id = cluster.id().unwrap();
+            emr.terminate_job_flows().job_flow_ids(id).send().await.unwrap();
+        }
+    }
+
+    /// Waits until nothing is alive on EMR, and returns how many clusters
+    /// there ever were.
+    pub async fn clusters_ended(&self) -> usize {
+        let aws = aws::connect(&self.access()).await;
+        let emr = aws_sdk_emr::Client::new(&aws);
+        let start = Instant::now();
+        loop {
+            let clusters = emr.list_clusters().send().await.unwrap();
+            let clusters = clusters.clusters().to_vec();
+            let alive = clusters.iter().filter(|cluster| {
+                let state = cluster.status().and_then(|status| status.state());
+                state.is_some_and(|state| !state.as_str().starts_with("TERMINATED"))
+            });
+            if alive.count() == 0 {
+                return clusters.len();
+            }
+            assert!(start.elapsed() < PATIENCE, "clusters are left alive: {clusters:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// An input's declaration: one file a day.
+pub fn daily_file(name: &str) -> String {
+    format!("[datasets.{name}]\nlocation = \"s3://{BUCKET}/{name}/{{yyyy}}-{{MM}}-{{dd}}.csv\"\n")
+}
+
+/// A daily task with one bash step and no retry.
+pub fn daily_task(name: &str, inputs: &[&str], script: &str) -> String {
+    let inputs: Vec<_> =
+        inputs.iter().map(|input| format!("{{ dataset = \"{input}\" }}")).collect();
+    format!(
+        "[tasks.{name}]\nprofile = \"p\"\npartition = \"day\"\ninputs = [{}]\n\
+         [[tasks.{name}.steps]]\nname = \"work\"\nkind = \"command\"\nargs = [\"bash\", \"-c\", '''{script}''']\n",
+        inputs.join(", ")
+    )
+}
