@@ -58,7 +58,7 @@ impl Cloud {
             .with_context(|| format!("cannot create the data folder {}", data.display()))?;
         let ids = Arc::new(Ids::new(parts.seed));
         let (dynamodb, calls) = if parts.in_memory {
-            (DynamoDb::in_memory(), CallLog::in_memory())
+            (DynamoDb::in_memory(time.clone()), CallLog::in_memory())
         } else {
             let log = data.join("calls.jsonl");
             let log = CallLog::append_to(&log)

@@ -2,14 +2,29 @@
 //! methods, its errors to the wire. Not a second implementation of anything.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use dynoxide::storage_backend::Clock;
 use dynoxide::{Database, DynoxideError};
 use http::{StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::time::Time;
 use crate::wire::{Answer, Response};
+
+struct DevelopmentClock(Time);
+
+impl Clock for DevelopmentClock {
+    fn now_unix_secs(&self) -> u64 {
+        u64::try_from(self.0.dev().as_second()).unwrap_or(0)
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        self.0.dev().as_millisecond() as f64 / 1000.0
+    }
+}
 
 /// The tables of the account.
 pub struct DynamoDb {
@@ -17,11 +32,15 @@ pub struct DynamoDb {
 }
 
 impl DynamoDb {
-    pub fn in_memory() -> Result<Self, DynoxideError> {
-        Database::memory().map(|database| Self { database })
+    /// Expiry of items, in `Database::sweep_ttl`, goes by the development
+    /// clock.
+    pub fn in_memory(time: Time) -> Result<Self, DynoxideError> {
+        let clock = Arc::new(DevelopmentClock(time));
+        Database::memory_with_clock(clock).map(|database| Self { database })
     }
 
-    /// Keeps the tables in the file at `path`.
+    /// Keeps the tables in the file at `path`. Expired items stay: on a
+    /// development clock of another year real time would expire all of them.
     pub fn open(path: &Path) -> Result<Self, DynoxideError> {
         Database::new(&path.to_string_lossy()).map(|database| Self { database })
     }
@@ -146,7 +165,7 @@ mod tests {
 
     #[test]
     fn answers_with_dynamodbs_own_codes() {
-        let db = DynamoDb::in_memory().unwrap();
+        let db = DynamoDb::in_memory(Time::new(crate::clock::Clock::real())).unwrap();
         let table = serde_json::json!({
             "TableName": "runs",
             "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],

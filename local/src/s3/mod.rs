@@ -5,6 +5,7 @@ mod buckets;
 mod checksums;
 mod chunked;
 mod configuration;
+mod conversion;
 mod keys;
 mod list;
 mod notify;
@@ -17,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use http_body_util::BodyExt;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -85,12 +86,16 @@ impl S3 {
 
     pub async fn handle(&self, request: Request, region: &str) -> Answer {
         let operation = Operation::default();
-        let response = match self.prepare(request, region, &operation) {
+        let wants_body = request.method != Method::HEAD;
+        let mut response = match self.prepare(request, region, &operation) {
             Ok(request) => self.run(request).await,
             Err(error) => xml_error(StatusCode::BAD_REQUEST, "InvalidRequest", &error.to_string()),
         };
         let action = operation.0.get().cloned().unwrap_or_default();
         let outcome = outcome(&response);
+        if !wants_body {
+            *response.body_mut() = Bytes::new();
+        }
         Answer { response, action, outcome }
     }
 

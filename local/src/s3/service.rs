@@ -3,20 +3,20 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
 use http::StatusCode;
-use jiff::Timestamp;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::*;
-use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::Buckets;
-use super::keys::KeyError;
+use super::conversion::{
+    check_read, collect, encoded, from_token, is_met, part_number, source, timestamp, to_token,
+};
 use super::list::{Query, page};
 use super::notify::Change;
-use super::store::{Description, Object as StoredObject, StoreError};
-use super::uploads::{Upload, UploadError};
+use super::store::{Description, StoreError};
+use super::uploads::Upload;
 use super::{Operation, SignedRegion, checksums, configuration};
 
 /// S3's page size.
@@ -45,45 +45,6 @@ impl S3Access for Everybody {
             let _ = operation.0.set(name);
         }
         Ok(())
-    }
-}
-
-impl From<StoreError> for S3Error {
-    fn from(error: StoreError) -> Self {
-        let code = match &error {
-            StoreError::NoSuchBucket => S3ErrorCode::NoSuchBucket,
-            StoreError::NoSuchKey => S3ErrorCode::NoSuchKey,
-            StoreError::BucketNotEmpty => S3ErrorCode::BucketNotEmpty,
-            StoreError::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
-            StoreError::FileBesideFolder(_) | StoreError::FolderWithContent => {
-                S3ErrorCode::InvalidRequest
-            }
-            StoreError::Key(KeyError::TooLong | KeyError::NameTooLong) => {
-                S3ErrorCode::KeyTooLongError
-            }
-            StoreError::Key(KeyError::NotAPath) => S3ErrorCode::InvalidArgument,
-            StoreError::Io(source) => {
-                tracing::error!(error = %source, "object store failed");
-                S3ErrorCode::InternalError
-            }
-        };
-        S3Error::with_message(code, error.to_string())
-    }
-}
-
-impl From<UploadError> for S3Error {
-    fn from(error: UploadError) -> Self {
-        let code = match &error {
-            UploadError::NoSuchUpload => S3ErrorCode::NoSuchUpload,
-            UploadError::InvalidPart => S3ErrorCode::InvalidPart,
-            UploadError::InvalidPartOrder => S3ErrorCode::InvalidPartOrder,
-            UploadError::TooSmall(_) => S3ErrorCode::EntityTooSmall,
-            UploadError::Io(source) => {
-                tracing::error!(error = %source, "upload failed");
-                S3ErrorCode::InternalError
-            }
-        };
-        S3Error::with_message(code, error.to_string())
     }
 }
 
@@ -617,79 +578,4 @@ impl Protocol {
             Err(s3_error!(PreconditionFailed))
         }
     }
-}
-
-fn is_met(condition: &ETagCondition, object: &StoredObject) -> bool {
-    match condition {
-        ETagCondition::Any => true,
-        ETagCondition::ETag(etag) => etag.value() == object.etag,
-    }
-}
-
-fn check_read(
-    object: &StoredObject,
-    if_match: &Option<ETagCondition>,
-    if_none_match: &Option<ETagCondition>,
-) -> S3Result<()> {
-    if if_match.as_ref().is_some_and(|condition| !is_met(condition, object)) {
-        return Err(s3_error!(PreconditionFailed));
-    }
-    if if_none_match.as_ref().is_some_and(|condition| is_met(condition, object)) {
-        return Err(s3_error!(NotModified));
-    }
-    Ok(())
-}
-
-fn source(source: &CopySource) -> S3Result<(&str, &str)> {
-    match source {
-        CopySource::Bucket { bucket, key, .. } => Ok((bucket, key)),
-        _ => Err(s3_error!(NotImplemented, "the local S3 copies from buckets only")),
-    }
-}
-
-fn part_number(number: i32) -> S3Result<u16> {
-    let valid = (1..=10_000).contains(&number);
-    let number = u16::try_from(number).ok().filter(|_| valid);
-    number.ok_or_else(|| {
-        s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive")
-    })
-}
-
-async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
-    let mut whole = BytesMut::new();
-    if let Some(mut body) = body {
-        while let Some(chunk) = body.next().await {
-            whole.extend_from_slice(&chunk.map_err(|_| s3_error!(IncompleteBody))?);
-        }
-    }
-    Ok(whole.freeze())
-}
-
-fn encoded(text: &str, encoding: Option<&EncodingType>) -> String {
-    if encoding.is_some() {
-        let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        encoded.replace("%2F", "/")
-    } else {
-        text.to_owned()
-    }
-}
-
-/// Opaque to clients, and free of characters that XML cannot hold.
-fn to_token(key: impl AsRef<str>) -> String {
-    use base64::Engine;
-    base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(key.as_ref())
-}
-
-fn from_token(token: &str) -> S3Result<String> {
-    use base64::Engine;
-    base64::prelude::BASE64_URL_SAFE_NO_PAD
-        .decode(token)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| s3_error!(InvalidArgument, "The continuation token provided is incorrect"))
-}
-
-/// Instants before 1970 cannot be shown in S3's formats here.
-fn timestamp(instant: Timestamp) -> s3s::dto::Timestamp {
-    std::time::SystemTime::from(instant).into()
 }
