@@ -36,9 +36,8 @@ Examples:
     sluicegate-local serve --clock-start 2013-01-01T05:00:00Z --clock-factor 60
 
   Use it:
-    export AWS_ENDPOINT_URL=http://127.0.0.1:4510 AWS_DEFAULT_REGION=us-east-1
-    export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
-    aws s3 mb s3://demo";
+    export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1
+    aws --endpoint-url http://127.0.0.1:4510 s3 mb s3://demo";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
