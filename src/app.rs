@@ -22,7 +22,7 @@ use crate::sources::{inbox::Inbox, ticks};
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum ServiceError {
     #[error(
         "missing tables: {}\n    create them with: sluicegate tables create --config FILE",
         .0.join(", ")
@@ -37,7 +37,9 @@ pub enum StartError {
     )]
     NoClock(String),
     #[error("the schedules cannot be started")]
-    Schedules(#[source] tokio_cron_scheduler::JobSchedulerError),
+    Schedules(#[from] tokio_cron_scheduler::JobSchedulerError),
+    #[error("a part of the service ended by itself; the log says why")]
+    Ended,
 }
 
 fn advice(error: &AwsError) -> &'static str {
@@ -52,7 +54,7 @@ pub async fn run(
     config: Config,
     access: Access,
     shutdown: CancellationToken,
-) -> Result<(), StartError> {
+) -> Result<(), ServiceError> {
     let settings = config.settings;
     let clock = clock(&access).await?;
     let aws = aws::connect(&access).await;
@@ -84,14 +86,23 @@ pub async fn run(
     let mut loops = JoinSet::new();
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
     loops.spawn(inbox.run(shutdown.clone()));
+    let ticks = ticks::run(engine, shutdown.clone());
     tracing::info!(
         deployment = catalog.deployment,
         tasks = catalog.tasks.len(),
         datasets = catalog.datasets.len(),
         "the gate is watched"
     );
-    let result = ticks::run(engine, shutdown).await.map_err(StartError::Schedules);
-    // Reached on shutdown, or when the schedules could not be started.
+    // Half a service is worse than none: whatever ends first ends all.
+    let result = tokio::select! {
+        biased;
+        result = ticks => result.map_err(ServiceError::from),
+        Some(_) = loops.join_next() => match shutdown.is_cancelled() {
+            true => Ok(()),
+            false => Err(ServiceError::Ended),
+        },
+    };
+    shutdown.cancel();
     let finished = tokio::time::timeout(SHUTDOWN_TIMEOUT, async {
         while loops.join_next().await.is_some() {}
     });
@@ -102,29 +113,29 @@ pub async fn run(
     result
 }
 
-async fn check_tables(store: &Store) -> Result<(), StartError> {
+async fn check_tables(store: &Store) -> Result<(), ServiceError> {
     match store.missing_tables().await {
         Ok(missing) if missing.is_empty() => Ok(()),
-        Ok(missing) => Err(StartError::MissingTables(missing)),
+        Ok(missing) => Err(ServiceError::MissingTables(missing)),
         Err(StoreError::Aws(error)) => Err(start_error("the tables", error)),
         // Describing tables reads no items.
         Err(StoreError::Conflict(_) | StoreError::Unreadable { .. }) => Ok(()),
     }
 }
 
-fn start_error(what: &str, error: AwsError) -> StartError {
+fn start_error(what: &str, error: AwsError) -> ServiceError {
     let what = what.to_owned();
     match error.kind {
-        Kind::NotFound => StartError::Missing { what, error },
-        _ => StartError::Aws { what, error },
+        Kind::NotFound => ServiceError::Missing { what, error },
+        _ => ServiceError::Aws { what, error },
     }
 }
 
 /// Real time, or with a local AWS the clock that it shows.
-async fn clock(access: &Access) -> Result<Clock, StartError> {
+async fn clock(access: &Access) -> Result<Clock, ServiceError> {
     let Some(endpoint) = &access.local else { return Ok(Clock::real()) };
     let clock = aws::local::clock(endpoint).await;
-    let clock = clock.ok_or_else(|| StartError::NoClock(endpoint.clone()))?;
+    let clock = clock.ok_or_else(|| ServiceError::NoClock(endpoint.clone()))?;
     tracing::warn!(
         %endpoint,
         now = %clock.now(),

@@ -12,7 +12,7 @@ use crate::aws::store::{ObjectId, StoreError};
 use crate::core::catalog::Completeness;
 use crate::core::partition::Partition;
 use crate::core::readiness::last_closing;
-use crate::core::task::{Element, Receipt, TaskKey, TaskPartition};
+use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
 /// Writes of one receive that run side by side.
 const WRITES_MAX: usize = 16;
@@ -148,6 +148,10 @@ impl Engine {
         let Some(task) = self.catalog.tasks.get(&key.task) else { return Ok(()) };
         let closing = last_closing(&self.catalog, task, &key.partition);
         let item = self.store.receive(key, receipts, closing).await?;
+        if item.state != TaskState::Waiting && !receipts.is_empty() {
+            let (task, partition) = (&key.task, key.partition);
+            tracing::info!(%task, %partition, state = item.state.name(), "arrived after the inputs were complete");
+        }
         let decided = self.decide_task(item).await?;
         self.plan_look(&decided.item, decided.until);
         Ok(())

@@ -90,7 +90,8 @@ impl Engine {
         self.clock
     }
 
-    /// Takes turns until told to stop, then lets those under way finish.
+    /// Takes turns until told to stop, then lets those under way finish. Ends
+    /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let now = self.clock.now();
         self.agenda.wake(Key::Sweep, now);
@@ -102,7 +103,12 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(_) = turns.join_next() => {}
+                Some(turn) = turns.join_next() => {
+                    if let Err(error) = turn {
+                        tracing::error!(%error, "a turn ended in a way that is a mistake of ours");
+                        break;
+                    }
+                }
                 key = self.agenda.next(&self.clock), if turns.len() < TURNS_MAX => {
                     let engine = Arc::clone(&self);
                     turns.spawn(async move { engine.turn(key).await });

@@ -1,6 +1,8 @@
 //! The daemon against a local AWS of its own on a free port, over real HTTP:
 //! each test puts objects or messages in and reads mails, tables and calls.
 
+#![allow(clippy::disallowed_methods, reason = "tests wait for real processes in real time")]
+
 mod arrivals;
 mod batches;
 mod chains;

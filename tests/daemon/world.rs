@@ -34,8 +34,12 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 [engine]
 poll-interval = "1s"
 sweep-interval = "1s"
+# On a fast clock these pass in no time.
+send-within = "30m"
+list-lag = "30m"
 
 [profiles.p]
+lifetime = "168h"
 release-label = "emr-7.13.0"
 service-role = "service"
 instance-profile = "ec2"
@@ -51,7 +55,7 @@ pub struct World {
 
 struct Daemon {
     shutdown: CancellationToken,
-    task: JoinHandle<Result<(), app::StartError>>,
+    task: JoinHandle<Result<(), app::ServiceError>>,
 }
 
 /// A mail by its attributes.
