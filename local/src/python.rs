@@ -140,7 +140,7 @@ fn is_current(root: &Path) -> bool {
 }
 
 fn create(root: &Path, progress: &Progress) -> Result<()> {
-    progress.phase("creating the Python environment for Spark (once, about 400 MB)");
+    progress.phase("creating the Python environment for Spark (once, about 560 MB)");
     clear(root)?;
     create_venv(root)?;
     let requirements = root.join("requirements.txt");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use sluicegate_local::clock::Clock;
+use sluicegate_local::wire::Request;
 use sluicegate_local::{LocalAws, Options, emr};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -119,7 +120,13 @@ fn unzip(path: &Path) -> Option<String> {
 
 fn is_running(pid: &str) -> bool {
     // A zombie has ended, but still has an entry.
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    let stat = format!("/proc/{}/stat", pid.trim());
+    fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+async fn all_end(pids: &[String]) {
+    let ended = || (!pids.iter().any(|pid| is_running(pid))).then_some(());
+    eventually("the end of all processes", ended).await;
 }
 
 fn bash(script: &str) -> Value {
@@ -219,8 +226,7 @@ async fn a_cancelled_step_is_asked_first_and_its_children_end_too() {
     assert_eq!(answer["CancelStepsInfoList"][0]["Status"], "SUBMITTED");
     world.step_is(&id, &step, "CANCELLED").await;
     assert_eq!(world.log(&id, &step, "stdout").await, "asked\n");
-    eventually("the end of its processes", || (!pids.iter().any(|p| is_running(p))).then_some(()))
-        .await;
+    all_end(&pids).await;
     world.cluster_is(&id, "WAITING").await;
 }
 
@@ -232,8 +238,7 @@ async fn terminating_a_cluster_kills_even_a_stubborn_step() {
     world.call("TerminateJobFlows", json!({"JobFlowIds": [id]}));
     world.cluster_is(&id, "TERMINATED").await;
     assert_eq!(world.step(&id, &step)["State"], "INTERRUPTED");
-    eventually("the end of its processes", || (!pids.iter().any(|p| is_running(p))).then_some(()))
-        .await;
+    all_end(&pids).await;
 }
 
 #[tokio::test]
@@ -241,24 +246,26 @@ async fn shutting_down_the_local_aws_kills_what_runs() {
     let world = World::new(|_| {}).await;
     let (_, _, pids) = long_step(&world, "sleep 600 & echo $$ $! > pids; wait").await;
     world.aws.shutdown().await;
-    eventually("the end of its processes", || (!pids.iter().any(|p| is_running(p))).then_some(()))
-        .await;
+    all_end(&pids).await;
 }
 
 #[tokio::test]
 async fn what_a_bootstrap_action_leaves_running_lives_as_long_as_the_cluster() {
     let world = World::new(|_| {}).await;
-    let script = "nohup sleep 600 >/dev/null 2>&1 &\necho $1 $! > $SLUICEGATE_CLUSTER_DIR/noted\n";
+    let script = "cd $SLUICEGATE_CLUSTER_DIR; echo $1 > argument\n\
+                  nohup sleep 600 >/dev/null 2>&1 & echo $! > nohup\n\
+                  setsid sh -c 'echo $$ > escaped; exec sleep 600' &\n\
+                  until [ -s escaped ]; do sleep 0.01; done\n";
     fs::write(world.bucket("code").join("bootstrap.sh"), script).unwrap();
     let (id, steps) = world.run(&[bash("true")], &["s3://code/bootstrap.sh"]);
     world.step_is(&id, &steps[0], "COMPLETED").await;
-    let noted = fs::read_to_string(world.aws.data().join(format!("emr/{id}/noted"))).unwrap();
-    let (argument, pid) = noted.trim().split_once(' ').unwrap();
-    assert_eq!(argument, "one");
-    assert!(is_running(pid));
+    let folder = world.aws.data().join(format!("emr/{id}"));
+    assert_eq!(fs::read_to_string(folder.join("argument")).unwrap(), "one\n");
+    let pids = ["nohup", "escaped"].map(|name| fs::read_to_string(folder.join(name)).unwrap());
+    assert!(pids.iter().all(|pid| is_running(pid)));
     world.call("TerminateJobFlows", json!({"JobFlowIds": [id]}));
     world.cluster_is(&id, "TERMINATED").await;
-    eventually("its end", || (!is_running(pid)).then_some(())).await;
+    all_end(&pids).await;
 }
 
 #[tokio::test]
@@ -294,6 +301,53 @@ async fn date_sleep_and_shutdown_follow_the_development_clock() {
     // 10 and then 10 minutes of the development clock are 2 real seconds.
     world.cluster_is(&id, "TERMINATED_WITH_ERRORS").await;
     assert!(world.log(&id, &steps[0], "stdout").await.starts_with("2013\n"));
+}
+
+#[tokio::test]
+async fn output_is_notified_before_its_step_completes() {
+    let world = World::new(|_| {}).await;
+    let cloud = world.aws.cloud();
+    let (region, queue) = ("us-east-1", "arn:aws:sqs:us-east-1:000000000000:events");
+    let created = cloud.sqs().call("CreateQueue", json!({"QueueName": "events"}), region).await;
+    let url = created.unwrap()["QueueUrl"].take();
+    let rule = json!({"Name": "all", "EventPattern": json!({"source": ["aws.s3", "aws.emr"]}).to_string()});
+    cloud.events().call("PutRule", rule, region).unwrap();
+    let target = json!({"Rule": "all", "Targets": [{"Id": "1", "Arn": queue}]});
+    cloud.events().call("PutTargets", target, region).unwrap();
+    let configuration =
+        "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>";
+    let enabled = cloud
+        .handle(Request {
+            method: http::Method::PUT,
+            uri: "/code?notification".parse().unwrap(),
+            headers: http::HeaderMap::new(),
+            body: configuration.into(),
+        })
+        .await;
+    assert_eq!(enabled.status(), 200);
+
+    let out = world.bucket("code").join("out");
+    let (id, steps) = world.run(&[bash(&format!("echo 1 > '{}'", out.display()))], &[]);
+    world.step_is(&id, &steps[0], "COMPLETED").await;
+    let mut seen = Vec::new();
+    while !seen.contains(&format!("step COMPLETED {}", steps[0])) {
+        let receive = json!({"QueueUrl": url, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 10});
+        let mut answer = cloud.sqs().call("ReceiveMessage", receive, region).await.unwrap();
+        let message = answer["Messages"][0].take();
+        let event: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
+        let detail = &event["detail"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        seen.push(match event["detail-type"].as_str().unwrap() {
+            "EMR Step Status Change" => {
+                format!("step {} {}", text(&detail["state"]), text(&detail["stepId"]))
+            }
+            "Object Created" => format!("object {}", text(&detail["object"]["key"])),
+            _ => continue,
+        });
+    }
+    let step = |state: &str| format!("step {state} {}", steps[0]);
+    let object = "object out".to_owned();
+    assert_eq!(seen, [step("PENDING"), step("RUNNING"), object, step("COMPLETED")]);
 }
 
 #[tokio::test]

@@ -118,6 +118,7 @@ impl Driver {
             Effect::Release { cluster } => {
                 // Dropping the groups ends what is in them.
                 self.left.remove(&cluster);
+                process::kill_escaped(&self.surroundings.host.folder(&cluster));
             }
         }
     }
@@ -170,11 +171,7 @@ impl Driver {
 
     /// Does what scripts on the clusters told their machines.
     fn follow_shutdown_orders(&mut self) {
-        let live: Vec<String> = self.emr.with(|machine, _| {
-            let live = machine.clusters().filter(|cluster| !cluster.state.has_ended());
-            live.map(|cluster| cluster.id.clone()).collect()
-        });
-        for id in live {
+        for id in self.live_clusters() {
             if let Some(groups) = self.left.get_mut(&id) {
                 groups.retain(Group::is_alive);
             }
@@ -190,6 +187,13 @@ impl Driver {
         }
     }
 
+    fn live_clusters(&self) -> Vec<String> {
+        self.emr.with(|machine, _| {
+            let live = machine.clusters().filter(|cluster| !cluster.state.has_ended());
+            live.map(|cluster| cluster.id.clone()).collect()
+        })
+    }
+
     /// Clusters end with the program, and their processes with them.
     async fn end(mut self) {
         for stop in self.stops.values() {
@@ -200,6 +204,9 @@ impl Driver {
                 Ok(ended) => self.report(ended),
                 Err(error) => tracing::error!(%error, "a job's task failed"),
             }
+        }
+        for id in self.live_clusters() {
+            process::kill_escaped(&self.surroundings.host.folder(&id));
         }
         while self.uploads.join_next().await.is_some() {}
     }

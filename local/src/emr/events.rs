@@ -13,8 +13,8 @@ pub const SOURCE: &str = "aws.emr";
 pub fn cluster_changed(cluster: &Cluster, now: Timestamp) -> Effect {
     let subject = format!("Amazon EMR cluster {} ({})", cluster.id, cluster.request.name);
     let at = minute(now);
-    let code = json!(cluster.reason.code.map(|code| json!(code)).unwrap_or(json!("")));
-    let code = code.as_str().unwrap_or_default();
+    let code = cluster.reason.code.map(|code| json!(code));
+    let code = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default();
     let (severity, message) = match cluster.state {
         ClusterState::Starting => {
             ("INFO", format!("{subject} was requested at {at} and is being created."))

@@ -16,12 +16,15 @@ const TAIL_BYTES: u64 = 64 * 1024;
 const MESSAGE_CHARS_MAX: usize = 1000;
 
 /// The line that says best why a process failed: the last that names an
-/// error, or else the last one.
-pub fn failure_message(log: &Path) -> Option<String> {
-    let text = tail(log).ok()?;
-    let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
-    let last = lines.clone().next();
-    let line = lines.find(|line| names_an_error(line)).or(last)?;
+/// error, or else the last one of standard error. Python's errors are on
+/// standard output where Spark ran it.
+pub fn failure_message(job: &JobFolder) -> Option<String> {
+    let [stderr, stdout] =
+        ["stderr", "stdout"].map(|name| tail(&job.log(name)).unwrap_or_default());
+    let named =
+        |text: &str| text.lines().rev().find(|line| names_an_error(line)).map(str::to_owned);
+    let last = || stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+    let line = named(&stderr).or_else(|| named(&stdout)).or_else(last)?;
     Some(line.trim().chars().take(MESSAGE_CHARS_MAX).collect())
 }
 
@@ -74,32 +77,29 @@ pub fn upload(job: &JobFolder, s3: &S3, bucket: &str, prefix: &str) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emr::folder::ClusterFolder;
+    use crate::emr::model::Job;
 
     #[test]
     fn finds_the_line_that_names_the_error() {
-        for (text, expected) in [
-            (
-                "Traceback:\n  File x\nValueError: bad hour\n24/01/01 INFO Stopping\n",
-                Some("ValueError: bad hour"),
-            ),
-            (
-                "x\norg.apache.spark.sql.AnalysisException: no path\n\tat a.b\n",
-                Some("org.apache.spark.sql.AnalysisException: no path"),
-            ),
-            (
-                "Exception in thread \"main\" java.lang.X\n\tat y\n",
-                Some("Exception in thread \"main\" java.lang.X"),
-            ),
-            ("one\ntwo\n\n", Some("two")),
-            (
-                "24/01/01 ERROR Utils: Error: x\nbash: line 1: nope: command not found\n",
-                Some("bash: line 1: nope: command not found"),
-            ),
-            ("", None),
+        let java = "x\norg.apache.spark.SparkException: no path\n\tat a.b\n";
+        let python = "Traceback:\n  File x\nValueError: bad hour\n";
+        let main = "Exception in thread \"main\" java.lang.X\n\tat y\n";
+        let info = "24/01/01 INFO Stopping\n24/01/01 ERROR Utils: Error: x\nbye\n\n";
+        for (stderr, stdout, expected) in [
+            (python, "", Some("ValueError: bad hour")),
+            (java, python, Some("org.apache.spark.SparkException: no path")),
+            (main, "", Some("Exception in thread \"main\" java.lang.X")),
+            (info, python, Some("ValueError: bad hour")),
+            (info, "rows 3\n", Some("bye")),
+            ("", "", None),
         ] {
-            let log = tempfile::NamedTempFile::new().unwrap();
-            fs::write(log.path(), text).unwrap();
-            assert_eq!(failure_message(log.path()).as_deref(), expected);
+            let data = tempfile::tempdir().unwrap();
+            let job = ClusterFolder::new(data.path(), "j-1").job(&Job::BootstrapAction(0));
+            job.prepare().unwrap();
+            fs::write(job.log("stderr"), stderr).unwrap();
+            fs::write(job.log("stdout"), stdout).unwrap();
+            assert_eq!(failure_message(&job).as_deref(), expected);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -25,6 +25,9 @@ use crate::python::Environment;
 const GRACE: Duration = Duration::from_secs(5);
 /// What of the person's own environment a job may see: no credentials.
 const INHERITED: &[&str] = &["LANG", "LC_ALL", "LOGNAME", "PATH", "USER"];
+
+/// Marks a cluster's processes, and tells them where its folder is.
+const CLUSTER_DIR: &str = "SLUICEGATE_CLUSTER_DIR";
 
 /// This machine, as jobs see it.
 #[derive(Debug, Clone)]
@@ -72,7 +75,7 @@ impl Host {
         set("TMPDIR", job.temporary().into());
         set("TZ", "UTC".into());
         set("SLUICEGATE_JOB_FLOW_JSON", cluster.job_flow_json().into());
-        set("SLUICEGATE_CLUSTER_DIR", cluster.path().into());
+        set(CLUSTER_DIR, cluster.path().into());
         let seconds = |at: jiff::Timestamp| (at.as_millisecond() as f64 / 1000.0).to_string();
         set("SLUICEGATE_CLOCK_START", seconds(self.clock.start).into());
         set("SLUICEGATE_CLOCK_ANCHOR", seconds(self.clock.anchor).into());
@@ -135,6 +138,24 @@ impl Drop for Group {
     }
 }
 
+/// Ends what a cluster's jobs started and took out of their groups, as
+/// `setsid` does. Where there is no /proc, such processes stay.
+pub fn kill_escaped(cluster: &ClusterFolder) {
+    let mark = format!("{CLUSTER_DIR}={}", cluster.path().display());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let name = process.file_name();
+        let id = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let (Some(id), Ok(environment)) = (id, fs::read(process.path().join("environ"))) else {
+            continue;
+        };
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+            // Fails only if it has just ended by itself.
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+}
+
 /// Runs a job to its end. Also returns its group if it left processes behind,
 /// as a job on EMR may.
 pub async fn run(
@@ -156,7 +177,7 @@ pub async fn run(
     let (status, was_stopped) = wait(&mut child, &group, stop).await;
     let mut exit = Exit::with_code(status.map_or(127, code));
     if exit.code != 0 {
-        exit.message = logs::failure_message(&job.log("stderr"));
+        exit.message = logs::failure_message(job);
     }
     let left = (!was_stopped && group.is_alive()).then_some(group);
     (exit, left)
