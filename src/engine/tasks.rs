@@ -21,6 +21,9 @@ pub(super) struct Decided {
 impl Engine {
     pub(super) async fn turn_task(&self, key: &TaskKey) -> Result<Option<Timestamp>, StoreError> {
         let Some(item) = self.store.task(key).await? else { return Ok(None) };
+        if !self.catalog.tasks.contains_key(&key.task) {
+            return self.leave_alone(&item).await;
+        }
         let Decided { mut item, until } = self.decide_task(item).await?;
         let told = item.outputs_pending;
         if told {
@@ -44,6 +47,16 @@ impl Engine {
             true => Ok(until),
             false => Ok(Some(super::after(now, super::outbox::RETRY_AFTER))),
         }
+    }
+
+    /// A task that is no longer declared may come back: what it waits for
+    /// stays as it is, and every sweep finds it again.
+    async fn leave_alone(&self, item: &TaskPartition) -> Result<Option<Timestamp>, StoreError> {
+        let published = self.publish(&item.notices).await;
+        if published > 0 {
+            self.store.forget_notices(&item.key, &item.notices[..published]).await?;
+        }
+        Ok(None)
     }
 
     /// Lets the core decide about a partition as just read or written, and
