@@ -31,7 +31,7 @@ fn config(text: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn the_examples_have_no_mistakes() {
-    for file in ["config/example.toml", "config/local.toml"] {
+    for file in ["config/example.toml", "config/local.toml", "config/three-files.toml"] {
         let (code, out, error) = sluicegate(&["check", "--config", file]);
         assert_eq!((code, error.as_str()), (0, ""));
         assert!(out.contains("no mistakes"), "{out}");

@@ -1,0 +1,53 @@
+//! The README's walk by hand, as it stands there, with the real AWS command
+//! line: three files in, a run and its mails out.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use sluicegate_local::python::Environment;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_by_hand_works_as_written() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let environment =
+        tokio::task::spawn_blocking(|| Environment::ensure(&repository.join(".venv")));
+    environment.await.unwrap().unwrap();
+    let readme = std::fs::read_to_string(repository.join("README.md")).unwrap();
+    let (_, section) = readme.split_once("### Try it by hand").unwrap();
+    let (_, block) = section.split_once("```bash\n").unwrap();
+    let (script, _) = block.split_once("```").unwrap();
+    // Another port and folder, so that it gets in nobody's way.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let script = script
+        .replace("4510", &port.to_string())
+        .replace("out/", &format!("{}/", folder.path().display()))
+        .replace("target/debug/sluicegate-local", &sibling("sluicegate-local"))
+        .replace("target/debug/sluicegate ", concat!(env!("CARGO_BIN_EXE_sluicegate"), " "));
+    let output = tokio::task::spawn_blocking(move || {
+        Command::new("timeout")
+            .args(["120", "bash", "-ec", &script])
+            .current_dir(repository)
+            .output()
+            .unwrap()
+    });
+    let output = output.await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let log = std::fs::read_to_string(folder.path().join("sluicegate.log")).unwrap_or_default();
+    assert!(output.status.success(), "{output:?}\n{log}");
+    assert!(text.contains("created: hand-task, hand-file-unit, hand-run"), "{text}");
+    assert!(text.contains("run-of-invoices-2024-05-01-succeeded.eml"), "{text}");
+    assert!(text.trim_end().contains("/1\tTERMINATED"), "{text}");
+    let mails = std::fs::read_dir(folder.path().join("hand/mail")).unwrap().count();
+    assert_eq!(
+        mails, 8,
+        "ready, running, succeeded; created, starting, running, terminating, succeeded"
+    );
+}
+
+/// Another binary of the workspace, built beside this test.
+fn sibling(name: &str) -> String {
+    let daemon = Path::new(env!("CARGO_BIN_EXE_sluicegate"));
+    daemon.with_file_name(name).display().to_string()
+}
