@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::StreamExt;
 use jiff::Timestamp;
 
-use super::{Engine, KNOWN_MAX, Key};
+use super::{Engine, KNOWN_MAX, Key, UNKNOWN_MAX};
 use crate::aws::store::{ObjectId, StoreError};
 use crate::core::catalog::Completeness;
 use crate::core::partition::Partition;
@@ -112,15 +112,28 @@ impl Engine {
         tasks.chain(units).collect()
     }
 
+    /// Says what was not expected, once for each top folder: a bucket may
+    /// hold much that is not ours.
     fn report_unknown(&self, arrival: &Arrival) {
         let Arrival { bucket, key, .. } = arrival;
-        if self.catalog.knows_bucket(bucket) {
-            tracing::debug!(%bucket, %key, "no dataset's location matches this object");
-        } else {
-            tracing::warn!(
+        let folder = key.split_once('/').map_or("", |(folder, _)| folder);
+        let place = format!("{bucket}/{folder}");
+        let mut memory = self.memory();
+        let news = memory.unknown.len() < UNKNOWN_MAX && memory.unknown.insert(place);
+        drop(memory);
+        match (news, self.catalog.knows_bucket(bucket)) {
+            (false, _) => {
+                tracing::debug!(%bucket, %key, "no dataset's location matches this object")
+            }
+            (true, true) => tracing::warn!(
+                %bucket, %key,
+                "no dataset's location matches this object: correct the location, or leave it; \
+                 more under this folder are only logged at level debug"
+            ),
+            (true, false) => tracing::warn!(
                 %bucket, %key,
                 "no dataset lies in this bucket: add one, or remove the bucket's notification"
-            );
+            ),
         }
     }
 

@@ -34,6 +34,8 @@ pub use arrivals::{Arrival, Recorded};
 const TURNS_MAX: usize = 32;
 /// How many task partitions are remembered as already stored.
 const KNOWN_MAX: usize = 100_000;
+/// How many places of unexpected objects are reported.
+const UNKNOWN_MAX: usize = 1_000;
 
 /// What a turn can be about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,8 @@ struct Memory {
     ready: BTreeMap<String, BTreeMap<(Timestamp, TaskKey), TaskPartition>>,
     /// Task partitions that need no first write any more.
     known: BTreeSet<TaskKey>,
+    /// Places of objects that no dataset expects, already reported.
+    unknown: BTreeSet<String>,
     /// Clusters in use → their runs, for events.
     clusters: BTreeMap<String, String>,
 }
