@@ -4,6 +4,7 @@
 pub mod call_log;
 pub mod clock;
 pub mod cloud;
+pub mod demo;
 pub mod dynamodb;
 pub mod emr;
 pub mod events;

@@ -1,6 +1,7 @@
 //! The command line of the local AWS: arguments to options, and a life until a
 //! signal. Not for anything a library user could want.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,8 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use sluicegate_local::clock::Clock;
 use sluicegate_local::python::Environment;
-use sluicegate_local::{LocalAws, Options, emr};
+use sluicegate_local::{LocalAws, Options, demo, emr};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// The AWS services that sluicegate uses, on one loopback port.
@@ -25,6 +27,8 @@ struct Cli {
 enum Command {
     /// Serves until interrupted.
     Serve(Serve),
+    /// Shows the daemon at work on real data, and judges what came of it.
+    Demo(Demo),
 }
 
 const EXAMPLES: &str = "\
@@ -66,22 +70,65 @@ struct Serve {
     python: Option<PathBuf>,
 }
 
+const DEMO_EXAMPLES: &str = "\
+Run it in the repository, as `make demo` does:
+  sluicegate-local demo
+
+Exit codes: 0 all is as expected, 1 it is not";
+
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+struct Demo {
+    /// The daemon's program.
+    #[arg(long, default_value = "target/debug/sluicegate")]
+    daemon: PathBuf,
+
+    /// The daemon's configuration.
+    #[arg(long, default_value = "config/local.toml")]
+    config: PathBuf,
+
+    /// Folder of the flights and the partners' files.
+    #[arg(long, default_value = "data/nycflights13")]
+    data: PathBuf,
+
+    /// Folder of the jobs that the steps run.
+    #[arg(long, default_value = "deploy/emr")]
+    jobs: PathBuf,
+
+    /// The script that checks the outputs against the source.
+    #[arg(long, default_value = "tests/demo/verify.py")]
+    verify: PathBuf,
+
+    /// Folder for everything that comes of it; an earlier demo's is replaced.
+    #[arg(long, default_value = "out/demo")]
+    out: PathBuf,
+
+    /// Folder of the Python environment with Spark; created if absent.
+    #[arg(long, value_name = "DIR", default_value = ".venv")]
+    python: PathBuf,
+
+    /// Seconds of the clock in a real second.
+    #[arg(long, default_value_t = 100.0, value_parser = factor)]
+    factor: f64,
+
+    /// Goes on after the summary, to be played with, until interrupted.
+    #[arg(long)]
+    keep: bool,
+}
+
 fn factor(text: &str) -> Result<f64, String> {
     let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if factor.is_finite() && factor > 0.0 { Ok(factor) } else { Err("must be above 0".to_owned()) }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // The S3 library reports every refusal as an error of its own.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,s3s=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let result = match cli.command {
-        Command::Serve(arguments) => serve(arguments),
+    let result = match Cli::parse().command {
+        Command::Serve(arguments) => serve(arguments).map(|()| true),
+        Command::Demo(arguments) => play(arguments),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("sluicegate-local: {error:#}");
             ExitCode::FAILURE
@@ -89,14 +136,40 @@ fn main() -> ExitCode {
     }
 }
 
+fn log_filter() -> EnvFilter {
+    // The S3 library reports every refusal as an error of its own.
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,s3s=off"))
+}
+
+/// Cancelled by the first signal that asks for an end.
+fn interrupted() -> anyhow::Result<CancellationToken> {
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(token)
+}
+
 #[tokio::main]
 async fn serve(arguments: Serve) -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt().with_env_filter(log_filter());
+    log.with_writer(std::io::stderr).init();
     let environment = arguments.python.as_deref().map(Environment::ensure).transpose()?;
     let start = arguments.clock_start.unwrap_or_else(|| Clock::real().start);
     let clock = Clock::starting_at(start, arguments.clock_factor);
     // Listened to before anything starts, so that no signal is missed.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let interrupted = interrupted()?;
     let local = LocalAws::start(Options {
         port: arguments.port,
         data: Some(arguments.data),
@@ -108,12 +181,35 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
     println!("local AWS at {0}, data in {1}", local.endpoint(), local.data().display());
     println!("the clock shows {} and runs {} times as fast", clock.now(), clock.factor);
     println!("try: aws --endpoint-url {} s3 ls", local.endpoint());
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    interrupted.cancelled().await;
     println!("shutting down");
     local.shutdown().await;
     Ok(())
+}
+
+#[tokio::main]
+async fn play(arguments: Demo) -> anyhow::Result<bool> {
+    let began = tokio::time::Instant::now();
+    let environment = Environment::ensure(&arguments.python)?;
+    let interrupted = interrupted()?;
+    let out = demo::renew(&arguments.out)?;
+    let log = File::create(out.join("local-aws.log")).context("cannot write the log")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(log_filter())
+        .with_ansi(false)
+        .with_writer(log)
+        .init();
+    let options = demo::Options {
+        daemon: arguments.daemon,
+        config: arguments.config,
+        data: arguments.data,
+        jobs: arguments.jobs,
+        verify: arguments.verify,
+        out,
+        environment,
+        factor: arguments.factor,
+        keep: arguments.keep,
+        began,
+    };
+    demo::run(&options, interrupted).await
 }

@@ -1,0 +1,206 @@
+//! The daemon as a child process: started, watched, measured, stopped. It ends
+//! with its handle. Not for what it does: that shows in the local AWS.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+/// How to call it.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub path: PathBuf,
+    pub config: PathBuf,
+    pub endpoint: String,
+    pub log: PathBuf,
+}
+
+/// It has 25 s for what is under way; nothing is when the demo stops it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_SECS_MAX: f64 = 10.0;
+/// Lines of its log that are shown when it fails.
+const TAIL_LINES: usize = 20;
+
+/// Resident memory, as the kernel counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    pub rss_kib: u64,
+    pub peak_rss_kib: u64,
+}
+
+/// How it ended after SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Stopped {
+    /// None if a signal ended it.
+    pub exit_code: Option<i32>,
+    pub seconds: f64,
+}
+
+impl Stopped {
+    /// By itself, with exit code 0, and soon.
+    pub fn is_clean(&self) -> bool {
+        self.exit_code == Some(0) && self.seconds <= STOP_SECS_MAX
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit_code {
+            Some(code) => write!(f, "exit code {code} after {:.1} s", self.seconds),
+            None => write!(f, "killed after {:.1} s", self.seconds),
+        }
+    }
+}
+
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Runs the command that creates the tables.
+    pub async fn create_tables(&self) -> anyhow::Result<()> {
+        let output = self.command(&["tables", "create"]).output().await;
+        let output = output.with_context(|| format!("cannot run {}", self.path.display()))?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            bail!("the tables were not created ({}): {}", output.status, errors.trim());
+        }
+        Ok(())
+    }
+
+    pub fn start(&self) -> anyhow::Result<Daemon> {
+        let log = File::create(&self.log)
+            .with_context(|| format!("cannot write {}", self.log.display()))?;
+        let child = self
+            .command(&["run"])
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.path.display()))?;
+        Ok(Daemon { child, log: self.log.clone() })
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(words).arg("--config").arg(&self.config).args(["--local", &self.endpoint]);
+        // The log is a file, where colours are noise.
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+}
+
+impl Daemon {
+    /// Returns only if it ends by itself, with what to say then.
+    pub async fn died(&mut self) -> anyhow::Error {
+        let status = match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        anyhow::anyhow!("the daemon ended ({status}); its log ends with\n{}", tail(&self.log))
+    }
+
+    /// None where there is no /proc, or no such process any more.
+    pub fn memory(&self) -> Option<Memory> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        memory(&status)
+    }
+
+    /// Asks it to stop, and says how it did; kills it when it does not.
+    pub async fn stop(mut self) -> anyhow::Result<Stopped> {
+        let asked = Instant::now();
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM).context("cannot ask the daemon to stop")?;
+        }
+        let exit_code = match timeout(STOP_TIMEOUT, self.child.wait()).await {
+            Ok(status) => status.map(|status: ExitStatus| status.code())?,
+            Err(_) => {
+                self.child.kill().await?;
+                None
+            }
+        };
+        Ok(Stopped { exit_code, seconds: asked.elapsed().as_secs_f64() })
+    }
+}
+
+fn memory(status: &str) -> Option<Memory> {
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some(Memory { rss_kib: kib("VmRSS")?, peak_rss_kib: kib("VmHWM")? })
+}
+
+/// The end of a text file; empty if it cannot be read.
+pub fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(folder: &Path, script: &str) -> Program {
+        use std::os::unix::fs::PermissionsExt;
+        let path = folder.join("daemon");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Program {
+            path,
+            config: folder.join("config.toml"),
+            endpoint: "http://127.0.0.1:1".to_owned(),
+            log: folder.join("daemon.log"),
+        }
+    }
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        let status = "Name:\tx\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\nThreads:\t3\n";
+        assert_eq!(memory(status), Some(Memory { rss_kib: 10240, peak_rss_kib: 20480 }));
+        assert_eq!(memory("Name:\tzombie\n"), None);
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_told_with_the_end_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = program(folder.path(), "seq 1 50 >&2; exit 3");
+        let error = program.start().unwrap().died().await.to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.ends_with("49\n50") && !error.contains("\n30\n"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn it_is_asked_to_stop_and_its_exit_code_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        // Says when it listens for the signal.
+        let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+        let program = program(folder.path(), script);
+        let daemon = program.start().unwrap();
+        let ready = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(5));
+            while tail(&program.log) != "ready" {
+                ticks.tick().await;
+            }
+        };
+        timeout(Duration::from_secs(10), ready).await.unwrap();
+        assert_eq!(daemon.stop().await.unwrap().exit_code, Some(7));
+    }
+
+    #[tokio::test]
+    async fn tables_that_cannot_be_created_are_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = program(folder.path(), "echo no such region >&2; exit 1");
+        let error = program.create_tables().await.unwrap_err().to_string();
+        assert!(error.contains("no such region"), "{error}");
+    }
+}
