@@ -90,9 +90,9 @@ impl Emr {
         Ok(None)
     }
 
-    /// The cluster's state, then its steps: steps read after the cluster was
-    /// seen ended are final.
-    pub async fn look(&self, cluster: &str) -> Result<ClusterSeen, AwsError> {
+    /// The cluster's state, then, if asked for, its steps: steps read after the
+    /// cluster was seen ended are final.
+    pub async fn look(&self, cluster: &str, with_steps: bool) -> Result<ClusterSeen, AwsError> {
         let answer = self
             .client
             .describe_cluster()
@@ -114,13 +114,18 @@ impl Emr {
             let code = reason.code.map(|code| code.as_str().to_owned());
             [code, reason.message].into_iter().flatten().collect::<Vec<_>>().join(": ")
         });
+        let steps = if with_steps { self.list_steps(cluster).await? } else { Vec::new() };
+        Ok(ClusterSeen { state, reason: reason.unwrap_or_default(), steps })
+    }
+
+    async fn list_steps(&self, cluster: &str) -> Result<Vec<StepSeen>, AwsError> {
         let mut steps = Vec::new();
         let mut pages = self.client.list_steps().cluster_id(cluster).into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| AwsError::new("EMR", "ListSteps", &error))?;
             steps.extend(page.steps.unwrap_or_default().into_iter().filter_map(step_seen));
         }
-        Ok(ClusterSeen { state, reason: reason.unwrap_or_default(), steps })
+        Ok(steps)
     }
 
     /// Adds tries of the run's open attempt. Never repeated by the SDK.

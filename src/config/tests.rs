@@ -60,7 +60,7 @@ fn one_mistake_is_said_with_its_place_and_a_way_out() {
         (
             "profile = \"small\"",
             "profile = \"large\"",
-            "x.toml:25:11: there is no profile \"large\"",
+            "x.toml:24:11: there is no profile \"large\"",
         ),
         ("{HH}/*", "{hh}/*", "x.toml:16:12: there is no field {hh}"),
         ("settle = \"16m\"", "", "x.toml:15:11: complete = \"closed\" needs settle"),

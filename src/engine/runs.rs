@@ -68,7 +68,7 @@ impl Engine {
                 Ok(cluster) => Observation::LookedUp(cluster),
                 Err(error) => not_seen(run, &error),
             },
-            Act::Look { cluster } => match self.emr.look(&cluster).await {
+            Act::Look { cluster, steps } => match self.emr.look(&cluster, steps).await {
                 Ok(seen) => Observation::Seen(seen),
                 Err(error) => not_seen(run, &error),
             },

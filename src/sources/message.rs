@@ -83,8 +83,8 @@ fn take_envelope(value: Value, depth: usize, content: &mut Content) {
             }
         }
         (Some("aws.emr"), Some(detail)) => {
-            let cluster = detail.get("clusterId").and_then(Value::as_str);
-            content.clusters.extend(cluster.map(str::to_owned));
+            let kind = text("detail-type").unwrap_or_default();
+            content.clusters.extend(changed_cluster(kind, detail).map(str::to_owned));
         }
         _ => content.problems.push(
             "no notification that is known here: expected S3, SNS with S3 inside, or EventBridge \
@@ -92,6 +92,20 @@ fn take_envelope(value: Value, depth: usize, content: &mut Content) {
                 .to_owned(),
         ),
     }
+}
+
+/// The cluster of an EMR event, if what changed can matter to its run: a look
+/// costs two calls of a small quota.
+fn changed_cluster<'a>(kind: &str, detail: &'a Value) -> Option<&'a str> {
+    let state = detail.get("state").and_then(Value::as_str).unwrap_or_default();
+    let passing: &[&str] = match kind {
+        "EMR Step Status Change" => &["PENDING", "CANCEL_PENDING", "RUNNING"],
+        "EMR Cluster State Change" => &["STARTING", "BOOTSTRAPPING", "WAITING", "TERMINATING"],
+        // Instances and scaling: the cluster's own events say what follows.
+        _ => return None,
+    };
+    let cluster = detail.get("clusterId").and_then(Value::as_str)?;
+    (!passing.contains(&state)).then_some(cluster)
 }
 
 #[derive(Deserialize)]
@@ -256,12 +270,24 @@ mod tests {
     }
 
     #[test]
-    fn emr_events_name_their_cluster() {
-        let body = json!({
-            "source": "aws.emr", "detail-type": "EMR Step Status Change",
-            "detail": { "clusterId": "j-1", "stepId": "s-1", "state": "COMPLETED" }
-        });
-        assert_eq!(read(&body.to_string()).clusters, ["j-1"]);
+    fn emr_events_name_their_cluster_when_they_matter() {
+        for (kind, state, matters) in [
+            ("EMR Step Status Change", "COMPLETED", true),
+            ("EMR Step Status Change", "RUNNING", false),
+            ("EMR Cluster State Change", "RUNNING", true),
+            ("EMR Cluster State Change", "TERMINATED_WITH_ERRORS", true),
+            ("EMR Cluster State Change", "A_NEW_STATE", true),
+            ("EMR Cluster State Change", "WAITING", false),
+            ("EMR Instance Fleet State Change", "RUNNING", false),
+        ] {
+            let body = json!({
+                "source": "aws.emr", "detail-type": kind,
+                "detail": { "clusterId": "j-1", "stepId": "s-1", "state": state }
+            });
+            let content = read(&body.to_string());
+            assert_eq!(content.clusters.len(), usize::from(matters), "{kind} {state}");
+            assert_eq!(content.problems.len(), 0);
+        }
     }
 
     #[test]

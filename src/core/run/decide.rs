@@ -21,8 +21,8 @@ pub enum Act {
     Launch,
     /// ListClusters for the attempt's name.
     LookUp,
-    /// DescribeCluster, then ListSteps.
-    Look { cluster: String },
+    /// DescribeCluster and, while anything depends on its steps, ListSteps.
+    Look { cluster: String, steps: bool },
     /// AddJobFlowSteps for these tries of the open attempt.
     AddSteps { cluster: String, tries: Vec<usize> },
     /// TerminateJobFlows.
@@ -91,7 +91,8 @@ impl Run {
             return Decision::act(Act::Rest(None));
         };
         if let Some(cluster) = &attempt.cluster {
-            return Decision::act(Act::Look { cluster: cluster.clone() });
+            let steps = self.state != RunState::Terminating;
+            return Decision::act(Act::Look { cluster: cluster.clone(), steps });
         }
         match attempt.launch.send_at {
             None => Decision::act(Act::LookUp),

@@ -136,7 +136,7 @@ impl FakeEmr {
                 let found = self.clusters.iter().position(|cluster| cluster.name == name);
                 Observation::LookedUp(found.map(|number| format!("j-{number}")))
             }
-            Act::Look { cluster } => {
+            Act::Look { cluster, .. } => {
                 let number = number(&cluster);
                 if self.clusters[number].state == ClusterState::Starting {
                     self.clusters[number].state = match self.dying {
