@@ -29,6 +29,12 @@ enum Command {
     Serve(Serve),
     /// Shows the daemon at work on real data, and judges what came of it.
     Demo(Demo),
+    /// Makes the Python environment with Spark that steps run in.
+    Python {
+        /// Its folder; created if absent, reused if it is the right one.
+        #[arg(long, value_name = "DIR", default_value = ".venv")]
+        dir: PathBuf,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -125,6 +131,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve(arguments).map(|()| true),
         Command::Demo(arguments) => play(arguments),
+        Command::Python { dir } => Environment::ensure(&dir).map(|_| true).map_err(Into::into),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
