@@ -68,7 +68,9 @@ impl Program {
     /// Runs the command that creates the tables.
     pub async fn create_tables(&self) -> anyhow::Result<()> {
         let output = self.command(&["tables", "create"]).output().await;
-        let output = output.with_context(|| format!("cannot run {}", self.path.display()))?;
+        let output = output.with_context(|| {
+            format!("cannot run {}: is it built, with cargo build?", self.path.display())
+        })?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
             bail!("the tables were not created ({}): {}", output.status, errors.trim());
