@@ -64,7 +64,14 @@ pub async fn run(
         .await
         .map_err(|error| start_error("the queue", error))?;
     let sns = Sns::new(&aws, &settings.topic_arn);
-    sns.check().await.map_err(|error| start_error(&settings.topic_arn, error))?;
+    match sns.check().await {
+        Ok(()) => {}
+        // Clusters must be followed even while nobody can be told of them.
+        Err(error) if matches!(error.kind, Kind::Unknown | Kind::Deferred) => {
+            tracing::warn!(%error, "SNS does not answer, notices are kept until it does");
+        }
+        Err(error) => return Err(start_error(&settings.topic_arn, error)),
+    }
     let emr = Emr::new(&aws, &config.catalog.deployment);
 
     let catalog = Arc::new(config.catalog);
@@ -72,16 +79,12 @@ pub async fn run(
         Arc::clone(&catalog),
         store,
         emr,
-        sns.clone(),
+        sns,
         clock,
         settings.sweep_interval,
     ));
-    let inbox = Inbox {
-        sqs,
-        sns,
-        engine: Arc::clone(&engine),
-        visibility_timeout: settings.visibility_timeout,
-    };
+    let inbox =
+        Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
 
     let mut loops = JoinSet::new();
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));

@@ -22,10 +22,6 @@ impl Clock {
         Self { start: now, anchor: now, factor: 1.0 }
     }
 
-    pub fn is_real(&self) -> bool {
-        self.start == self.anchor && self.factor == 1.0
-    }
-
     /// Clock seconds in a real second.
     pub fn factor(&self) -> f64 {
         self.factor

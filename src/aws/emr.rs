@@ -70,11 +70,10 @@ impl Emr {
     }
 
     /// The cluster that bears the open attempt's name. Lists only clusters
-    /// created since the attempt opened, with a margin for clocks that differ.
+    /// created since the run was, with a margin for clocks that differ.
     pub async fn find(&self, run: &Run) -> Result<Option<String>, AwsError> {
         let name = run.cluster_name(&self.deployment);
-        let opened = run.attempt().map_or(run.created, |attempt| attempt.opened);
-        let since = DateTime::from_secs(opened.as_second() - 3600);
+        let since = DateTime::from_secs(run.created.as_second() - 3600);
         let mut pages = self.client.list_clusters().created_after(since).into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;

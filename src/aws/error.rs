@@ -28,7 +28,7 @@ pub enum Kind {
     Unknown,
 }
 
-const DEFERRED: [&str; 12] = [
+const DEFERRED: [&str; 17] = [
     "ThrottlingException",
     "Throttling",
     "TooManyRequestsException",
@@ -41,6 +41,11 @@ const DEFERRED: [&str; 12] = [
     "ExpiredTokenException",
     "RequestExpired",
     "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed",
+    "IncompleteSignature",
 ];
 
 const NOT_FOUND: [&str; 5] = [
@@ -80,6 +85,7 @@ fn kind(code: &str, status: u16) -> Kind {
         code if DEFERRED.contains(&code) => Kind::Deferred,
         code if NOT_FOUND.contains(&code) => Kind::NotFound,
         _ if status == 429 => Kind::Deferred,
+        _ if status == 408 => Kind::Unknown,
         _ if (400..500).contains(&status) => Kind::Refused,
         _ => Kind::Unknown,
     }

@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{
 };
 use jiff::SignedDuration;
 
-use super::error::AwsError;
+use super::error::{AwsError, Kind};
 
 /// SQS's longest.
 const LONG_POLL_SECS: i32 = 20;
@@ -118,16 +118,23 @@ impl Sqs {
             .map_err(|error| AwsError::new("SQS", "ChangeMessageVisibilityBatch", &error))
     }
 
-    /// Keeps a message that nobody can read, with the reason beside it.
+    /// Keeps a message that nobody can read, with the reason beside it; without
+    /// it where the message leaves no room.
     pub async fn quarantine(&self, message: &Received, reason: &str) -> Result<(), AwsError> {
-        let attribute = |value: &str| {
-            MessageAttributeValue::builder().data_type("String").string_value(value).build().ok()
-        };
-        let mut request =
-            self.client.send_message().queue_url(&self.quarantine).message_body(&message.body);
-        for (name, value) in [("reason", reason), ("message-id", message.id.as_str())] {
-            if let Some(value) = attribute(value) {
-                request = request.message_attributes(name, value);
+        let attributes = [("reason", reason), ("message-id", message.id.as_str())];
+        match self.keep(&message.body, &attributes).await {
+            Err(error) if error.kind == Kind::Refused => self.keep(&message.body, &[]).await,
+            result => result,
+        }
+    }
+
+    async fn keep(&self, body: &str, attributes: &[(&str, &str)]) -> Result<(), AwsError> {
+        let mut request = self.client.send_message().queue_url(&self.quarantine).message_body(body);
+        for (name, value) in attributes {
+            let value =
+                MessageAttributeValue::builder().data_type("String").string_value(*value).build();
+            if let Ok(value) = value {
+                request = request.message_attributes(*name, value);
             }
         }
         request

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::core::catalog::WhenEmpty;
+use crate::core::schedule::SlotPartition;
 
 pub type Text = Spanned<String>;
 
@@ -154,15 +155,6 @@ pub struct Schedule {
     pub time_zone: Text,
     #[serde(default)]
     pub partition: SlotPartition,
-}
-
-/// Which partition a slot stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlotPartition {
-    #[default]
-    Previous,
-    Current,
 }
 
 #[derive(Debug, Deserialize)]

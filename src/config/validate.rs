@@ -9,13 +9,12 @@ use jiff::SignedDuration;
 use toml::Spanned;
 
 use super::mistake::Mistake;
-use super::schema::{self, Complete, File, SlotPartition, StepKind};
+use super::schema::{self, Complete, File, StepKind};
 use super::{Config, Settings};
 use crate::core::catalog::{
     AttemptLimits, BootstrapAction, Catalog, ClusterSpec, Completeness, Dataset, Fleet, FleetRole,
     Input, Profile, Retry, StepSpec, StepWork, Task,
 };
-use crate::core::partition::Grain;
 use crate::core::render::{Placeholder, Text};
 use crate::core::schedule::{Schedule, ScheduleError};
 use crate::core::template::Template;
@@ -377,7 +376,7 @@ impl Check {
             );
         }
         let schedule = match &raw.schedule {
-            Some(schedule) => Some(self.schedule(schedule, raw.partition)?),
+            Some(schedule) => Some(self.schedule(schedule)?),
             None => None,
         };
         let inputs = self.inputs(raw, file);
@@ -408,12 +407,8 @@ impl Check {
         })
     }
 
-    fn schedule(&mut self, raw: &schema::Schedule, grain: Grain) -> Option<Schedule> {
-        let lag = match raw.partition {
-            SlotPartition::Previous => grain.length(),
-            SlotPartition::Current => SignedDuration::ZERO,
-        };
-        let parsed = Schedule::parse(raw.cron.get_ref(), raw.time_zone.get_ref(), lag);
+    fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {
+        let parsed = Schedule::parse(raw.cron.get_ref(), raw.time_zone.get_ref(), raw.partition);
         let span = match parsed {
             Err(ScheduleError::Zone(_)) => raw.time_zone.span(),
             _ => raw.cron.span(),

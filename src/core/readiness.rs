@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::core::catalog::{Dataset, Input};
     use crate::core::partition::Grain;
-    use crate::core::schedule::Schedule;
+    use crate::core::schedule::{Schedule, SlotPartition};
     use crate::core::task::TaskKey;
     use crate::core::template::Template;
     use jiff::SignedDuration;
@@ -256,7 +256,8 @@ mod tests {
     #[test]
     fn a_scheduled_task_waits_for_its_slot() {
         let mut hourly = task("t", Grain::Hour, vec![input("weather", 0, 1)]);
-        hourly.schedule = Some(Schedule::parse("5 * * * *", "UTC", SignedDuration::ZERO).unwrap());
+        hourly.schedule =
+            Some(Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap());
         let waiting = item("t", "2013-01-01T05", &[("weather@2013-01-01", "object:e")]);
         assert_eq!(
             decide(hourly, &waiting, "2013-01-02T00:00:00Z"),

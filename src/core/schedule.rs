@@ -4,10 +4,12 @@
 
 use std::str::FromStr;
 
+use chrono::{DateTime, Datelike, TimeDelta};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 
 use super::partition::{Grain, Partition};
 
@@ -16,9 +18,17 @@ use super::partition::{Grain, Partition};
 pub struct Schedule {
     cron: Cron,
     zone: Tz,
-    /// A slot stands for the partition that held the instant this long before
-    /// it: one partition length for "the previous hour".
-    lag: SignedDuration,
+    stands_for: SlotPartition,
+}
+
+/// Which partition a slot stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotPartition {
+    /// The hour or day before the slot's.
+    #[default]
+    Previous,
+    Current,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,13 +40,13 @@ pub enum ScheduleError {
 }
 
 impl Schedule {
-    pub fn parse(cron: &str, zone: &str, lag: SignedDuration) -> Result<Self, ScheduleError> {
+    pub fn parse(cron: &str, zone: &str, stands_for: SlotPartition) -> Result<Self, ScheduleError> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
         let parsed = parser
             .parse(cron)
             .map_err(|error| ScheduleError::Cron(cron.to_owned(), error.to_string()))?;
         let zone = Tz::from_str(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
-        Ok(Self { cron: parsed, zone, lag })
+        Ok(Self { cron: parsed, zone, stands_for })
     }
 
     pub fn expression(&self) -> &str {
@@ -53,6 +63,7 @@ impl Schedule {
         let Some(start) = to_chrono(after, self.zone) else { return Vec::new() };
         self.cron
             .iter_after(start)
+            .filter(|slot| self.is_genuine(slot))
             .map_while(|slot| Timestamp::from_second(slot.timestamp()).ok())
             // An hour that the clocks repeat would give its slots twice in
             // wall time; as instants they only ever go forward.
@@ -62,15 +73,46 @@ impl Schedule {
             .collect()
     }
 
-    /// The partition that a slot stands for.
+    /// Croner gives the end of a gap (the clocks put forward) as a slot even
+    /// when no scheduled time fell into the gap. It is one only if one did.
+    fn is_genuine(&self, slot: &DateTime<Tz>) -> bool {
+        if self.cron.is_time_matching(slot).unwrap_or(true) {
+            return true;
+        }
+        let Some(before) = slot.clone().checked_sub_signed(TimeDelta::seconds(1)) else {
+            return true;
+        };
+        // The gap in wall time, looked at as if it were UTC, which has none.
+        let gap_start = before.naive_local().and_utc() + TimeDelta::seconds(1);
+        let gap_end = slot.naive_local().and_utc();
+        self.cron.find_next_occurrence(&gap_start, true).is_ok_and(|scheduled| scheduled < gap_end)
+    }
+
+    /// The first slot after an instant; None if there never is one.
+    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.due(after, Timestamp::MAX, 1).first().copied()
+    }
+
+    /// The partition that a slot stands for. A day is the one that the slot's
+    /// date names in the schedule's zone, so that one slot a day gives every
+    /// day exactly once, however the clocks are changed.
     pub fn partition_of(&self, slot: Timestamp, grain: Grain) -> Partition {
-        let instant = slot.saturating_sub(self.lag).unwrap_or(slot);
-        Partition::containing(instant, grain)
+        let previous = self.stands_for == SlotPartition::Previous;
+        let local = to_chrono(slot, self.zone).map(|slot| slot.date_naive());
+        let day = local.and_then(|date| if previous { date.pred_opt() } else { Some(date) });
+        let named = day.filter(|_| grain == Grain::Day).and_then(|date| {
+            let (month, day) = (i8::try_from(date.month()).ok()?, i8::try_from(date.day()).ok()?);
+            Partition::of_civil(i16::try_from(date.year()).ok()?, month, day, None)
+        });
+        named.unwrap_or_else(|| {
+            let lag = if previous { grain.length() } else { SignedDuration::ZERO };
+            Partition::containing(slot.saturating_sub(lag).unwrap_or(slot), grain)
+        })
     }
 }
 
-fn to_chrono(instant: Timestamp, zone: Tz) -> Option<chrono::DateTime<Tz>> {
-    let utc = chrono::DateTime::from_timestamp(instant.as_second(), 0)?;
+fn to_chrono(instant: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
+    let utc = DateTime::from_timestamp(instant.as_second(), 0)?;
     Some(utc.with_timezone(&zone))
 }
 
@@ -79,7 +121,7 @@ mod tests {
     use super::*;
 
     fn due(cron: &str, zone: &str, after: &str, until: &str) -> Vec<String> {
-        let schedule = Schedule::parse(cron, zone, SignedDuration::ZERO).unwrap();
+        let schedule = Schedule::parse(cron, zone, SlotPartition::Previous).unwrap();
         let slots = schedule.due(after.parse().unwrap(), until.parse().unwrap(), 100);
         slots.iter().map(ToString::to_string).collect()
     }
@@ -100,16 +142,49 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_the_clocks_skip_fires_once_when_they_have_moved() {
+        let slots =
+            due("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
+        assert_eq!(slots, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+    }
+
+    #[test]
     fn a_slot_at_minute_five_stands_for_the_previous_hour() {
-        let hour = SignedDuration::from_hours(1);
-        let schedule = Schedule::parse("5 * * * *", "UTC", hour).unwrap();
+        let schedule = Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap();
         let slot = "2013-01-01T00:05:00Z".parse().unwrap();
         assert_eq!(schedule.partition_of(slot, Grain::Hour).to_string(), "2012-12-31T23");
     }
 
     #[test]
+    fn a_daily_slot_gives_every_day_once_although_the_clocks_change() {
+        for (zone, from, until) in [
+            ("Europe/Berlin", "2026-10-20T00:00:00Z", "2026-10-30T00:00:00Z"),
+            ("Europe/Berlin", "2026-03-25T00:00:00Z", "2026-04-04T00:00:00Z"),
+            ("America/New_York", "2026-10-28T00:00:00Z", "2026-11-07T00:00:00Z"),
+            ("Pacific/Auckland", "2026-04-01T00:00:00Z", "2026-04-11T00:00:00Z"),
+        ] {
+            for cron in ["30 0 * * *", "30 1 * * *", "30 23 * * *"] {
+                let schedule = Schedule::parse(cron, zone, SlotPartition::Previous).unwrap();
+                let slots = schedule.due(from.parse().unwrap(), until.parse().unwrap(), 100);
+                let days: Vec<_> =
+                    slots.iter().map(|slot| schedule.partition_of(*slot, Grain::Day)).collect();
+                assert!(days.len() >= 9, "{zone} {cron}");
+                let steps: Vec<_> =
+                    days.windows(2).map(|two| two[0].end() == two[1].start()).collect();
+                assert!(steps.iter().all(|next| *next), "{zone} {cron}: {days:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_never_fires_has_no_next_slot() {
+        let never = Schedule::parse("0 0 30 2 *", "UTC", SlotPartition::Current).unwrap();
+        assert_eq!(never.next("2026-01-01T00:00:00Z".parse().unwrap()), None);
+    }
+
+    #[test]
     fn says_what_is_wrong() {
-        let parse = |cron, zone| Schedule::parse(cron, zone, SignedDuration::ZERO).unwrap_err();
+        let parse = |cron, zone| Schedule::parse(cron, zone, SlotPartition::Previous).unwrap_err();
         assert!(matches!(parse("61 * * * *", "UTC"), ScheduleError::Cron(..)));
         assert!(matches!(parse("* * * * * *", "UTC"), ScheduleError::Cron(..)));
         assert!(matches!(parse("5 * * * *", "Berlin"), ScheduleError::Zone(_)));

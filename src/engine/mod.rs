@@ -69,6 +69,8 @@ struct Memory {
     known: BTreeSet<TaskKey>,
     /// Places of objects that no dataset expects, already reported.
     unknown: BTreeSet<String>,
+    /// SNS has just failed: nothing is published before this.
+    publish_from: Option<Timestamp>,
     /// Clusters in use → their runs, for events.
     clusters: BTreeMap<String, String>,
 }

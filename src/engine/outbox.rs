@@ -11,15 +11,30 @@ pub(super) const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 impl Engine {
     /// Publishes in order and stops at the first failure; returns how many SNS
-    /// has accepted.
+    /// has accepted. After a failure nobody tries for a while: turns that wait
+    /// for SNS would keep clusters from being launched and ended.
     pub(super) async fn publish(&self, notices: &[Notice]) -> usize {
         for (published, notice) in notices.iter().enumerate() {
-            let message = notice.message(&self.catalog.deployment);
-            if let Err(error) = self.sns.publish(&message).await {
-                tracing::warn!(event = notice.id, %error, "notice not published, will be tried again");
+            if !self.announce(notice).await {
                 return published;
             }
         }
         notices.len()
+    }
+
+    /// Publishes one notice; true when SNS has accepted it.
+    pub async fn announce(&self, notice: &Notice) -> bool {
+        let now = self.clock.now();
+        if self.memory().publish_from.is_some_and(|from| now < from) {
+            return false;
+        }
+        let message = notice.message(&self.catalog.deployment);
+        let result = self.sns.publish(&message).await;
+        let failed = result.is_err();
+        self.memory().publish_from = failed.then(|| super::after(self.clock.now(), RETRY_AFTER));
+        if let Err(error) = result {
+            tracing::warn!(event = notice.id, %error, "notice not published, will be tried again");
+        }
+        !failed
     }
 }

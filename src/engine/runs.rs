@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Engine, outbox};
 use crate::aws::store::StoreError;
 use crate::core::run::{Act, CallFailure, Observation, Run};
+use crate::core::task::TaskChange;
 
 /// From a look to the next wait takes at most this many acts.
 const ACTS_MAX: usize = 6;
@@ -44,14 +45,47 @@ impl Engine {
         let before = run.clone();
         let decision = run.decide(observation, self.clock.now());
         if *run != before {
-            self.store.commit_run(run, &decision.changes).await?;
-            self.wake_tasks(decision.changes.iter().map(|change| &change.key));
+            let result = self.store.commit_run(run, &decision.changes).await;
+            if matches!(result, Err(StoreError::Conflict(_))) {
+                let kept = self.still_ours(run, decision.changes).await?;
+                self.store.commit_run(run, &kept).await?;
+                self.wake_tasks(kept.iter().map(|change| &change.key));
+            } else {
+                result?;
+                self.wake_tasks(decision.changes.iter().map(|change| &change.key));
+            }
             if run.state != before.state {
                 let cluster = run.attempt().and_then(|attempt| attempt.cluster.as_deref());
                 tracing::info!(run = run.id, cluster, state = run.state.name(), "run");
             }
         }
         Ok(decision.act)
+    }
+
+    /// The changes whose partitions still belong to the run. One that somebody
+    /// removed or changed by hand must not keep the run from ending.
+    async fn still_ours(
+        &self,
+        run: &Run,
+        changes: Vec<TaskChange>,
+    ) -> Result<Vec<TaskChange>, StoreError> {
+        let mut kept = Vec::with_capacity(changes.len());
+        for change in changes {
+            let item = self.store.task(&change.key).await?;
+            let ours = item.is_some_and(|item| {
+                item.state == change.from && item.run.as_deref() == Some(run.id.as_str())
+            });
+            if ours {
+                kept.push(change);
+            } else {
+                let (task, partition) = (&change.key.task, change.key.partition);
+                tracing::warn!(
+                    run = run.id, %task, %partition, to = change.to.name(),
+                    "was changed by somebody else while it ran, left as it is"
+                );
+            }
+        }
+        Ok(kept)
     }
 
     async fn act(&self, run: &Run, act: Act) -> Observation {

@@ -1,5 +1,7 @@
 //! A turn of one task's schedule: gives every slot since the stored mark to
-//! its partition and moves the mark, in one transaction.
+//! its partition and moves the mark, in one transaction. Its own next slot wakes
+//! it too, should a tick not come: the scheduler reads some expressions and the
+//! change of clocks differently.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +22,10 @@ impl Engine {
         let Some(mark) = self.store.mark(&task.name).await? else {
             // A schedule begins when it is first seen: no past is made up.
             self.store.fire(&task.name, None, Mark(now), &[]).await?;
-            return Ok(None);
+            return Ok(schedule.next(now));
         };
         let slots = schedule.due(mark.0, now, SLOTS_MAX);
-        let Some(last) = slots.last() else { return Ok(None) };
+        let Some(last) = slots.last() else { return Ok(schedule.next(now)) };
         // Slots that stand for the same partition are one to it.
         let partitions: BTreeMap<_, _> =
             slots.iter().map(|slot| (schedule.partition_of(*slot, task.grain), *slot)).collect();
@@ -33,6 +35,6 @@ impl Engine {
             tracing::info!(task = task.name, %partition, %slot, "slot");
             self.agenda.wake(Key::Task(TaskKey::new(&task.name, partition)), now);
         }
-        Ok((slots.len() == SLOTS_MAX).then_some(now))
+        Ok(if slots.len() == SLOTS_MAX { Some(now) } else { schedule.next(now) })
     }
 }

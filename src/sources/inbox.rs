@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Content};
-use crate::aws::sns::Sns;
 use crate::aws::sqs::{Received, Sqs};
 use crate::core::notice::{Fact, Notice, Severity};
 use crate::engine::{Arrival, Engine};
@@ -19,7 +18,6 @@ const BODY_CHARS_MAX: usize = 500;
 
 pub struct Inbox {
     pub sqs: Sqs,
-    pub sns: Sns,
     pub engine: Arc<Engine>,
     pub visibility_timeout: SignedDuration,
 }
@@ -85,14 +83,12 @@ impl Inbox {
         }
     }
 
-    /// Keeps the message and tells people; true when it may be deleted.
+    /// Tells people and keeps the message; true when it may be deleted. Told
+    /// first: a message comes again until both are done, and a second mail is
+    /// better than many copies.
     async fn quarantine(&self, message: &Received, content: &Content) -> bool {
         let reason = content.reason();
         tracing::error!(message = message.id, reason, "message cannot be read, goes to quarantine");
-        if let Err(error) = self.sqs.quarantine(message, &reason).await {
-            tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
-            return false;
-        }
         let notice = Notice {
             id: format!("message/{}", message.id),
             at: self.engine.clock().now(),
@@ -104,7 +100,7 @@ impl Inbox {
             headline: "a message could not be read".to_owned(),
             facts: vec![
                 Fact::new("message", message.id.as_str()),
-                Fact::new("reason", reason),
+                Fact::new("reason", reason.as_str()),
                 Fact::new(
                     "next",
                     "it is kept in the quarantine queue; mend its sender, then send it again",
@@ -112,11 +108,13 @@ impl Inbox {
                 Fact::new("body", message.body.chars().take(BODY_CHARS_MAX).collect::<String>()),
             ],
         };
-        let published = self.sns.publish(&notice.message(&self.engine.catalog().deployment)).await;
-        if let Err(error) = published {
-            tracing::warn!(message = message.id, %error, "quarantined, but not announced: the message comes again");
+        if !self.engine.announce(&notice).await {
             return false;
         }
-        true
+        let kept = self.sqs.quarantine(message, &reason).await;
+        if let Err(error) = &kept {
+            tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
+        }
+        kept.is_ok()
     }
 }

@@ -1,6 +1,7 @@
 //! Ticks of schedules, by tokio-cron-scheduler. A tick only says "look": which
 //! slots are due is decided from the stored mark, so a late, missed or doubled
-//! tick is harmless.
+//! tick is harmless. On a development clock ticks come by real time and find
+//! nothing; there the schedule's own next look does all.
 
 use std::sync::Arc;
 
@@ -9,9 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::schedule::Schedule;
 use crate::engine::Engine;
-
-/// On a development clock cron's real time means nothing: look every second.
-const EVERY_SECOND: &str = "* * * * * *";
 
 /// Ticks until told to stop.
 pub async fn run(
@@ -30,11 +28,8 @@ pub async fn run(
 }
 
 fn job(engine: &Arc<Engine>, task: &str, schedule: &Schedule) -> Result<Job, JobSchedulerError> {
-    let expression = match engine.clock().is_real() {
-        // The scheduler wants seconds; ours have none.
-        true => format!("0 {}", schedule.expression()),
-        false => EVERY_SECOND.to_owned(),
-    };
+    // The scheduler wants seconds; ours have none.
+    let expression = format!("0 {}", schedule.expression());
     let (engine, task) = (Arc::clone(engine), task.to_owned());
     Job::new_async_tz(expression, schedule.zone(), move |_, _| {
         engine.tick(&task);

@@ -63,7 +63,7 @@ impl Run {
         if self.state.is_final() || self.attempts.is_empty() {
             return Decision::act(Act::Rest(None));
         }
-        let soon = after(now, self.limits.poll_interval);
+        let soon = self.next_look(now);
         match observation {
             Observation::Nothing => self.begin(now),
             Observation::Launched(Ok(cluster)) | Observation::LookedUp(Some(cluster)) => {
@@ -80,8 +80,37 @@ impl Run {
                 self.added(result, now);
                 Decision::rest_until(soon)
             }
-            Observation::Terminated(_) | Observation::NotSeen => Decision::rest_until(soon),
+            Observation::Terminated(_) => Decision::rest_until(soon),
+            Observation::NotSeen => self.not_seen(now),
         }
+    }
+
+    /// One poll interval from now, but never past the end of a lifetime.
+    fn next_look(&self, now: Timestamp) -> Timestamp {
+        let poll = after(now, self.limits.poll_interval);
+        match self.attempts.last() {
+            Some(attempt) if attempt.cluster.is_some() && attempt.expires > now => {
+                poll.min(attempt.expires)
+            }
+            _ => poll,
+        }
+    }
+
+    /// The cluster cannot be looked at. Nothing follows for its work, but its
+    /// lifetime holds: terminating needs no look.
+    fn not_seen(&mut self, now: Timestamp) -> Decision {
+        let soon = self.next_look(now);
+        let Some(attempt) = self.attempts.last_mut() else { return Decision::rest_until(soon) };
+        let Some(cluster) = attempt.cluster.clone().filter(|_| now >= attempt.expires) else {
+            return Decision::rest_until(soon);
+        };
+        if !std::mem::replace(&mut attempt.unseen_at_end, true) {
+            self.notify(now, Severity::Failure, "not-seen", "cannot look at its cluster", vec![
+                Fact::new("reason", "EMR's answers to DescribeCluster or ListSteps fail; the log has them"),
+                Fact::new("next", "the cluster is terminated, its lifetime is over; what it did is told when EMR answers"),
+            ]);
+        }
+        Decision::act(Act::Terminate { cluster })
     }
 
     /// The start of a turn: look first, unless it is certain that nothing was
@@ -96,9 +125,6 @@ impl Run {
         }
         match attempt.launch.send_at {
             None => Decision::act(Act::LookUp),
-            Some(_) if now >= attempt.expires => {
-                self.give_up("EMR accepted no cluster within its lifetime", now)
-            }
             Some(at) if at > now => Decision::rest_until(at),
             Some(_) => self.arm_launch(now),
         }
@@ -112,6 +138,9 @@ impl Run {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.launch.send_by = send_by;
             attempt.launch.send_at = None;
+            // Time spent before there was a cluster is not taken from it.
+            attempt.opened = now;
+            attempt.expires = after(now, self.limits.lifetime);
         }
         Decision::act(Act::Launch)
     }
@@ -159,9 +188,6 @@ impl Run {
         if now < settled {
             return Decision::rest_until(settled.min(after(now, self.limits.poll_interval)));
         }
-        if now >= attempt.expires {
-            return self.give_up("EMR shows no cluster within its lifetime", now);
-        }
         self.arm_launch(now)
     }
 
@@ -207,7 +233,7 @@ impl Run {
         }
         let act = match state {
             // Somebody else ends it: what is open goes to the next attempt.
-            ClusterState::Terminating => Act::Rest(Some(after(now, self.limits.poll_interval))),
+            ClusterState::Terminating => Act::Rest(Some(self.next_look(now))),
             _ => self.next_steps(now),
         };
         Decision { act, changes }
@@ -227,7 +253,7 @@ impl Run {
     /// The cluster is alive and work is left: wait for it, repeat a lost
     /// submission, or submit what comes next.
     fn next_steps(&mut self, now: Timestamp) -> Act {
-        let poll = after(now, self.limits.poll_interval);
+        let poll = self.next_look(now);
         let (send_within, list_lag) = (self.limits.send_within, self.limits.list_lag);
         let Some(attempt) = self.attempts.last_mut() else { return Act::Rest(Some(poll)) };
         if let Some(adding) = &mut attempt.adding {

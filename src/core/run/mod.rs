@@ -109,6 +109,9 @@ pub struct Attempt {
     pub launch: Intent,
     pub cluster: Option<String>,
     pub cluster_state: Option<ClusterState>,
+    /// Its lifetime ended while EMR could not be asked about it.
+    #[serde(default)]
+    pub unseen_at_end: bool,
     /// Every submission of a step to this cluster, in order.
     pub tries: Vec<StepTry>,
     /// A submission of steps that EMR has not yet confirmed.
@@ -307,6 +310,7 @@ impl Run {
             launch: Intent { send_by: now, send_at: Some(now), throttled: 0 },
             cluster: None,
             cluster_state: None,
+            unseen_at_end: false,
             tries: Vec::new(),
             adding: None,
         });
