@@ -79,7 +79,7 @@ impl Schedule {
         if self.cron.is_time_matching(slot).unwrap_or(true) {
             return true;
         }
-        let Some(before) = slot.clone().checked_sub_signed(TimeDelta::seconds(1)) else {
+        let Some(before) = (*slot).checked_sub_signed(TimeDelta::seconds(1)) else {
             return true;
         };
         // The gap in wall time, looked at as if it were UTC, which has none.
