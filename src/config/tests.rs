@@ -69,6 +69,7 @@ fn one_mistake_is_said_with_its_place_and_a_way_out() {
         ("{input.raw}", "{hour}", "there is no placeholder {hour}"),
         ("script = \"s3://code/etl.py\"", "", "needs script"),
         ("attempts = 3", "attempts = 300", "attempts is 300: expected 0 to 20"),
+        ("delay = \"1s\"", "delay = \"20m\"", "the last retry comes after"),
         ("settle = \"16m\"", "settle = \"16 parsecs\"", "x.toml:18:10: "),
         ("when-empty = \"skip\"", "when-emtpy = \"skip\"", "unknown field `when-emtpy`"),
         ("deployment = \"demo\"", "", "missing field `deployment`"),

@@ -366,6 +366,7 @@ impl Check {
                 Mistake::unknown(raw.profile.span(), "profile", raw.profile.get_ref(), known);
             self.report(mistake);
         }
+        self.retries_in_time(raw, file);
         if raw.steps.is_empty() {
             self.report(Mistake::at(name.span(), "a task needs at least one step"));
         }
@@ -405,6 +406,31 @@ impl Check {
             when_empty: raw.when_empty,
             steps,
         })
+    }
+
+    /// EMR ends an idle cluster, so a retry must come before that.
+    fn retries_in_time(&mut self, raw: &schema::Task, file: &File) {
+        let Some(profile) = file.profiles.get(raw.profile.get_ref().as_str()) else { return };
+        let idle = *profile.idle_timeout.get_ref();
+        for step in &raw.steps {
+            let retry = Retry {
+                attempts: *step.retry.attempts.get_ref(),
+                delay: *step.retry.delay.get_ref(),
+                backoff_rate: *step.retry.backoff_rate.get_ref(),
+            };
+            let longest = retry.delay_after(retry.attempts);
+            if let Some(longest) = longest.filter(|longest| *longest >= idle) {
+                self.report(
+                    Mistake::at(
+                        step.retry.attempts.span(),
+                        format!(
+                            "the last retry comes after {longest:#}, but EMR ends the idle cluster after {idle:#}"
+                        ),
+                    )
+                    .help("shorten delay, attempts or backoff-rate, or raise the profile's idle-timeout"),
+                );
+            }
+        }
     }
 
     fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {

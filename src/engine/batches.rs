@@ -5,8 +5,10 @@
 use jiff::Timestamp;
 
 use super::{Engine, Key};
+use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
 use crate::core::batch::{Gather, gather};
+use crate::core::catalog::Profile;
 use crate::core::run::Run;
 use crate::core::task::{TaskKey, TaskPartition};
 
@@ -35,28 +37,45 @@ impl Engine {
         profile: &str,
     ) -> Result<Option<Timestamp>, StoreError> {
         let Some(profile) = self.catalog.profiles.get(profile) else { return Ok(None) };
+        let mut profile = profile.clone();
         loop {
             let now = self.clock.now();
             let batch: Vec<TaskPartition> = {
                 let memory = self.memory();
                 let Some(ready) = memory.ready.get(&profile.name) else { return Ok(None) };
-                match gather(profile, ready.keys().map(|(since, _)| *since), now) {
+                match gather(&profile, ready.keys().map(|(since, _)| *since), now) {
                     Gather::Idle => return Ok(None),
                     Gather::WaitUntil(sweep) => return Ok(Some(sweep)),
                     Gather::Take(count) => ready.values().take(count).cloned().collect(),
                 }
             };
-            self.start_run(&profile.name, &batch, now).await?;
+            match self.start_run(&profile, &batch, now).await {
+                // Usually a run too large for DynamoDB's 400 KB: fewer fit.
+                Err(StoreError::Aws(error)) if error.kind == Kind::Refused => {
+                    tracing::error!(profile = profile.name, partitions = batch.len(), %error, "no run can be made of this batch");
+                    match batch.as_slice() {
+                        // Tried again after the next sweep; others go ahead.
+                        [single] => self.forget_ready(&profile.name, std::slice::from_ref(single)),
+                        several => profile.batch_size = several.len() / 2,
+                    }
+                }
+                result => result?,
+            }
+        }
+    }
+
+    fn forget_ready(&self, profile: &str, batch: &[TaskPartition]) {
+        if let Some(ready) = self.memory().ready.get_mut(profile) {
+            ready.retain(|(_, key), _| !batch.iter().any(|item| item.key == *key));
         }
     }
 
     async fn start_run(
         &self,
-        profile: &str,
+        profile: &Profile,
         batch: &[TaskPartition],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let Some(profile) = self.catalog.profiles.get(profile) else { return Ok(()) };
         let members: Vec<_> = batch
             .iter()
             .filter_map(|item| Some((self.catalog.tasks.get(&item.key.task)?, item)))
@@ -64,11 +83,7 @@ impl Engine {
         let (mut run, changes) = Run::new(&self.catalog, profile, &members, &self.new_id(), now);
         let result = self.store.commit_run(&mut run, &changes).await;
         if matches!(result, Ok(()) | Err(StoreError::Conflict(_))) {
-            let mut memory = self.memory();
-            if let Some(ready) = memory.ready.get_mut(&profile.name) {
-                ready.retain(|(_, key), _| !batch.iter().any(|item| item.key == *key));
-            }
-            drop(memory);
+            self.forget_ready(&profile.name, batch);
             // On a conflict whoever is still ready comes back by this.
             self.wake_tasks(batch.iter().map(|item| &item.key));
         }

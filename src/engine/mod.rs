@@ -42,6 +42,8 @@ const UNKNOWN_MAX: usize = 1_000;
 enum Key {
     Sweep,
     Schedule(String),
+    /// The waiting partitions of a task, once after the start.
+    Revisit(String),
     /// The ready partitions of a cluster profile.
     Batches(String),
     Run(String),
@@ -101,8 +103,11 @@ impl Engine {
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let now = self.clock.now();
         self.agenda.wake(Key::Sweep, now);
-        for task in self.catalog.tasks.values().filter(|task| task.schedule.is_some()) {
-            self.agenda.wake(Key::Schedule(task.name.clone()), now);
+        for task in self.catalog.tasks.values() {
+            self.agenda.wake(Key::Revisit(task.name.clone()), now);
+            if task.schedule.is_some() {
+                self.agenda.wake(Key::Schedule(task.name.clone()), now);
+            }
         }
         let mut turns = JoinSet::new();
         loop {
@@ -141,6 +146,7 @@ impl Engine {
         let result = match &key {
             Key::Sweep => self.sweep().await,
             Key::Schedule(task) => self.turn_schedule(task).await,
+            Key::Revisit(task) => self.revisit(task).await,
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
             Key::Task(task) => self.turn_task(task).await,

@@ -49,6 +49,35 @@ impl Engine {
         }
     }
 
+    /// Decides once about every waiting partition of a task: the configuration
+    /// may have changed since it was last looked at, and nothing else would
+    /// say so.
+    pub(super) async fn revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
+        let mut from = None;
+        loop {
+            let page = self.store.waiting(task, from).await?;
+            for item in page.items {
+                let decided = match item {
+                    Ok(item) => self.decide_task(item).await,
+                    Err(error) => Err(error),
+                };
+                match decided {
+                    Ok(decided) => self.plan_look(&decided.item, decided.until),
+                    // Whoever changed it has decided about it.
+                    Err(StoreError::Conflict(_)) => {}
+                    Err(error @ StoreError::Unreadable { .. }) => {
+                        tracing::error!(%error, "left alone: written by a newer version, or damaged");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
     /// A task that is no longer declared may come back: what it waits for
     /// stays as it is, and every sweep finds it again.
     async fn leave_alone(&self, item: &TaskPartition) -> Result<Option<Timestamp>, StoreError> {

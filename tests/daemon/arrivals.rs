@@ -82,3 +82,16 @@ async fn a_stopped_daemon_leaves_messages_to_the_next() {
     world.start();
     world.mail("t/2013-01-01/succeeded").await;
 }
+
+#[tokio::test]
+async fn a_partition_that_a_new_configuration_completes_runs_after_the_restart() {
+    let files = daily_file("a") + &daily_file("b");
+    let task = daily_task("t", &["a", "b"], "true");
+    let mut world = World::new(&(files.clone() + &task)).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.until("the arrival", || (world.calls("dynamodb", "UpdateItem") == 1).then_some(())).await;
+    world.stop().await;
+    world.configure(&(files + &daily_task("t", &["a"], "true")));
+    world.start();
+    world.mail("t/2013-01-01/succeeded").await;
+}

@@ -55,3 +55,18 @@ async fn ready_partitions_survive_a_crash() {
     world.mail("y/2013-01-01/succeeded").await;
     assert_eq!(world.clusters_ended().await, 1);
 }
+
+#[tokio::test]
+async fn a_batch_too_large_for_one_run_is_divided() {
+    // Twenty arguments of 9,000 characters: two such tasks fit into DynamoDB's
+    // 400 KB, three do not.
+    let ballast = format!(", \"{}\"", "x".repeat(9_000)).repeat(20);
+    let tasks = ["x", "y", "z"].map(|name| shared_task(name, "a")).concat();
+    let tasks = tasks.replace("'''true'''", &format!("\"true\"{ballast}"));
+    let world = World::new(&(profile(3, "24h") + &daily_file("a") + &tasks)).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    for name in ["x", "y", "z"] {
+        world.mail(&format!("{name}/2013-01-01/succeeded")).await;
+    }
+    assert!(world.clusters_ended().await >= 2);
+}

@@ -115,6 +115,11 @@ impl World {
         Access { region: Some("us-east-1".into()), local }
     }
 
+    /// What the daemon is to run from its next start on.
+    pub fn configure(&mut self, tasks: &str) {
+        self.config = format!("{HEAD}{tasks}");
+    }
+
     pub fn start(&mut self) {
         let config = config::parse(&self.config, Path::new("test.toml"));
         let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));

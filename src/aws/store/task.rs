@@ -26,6 +26,12 @@ const MARK_PARTITION: &str = "~schedule";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub Timestamp);
 
+/// Some task partitions, and where to go on.
+pub struct Page {
+    pub items: Vec<Result<TaskPartition, StoreError>>,
+    pub next: Option<Item>,
+}
+
 /// An update expression that grows by its parts.
 #[derive(Default)]
 struct Expression {
@@ -208,6 +214,31 @@ impl Store {
             .set_expression_attribute_values(expression.values())
             .build();
         Ok(TransactWriteItem::builder().update(update.map_err(super::run::build_error)?).build())
+    }
+
+    /// One page of a task's waiting partitions, and where the next page starts.
+    /// An item that cannot be read is an error of its own.
+    pub async fn waiting(&self, task: &str, from: Option<Item>) -> Result<Page, StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.task_table)
+            .key_condition_expression("#task = :task")
+            .filter_expression("#state = :waiting")
+            .expression_attribute_names("#task", item::TASK)
+            .expression_attribute_names("#state", item::STATE)
+            .expression_attribute_values(":task", item::text(task))
+            .expression_attribute_values(":waiting", item::text(TaskState::Waiting.name()))
+            .set_exclusive_start_key(from)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
+        let items = answer.items.unwrap_or_default();
+        let items = items.iter().filter_map(|item| {
+            let partition = item::read_text(item, item::PARTITION).ok()?.parse().ok()?;
+            Some(self.read_task(&TaskKey::new(task, partition), item))
+        });
+        Ok(Page { items: items.collect(), next: answer.last_evaluated_key })
     }
 
     pub async fn task(&self, key: &TaskKey) -> Result<Option<TaskPartition>, StoreError> {

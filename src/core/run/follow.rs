@@ -102,10 +102,12 @@ impl Run {
             // EMR cancels what is pending when a step fails; without any
             // failure somebody else cancelled it.
             let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
+            // A list may show the cancelled before the failed one: wait for all.
+            let all_ended = attempt.tries.iter().all(|step_try| step_try.state.has_ended());
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
             let cluster_stays = attempt.cluster_state.is_some_and(|state| !state.is_ending());
-            if cancelled && !any_failed && cluster_stays {
+            if cancelled && all_ended && !any_failed && cluster_stays {
                 return Verdict::Failed(format!("step {} was cancelled from outside", step.name));
             }
             return Verdict::Open;
