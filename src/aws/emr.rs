@@ -58,11 +58,7 @@ impl Emr {
             .set_tags(Some(self.tags(run)))
             .auto_termination_policy(AutoTerminationPolicy::builder().idle_timeout(idle).build())
             .customize()
-            .config_override(
-                aws_sdk_emr::config::Builder::new()
-                    .retry_config(RetryConfig::disabled())
-                    .timeout_config(bounded(within)),
-            )
+            .config_override(once(within))
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
@@ -141,11 +137,7 @@ impl Emr {
             .job_flow_id(cluster)
             .set_steps(Some(steps(run, tries).map_err(refused)?))
             .customize()
-            .config_override(
-                aws_sdk_emr::config::Builder::new()
-                    .retry_config(RetryConfig::disabled())
-                    .timeout_config(bounded(within)),
-            )
+            .config_override(once(within))
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
@@ -183,8 +175,15 @@ fn refused(error: aws_sdk_emr::error::BuildError) -> CallFailure {
     CallFailure::Refused(error.to_string())
 }
 
-fn bounded(within: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(within).operation_timeout(within).build()
+/// For calls without a client token: one attempt, no longer than `within`.
+fn once(within: Duration) -> aws_sdk_emr::config::Builder {
+    let bounded = TimeoutConfig::builder()
+        .operation_attempt_timeout(within)
+        .operation_timeout(within)
+        .build();
+    aws_sdk_emr::config::Builder::new()
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(bounded)
 }
 
 fn applications(spec: &ClusterSpec) -> Vec<Application> {

@@ -134,7 +134,13 @@ impl Engine {
         for output in &task.outputs {
             let element = Element::data(output, item.key.partition);
             for reader in self.catalog.readers_of(output, &item.key.partition) {
-                self.receive(&reader, &[(element.clone(), receipt.clone())]).await?;
+                match self.receive(&reader, &[(element.clone(), receipt.clone())]).await {
+                    // One item that cannot be read keeps nothing from the others.
+                    Err(error @ StoreError::Unreadable { .. }) => {
+                        tracing::error!(%error, "left alone: written by a newer version, or damaged");
+                    }
+                    result => result?,
+                }
             }
         }
         Ok(())
