@@ -4,6 +4,7 @@
 pub mod emr;
 pub mod error;
 pub mod local;
+pub mod s3;
 pub mod sns;
 pub mod sqs;
 pub mod store;

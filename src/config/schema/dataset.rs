@@ -1,0 +1,20 @@
+//! `[datasets.NAME]`: where objects lie, and when a partition is complete.
+
+use serde::Deserialize;
+
+use super::{Duration, Placed, Text};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Dataset {
+    pub location: Text,
+    pub complete: Option<Placed<Complete>>,
+    pub settle: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Complete {
+    Object,
+    Closed,
+}

@@ -1,0 +1,160 @@
+//! Turns the file as written into the catalog and settings, and collects every
+//! mistake on the way instead of stopping at the first.
+
+mod dataset;
+mod profile;
+mod step;
+mod task;
+
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+
+use jiff::SignedDuration;
+
+use super::mistake::Mistake;
+use super::schema::{self, File, Placed};
+use super::{Config, Settings};
+use crate::core::catalog::{AttemptLimits, Catalog};
+
+const NAME_CHARS_MAX: usize = 64;
+
+pub fn validate(file: File) -> Result<Config, Vec<Mistake>> {
+    let mut check = Check::default();
+    let settings = check.settings(&file);
+    let limits = check.limits(&file.engine);
+    let profiles: Vec<_> =
+        file.profiles.iter().filter_map(|(name, raw)| check.profile(name, raw, limits)).collect();
+    let producers = check.producers(&file);
+    let datasets: Vec<_> = file
+        .datasets
+        .iter()
+        .filter_map(|(name, raw)| check.dataset(name, raw, &producers))
+        .collect();
+    let tasks: Vec<_> =
+        file.tasks.iter().filter_map(|(name, raw)| check.task(name, raw, &file)).collect();
+    if !check.mistakes.is_empty() {
+        return Err(check.mistakes);
+    }
+    let catalog = Catalog::new(file.deployment.into_inner(), datasets, profiles, tasks);
+    Ok(Config { catalog, settings })
+}
+
+#[derive(Default)]
+struct Check {
+    mistakes: Vec<Mistake>,
+}
+
+impl Check {
+    fn report(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    /// Reports an error and goes on without the value.
+    fn ok<T, E: Display>(&mut self, span: Range<usize>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.report(Mistake::at(span, error.to_string()))).ok()
+    }
+
+    /// Names become parts of keys, step names and cluster names.
+    fn name(&mut self, what: &str, name: &Placed<String>) {
+        let text = name.get_ref();
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if text.is_empty() || text.len() > NAME_CHARS_MAX || !text.chars().all(plain) {
+            self.report(
+                Mistake::at(name.span(), format!("{text:?} cannot name a {what}"))
+                    .help(format!("use up to {NAME_CHARS_MAX} letters, digits, - and _")),
+            );
+        }
+    }
+
+    fn within(
+        &mut self,
+        what: &str,
+        value: &schema::Duration,
+        range: RangeInclusive<SignedDuration>,
+    ) -> SignedDuration {
+        let duration = *value.get_ref();
+        if !range.contains(&duration) {
+            let (low, high) = (range.start(), range.end());
+            self.report(Mistake::at(
+                value.span(),
+                format!("{what} is {duration:#}: expected {low:#} to {high:#}"),
+            ));
+        }
+        duration
+    }
+
+    fn count(&mut self, what: &str, value: &Placed<u32>, range: RangeInclusive<u32>) -> u32 {
+        let number = *value.get_ref();
+        if !range.contains(&number) {
+            let (low, high) = (range.start(), range.end());
+            self.report(Mistake::at(
+                value.span(),
+                format!("{what} is {number}: expected {low} to {high}"),
+            ));
+        }
+        number
+    }
+
+    fn settings(&mut self, file: &File) -> Settings {
+        self.name("deployment", &file.deployment);
+        for (what, text) in [("queue", &file.aws.queue), ("quarantine", &file.aws.quarantine)] {
+            if text.get_ref().is_empty() {
+                self.report(
+                    Mistake::at(text.span(), format!("{what} is empty"))
+                        .help("write the queue's name or its URL"),
+                );
+            }
+        }
+        if file.aws.queue.get_ref() == file.aws.quarantine.get_ref() {
+            self.report(Mistake::at(
+                file.aws.quarantine.span(),
+                "quarantine must be another queue than the one that is read",
+            ));
+        }
+        if !file.aws.topic_arn.get_ref().starts_with("arn:") {
+            self.report(
+                Mistake::at(file.aws.topic_arn.span(), "topic-arn is no ARN")
+                    .help("expected arn:aws:sns:REGION:ACCOUNT:NAME"),
+            );
+        }
+        if let Some(prefix) = &file.aws.table_prefix {
+            self.name("table prefix", prefix);
+        }
+        let hours = SignedDuration::from_hours;
+        let engine = &file.engine;
+        let second = SignedDuration::from_secs(1);
+        Settings {
+            region: file.aws.region.clone(),
+            queue: file.aws.queue.get_ref().clone(),
+            quarantine: file.aws.quarantine.get_ref().clone(),
+            topic_arn: file.aws.topic_arn.get_ref().clone(),
+            table_prefix: match &file.aws.table_prefix {
+                Some(prefix) => prefix.get_ref().clone(),
+                None => format!("{}-", file.deployment.get_ref()),
+            },
+            sweep_interval: self.within(
+                "sweep-interval",
+                &engine.sweep_interval,
+                second..=hours(1),
+            ),
+            // SQS allows at most 12 hours.
+            visibility_timeout: self.within(
+                "visibility-timeout",
+                &engine.visibility_timeout,
+                second..=hours(12),
+            ),
+        }
+    }
+
+    fn limits(&mut self, engine: &schema::Engine) -> AttemptLimits {
+        let second = SignedDuration::from_secs(1);
+        let hour = SignedDuration::from_hours(1);
+        AttemptLimits {
+            max_attempts: 1,
+            lifetime: hour,
+            poll_interval: self.within("poll-interval", &engine.poll_interval, second..=hour),
+            send_within: self.within("send-within", &engine.send_within, second..=hour),
+            list_lag: self.within("list-lag", &engine.list_lag, second..=hour),
+        }
+    }
+}

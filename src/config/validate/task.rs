@@ -1,0 +1,137 @@
+//! Tasks: their schedule, inputs and outputs. Their steps: see `step`.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::Check;
+use super::step::Scope;
+use crate::config::mistake::Mistake;
+use crate::config::schema::{self, File, Placed};
+use crate::core::catalog::{Input, Retry, Task};
+use crate::core::schedule::{Schedule, ScheduleError};
+
+impl Check {
+    pub(super) fn task(
+        &mut self,
+        name: &Placed<String>,
+        raw: &schema::Task,
+        file: &File,
+    ) -> Option<Task> {
+        self.name("task", name);
+        if !file.profiles.contains_key(raw.profile.get_ref().as_str()) {
+            let known = file.profiles.keys().map(|name| name.get_ref().as_str());
+            let mistake =
+                Mistake::unknown(raw.profile.span(), "profile", raw.profile.get_ref(), known);
+            self.report(mistake);
+        }
+        self.retries_in_time(raw, file);
+        if raw.steps.is_empty() {
+            self.report(Mistake::at(name.span(), "a task needs at least one step"));
+        }
+        if raw.inputs.is_empty() && raw.schedule.is_none() {
+            self.report(
+                Mistake::at(name.span(), "nothing ever makes this task ready")
+                    .help("give it inputs, a schedule, or both"),
+            );
+        }
+        let schedule = match &raw.schedule {
+            Some(schedule) => Some(self.schedule(schedule)?),
+            None => None,
+        };
+        let inputs = self.inputs(raw, file);
+        let scope = Scope {
+            inputs: raw.inputs.iter().map(|input| input.dataset.get_ref().as_str()).collect(),
+            outputs: raw.outputs.iter().map(|output| output.get_ref().as_str()).collect(),
+        };
+        let mut names = BTreeSet::new();
+        let steps = raw
+            .steps
+            .iter()
+            .filter_map(|step| {
+                if !names.insert(step.name.get_ref()) {
+                    self.report(Mistake::at(step.name.span(), "two steps of one name"));
+                }
+                self.step(step, &scope)
+            })
+            .collect();
+        Some(Task {
+            name: name.get_ref().clone(),
+            profile: raw.profile.get_ref().clone(),
+            grain: raw.partition,
+            schedule,
+            inputs,
+            outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
+            when_empty: raw.when_empty,
+            steps,
+        })
+    }
+
+    /// EMR ends an idle cluster, so a retry must come before that.
+    fn retries_in_time(&mut self, raw: &schema::Task, file: &File) {
+        let Some(profile) = file.profiles.get(raw.profile.get_ref().as_str()) else { return };
+        let idle = *profile.idle_timeout.get_ref();
+        for step in &raw.steps {
+            let retry = Retry {
+                attempts: *step.retry.attempts.get_ref(),
+                delay: *step.retry.delay.get_ref(),
+                backoff_rate: *step.retry.backoff_rate.get_ref(),
+            };
+            let longest = retry.delay_after(retry.attempts);
+            if let Some(longest) = longest.filter(|longest| *longest >= idle) {
+                self.report(
+                    Mistake::at(
+                        step.retry.attempts.span(),
+                        format!(
+                            "the last retry comes after {longest:#}, but EMR ends the idle cluster after {idle:#}"
+                        ),
+                    )
+                    .help("shorten delay, attempts or backoff-rate, or raise the profile's idle-timeout"),
+                );
+            }
+        }
+    }
+
+    fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {
+        let parsed = Schedule::parse(raw.cron.get_ref(), raw.time_zone.get_ref(), raw.partition);
+        let span = match parsed {
+            Err(ScheduleError::Zone(_)) => raw.time_zone.span(),
+            _ => raw.cron.span(),
+        };
+        self.ok(span, parsed)
+    }
+
+    fn inputs(&mut self, raw: &schema::Task, file: &File) -> Vec<Input> {
+        let mut seen = BTreeSet::new();
+        let mut inputs = Vec::new();
+        for input in &raw.inputs {
+            let name = input.dataset.get_ref();
+            if !file.datasets.contains_key(name.as_str()) {
+                let known = file.datasets.keys().map(|name| name.get_ref().as_str());
+                self.report(Mistake::unknown(input.dataset.span(), "dataset", name, known));
+            }
+            if !seen.insert(name) {
+                self.report(
+                    Mistake::at(input.dataset.span(), format!("{name:?} is an input twice"))
+                        .help("widen its window with from and to instead"),
+                );
+            }
+            let bounds =
+                SignedDuration::from_hours(-24 * 400)..=SignedDuration::from_hours(24 * 400);
+            let mut bound = |what, value: &Option<_>, default| match value {
+                Some(value) => self.within(what, value, bounds.clone()),
+                None => default,
+            };
+            let from = bound("from", &input.from, SignedDuration::ZERO);
+            let to = bound("to", &input.to, raw.partition.length());
+            if from >= to {
+                self.report(
+                    Mistake::at(input.dataset.span(), "the window is empty: from is not before to")
+                        .help("both count from the start of the task's partition"),
+                );
+            }
+            inputs.push(Input { dataset: name.clone(), from, to });
+        }
+        inputs
+    }
+}
