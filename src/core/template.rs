@@ -147,6 +147,15 @@ impl Template {
         Partition::of_civil(year?, small(month)?, small(day)?, small(hour))
     }
 
+    /// What `*` stands for in a key that matches.
+    pub fn rest<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let fixed = self.parts.iter().map(|part| match part {
+            Part::Literal(text) => text.len(),
+            Part::Field(field) => field.width(),
+        });
+        key.get(fixed.sum()..)
+    }
+
     /// The key of a partition; for `*` templates the prefix its objects share.
     pub fn key_of(&self, partition: &Partition) -> String {
         let civil = partition.civil();

@@ -14,6 +14,7 @@ mod tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,8 @@ enum Key {
 
 /// Everything a turn needs.
 pub struct Engine {
-    catalog: Arc<Catalog>,
+    /// Replaced when task files change; a turn works with one of them.
+    catalog: ArcSwap<Catalog>,
     store: Store,
     emr: Emr,
     sns: Sns,
@@ -79,7 +81,7 @@ struct Memory {
 
 impl Engine {
     pub fn new(
-        catalog: Arc<Catalog>,
+        catalog: Catalog,
         store: Store,
         emr: Emr,
         sns: Sns,
@@ -87,11 +89,35 @@ impl Engine {
         sweep_interval: SignedDuration,
     ) -> Self {
         let memory = Mutex::default();
+        let catalog = ArcSwap::from_pointee(catalog);
         Self { catalog, store, emr, sns, clock, sweep_interval, agenda: Agenda::default(), memory }
     }
 
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Goes on with other tasks and datasets. Runs keep what they started with.
+    pub fn replace_catalog(&self, catalog: Catalog) {
+        self.catalog.store(Arc::new(catalog));
+        let mut memory = self.memory();
+        memory.known.clear();
+        // Who is ready comes back by the sweep, to the profile it has now.
+        memory.ready.clear();
+        drop(memory);
+        self.look_at_all();
+    }
+
+    /// Looks at everything that nothing else would say needs a look.
+    fn look_at_all(&self) {
+        let now = self.clock.now();
+        self.agenda.wake(Key::Sweep, now);
+        for task in self.catalog().tasks.values() {
+            self.agenda.wake(Key::Revisit(task.name.clone()), now);
+            if task.has_calendar() {
+                self.agenda.wake(Key::Schedule(task.name.clone()), now);
+            }
+        }
     }
 
     pub fn clock(&self) -> Clock {
@@ -101,14 +127,7 @@ impl Engine {
     /// Takes turns until told to stop, then lets those under way finish. Ends
     /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let now = self.clock.now();
-        self.agenda.wake(Key::Sweep, now);
-        for task in self.catalog.tasks.values() {
-            self.agenda.wake(Key::Revisit(task.name.clone()), now);
-            if task.schedule.is_some() {
-                self.agenda.wake(Key::Schedule(task.name.clone()), now);
-            }
-        }
+        self.look_at_all();
         let mut turns = JoinSet::new();
         loop {
             tokio::select! {

@@ -15,7 +15,7 @@ use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
 pub use profile::{BootstrapAction, Fleet, Profile};
-pub use task::{Retry, Schedule, Step, StepKind, Task};
+pub use task::{Need, Retry, Schedule, Step, StepKind, Task};
 
 /// A value and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -42,6 +42,12 @@ impl<T> Placed<T> {
     /// Bytes of the file.
     pub fn span(&self) -> Range<usize> {
         self.0.span()
+    }
+}
+
+impl<T: Default> Default for Placed<T> {
+    fn default() -> Self {
+        Self::unplaced(T::default())
     }
 }
 
