@@ -81,7 +81,9 @@ pub async fn run(
 
     let mut loops = JoinSet::new();
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
-    loops.spawn(inbox.run(shutdown.clone()));
+    for _ in 0..settings.receivers {
+        loops.spawn(inbox.clone().run(shutdown.clone()));
+    }
     let catalog = engine.catalog();
     let ticks = ticks::run(engine, shutdown.clone());
     tracing::info!(

@@ -289,12 +289,24 @@ impl Catalog {
         bucket: &str,
         key: &'a str,
     ) -> impl Iterator<Item = (&'a Dataset, Partition)> {
+        self.near(bucket, key)
+            .filter_map(move |dataset| Some((dataset, dataset.location.matches(key)?)))
+    }
+
+    /// The dataset that an object would belong to if its key named a date that
+    /// exists.
+    pub fn misdated<'a>(&'a self, bucket: &str, key: &'a str) -> Option<&'a Dataset> {
+        self.near(bucket, key).find(|dataset| dataset.location.names_no_date(key))
+    }
+
+    /// The datasets whose location starts as the key does.
+    fn near<'a>(&'a self, bucket: &str, key: &'a str) -> impl Iterator<Item = &'a Dataset> {
         let prefixes = self.by_prefix.get(bucket);
         let starts = (0..=key.len()).filter_map(move |end| key.get(..end));
-        starts.filter_map(move |start| prefixes?.get(start)).flatten().filter_map(move |name| {
-            let dataset = self.datasets.get(name)?;
-            Some((dataset, dataset.location.matches(key)?))
-        })
+        starts
+            .filter_map(move |start| prefixes?.get(start))
+            .flatten()
+            .filter_map(|name| self.datasets.get(name))
     }
 
     /// The task partitions that read a dataset partition.

@@ -308,6 +308,11 @@ mod tests {
             dataset("raw", "s3://b/raw/{yyyy}/{MM}/{dd}/{HH}/*", closed),
             dataset("weather", "s3://b/w/{yyyy}{MM}{dd}", Completeness::Object),
             dataset(
+                "partner",
+                "s3://b/p/{yyyy}/{MM}/{dd}/{HH}/*",
+                Completeness::Quiet { quiet: SignedDuration::from_mins(30) },
+            ),
+            dataset(
                 "etl",
                 "s3://b/e/{yyyy}/{MM}/{dd}/{HH}/",
                 Completeness::Produced { task: "t".into() },
@@ -393,5 +398,123 @@ mod tests {
             decide(hourly, &waiting, "2013-01-02T00:00:00Z"),
             Readiness::Waiting { until: None }
         );
+    }
+
+    /// What the decision is, in a word, or until when it waits.
+    fn said(task: Task, item: &TaskPartition, now: &str) -> String {
+        match decide(task, item, now) {
+            Readiness::Waiting { until: None } => "waits".to_owned(),
+            Readiness::Waiting { until: Some(until) } => format!("until {until}"),
+            Readiness::Close(periods) => {
+                let periods: Vec<_> =
+                    periods.iter().map(|(name, period)| format!("{name}@{period}")).collect();
+                format!("close {}", periods.join(" "))
+            }
+            Readiness::Change(change) => {
+                let reason = change.reason.unwrap_or_default();
+                format!("{} {reason}", change.to.name()).trim_end().to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn a_quiet_period_counts_from_the_last_object() {
+        let hourly = task("t", Grain::Hour, vec![input("partner", 0, 1)]);
+        let last = |at: &str| {
+            item("t", "2013-01-01T05", &[("partner@2013-01-01T05", &format!("partial:{at}"))])
+        };
+        for (item, now, expected) in [
+            (item("t", "2013-01-01T05", &[]), "2013-01-02T00:00:00Z", "waits"),
+            (last("2013-01-01T09:00:00Z"), "2013-01-01T09:29:59Z", "until 2013-01-01T09:30:00Z"),
+            (last("2013-01-01T09:00:00Z"), "2013-01-01T09:30:00Z", "close partner@2013-01-01T05"),
+            (last("2013-01-01T09:10:00Z"), "2013-01-01T09:30:00Z", "until 2013-01-01T09:40:00Z"),
+        ] {
+            assert_eq!(said(hourly.clone(), &item, now), expected);
+        }
+    }
+
+    #[test]
+    fn any_and_at_least_go_by_partitions_with_data() {
+        let need = |need| {
+            let mut daily = task("t", Grain::Day, vec![input("etl", 0, 4)]);
+            daily.inputs[0].need = need;
+            daily
+        };
+        let at = "2013-01-02T00:00:00Z";
+        let skipped = [
+            ("etl@2013-01-01T00", "skipped"),
+            ("etl@2013-01-01T01", "skipped"),
+            ("etl@2013-01-01T02", "skipped"),
+            ("etl@2013-01-01T03", "skipped"),
+        ];
+        for (needed, received, expected) in [
+            (Need::AtLeast(1), &[][..], "waits"),
+            (Need::AtLeast(1), &[("etl@2013-01-01T00", "skipped")][..], "waits"),
+            (Need::AtLeast(1), &[("etl@2013-01-01T02", "run:1")][..], "ready"),
+            (Need::AtLeast(2), &[("etl@2013-01-01T02", "run:1")][..], "waits"),
+            (
+                Need::AtLeast(2),
+                &[("etl@2013-01-01T02", "run:1"), ("etl@2013-01-01T03", "run:2")][..],
+                "ready",
+            ),
+            (Need::AtLeast(2), &skipped[..], "skipped input etl has no data for 2013-01-01"),
+            (Need::All, &skipped[..3], "waits"),
+        ] {
+            assert_eq!(said(need(needed), &item("t", "2013-01-01", received), at), expected);
+        }
+    }
+
+    #[test]
+    fn a_task_may_need_only_some_of_its_inputs() {
+        let mut daily = task("t", Grain::Day, vec![input("weather", 0, 24), input("etl", 0, 1)]);
+        daily.need = Need::AtLeast(1);
+        let weather = ("weather@2013-01-01", "object:e");
+        for (received, expected) in [
+            (vec![], "waits"),
+            (vec![weather], "ready"),
+            (vec![("etl@2013-01-01T00", "skipped")], "waits"),
+            (vec![("etl@2013-01-01T00", "skipped"), weather], "ready"),
+        ] {
+            let item = item("t", "2013-01-01", &received);
+            assert_eq!(said(daily.clone(), &item, "2013-01-02T00:00:00Z"), expected);
+        }
+    }
+
+    #[test]
+    fn waiting_has_a_limit_when_the_task_says_so() {
+        let limited = |then| {
+            let mut daily = task(
+                "t",
+                Grain::Day,
+                vec![input("weather", 0, 24), input("partner", 5, 6), input("raw", 5, 6)],
+            );
+            daily.wait = Some(WaitLimit { timeout: SignedDuration::from_hours(6), then });
+            daily
+        };
+        let nothing = item("t", "2013-01-01", &[]);
+        let part = item(
+            "t",
+            "2013-01-01",
+            &[
+                ("partner@2013-01-01T05", "partial:2013-01-02T05:59:00Z"),
+                ("raw@2013-01-01T05", "closed:3"),
+            ],
+        );
+        let fail = OnTimeout::Fail;
+        let run = OnTimeout::Run;
+        let words = "not everything came within 6h after the end of 2013-01-01: missing \
+                     weather 2013-01-01";
+        for (then, item, now, expected) in [
+            (fail, &nothing, "2013-01-01T00:00:00Z", "until 2013-01-01T06:15:00Z".to_owned()),
+            (fail, &nothing, "2013-01-02T06:00:00Z", "close raw@2013-01-01T05".to_owned()),
+            (fail, &part, "2013-01-02T05:59:59Z", "until 2013-01-02T06:00:00Z".to_owned()),
+            (fail, &part, "2013-01-02T06:00:00Z", format!("failed {words}; partner 2013-01-01T05")),
+            (run, &part, "2013-01-02T06:00:00Z", "ready".to_owned()),
+        ] {
+            assert_eq!(said(limited(then), item, now), expected);
+        }
+        let empty = item("t", "2013-01-01", &[("raw@2013-01-01T05", "closed:0")]);
+        let said = said(limited(run), &empty, "2013-01-02T06:00:00Z");
+        assert!(said.starts_with("skipped not everything came within 6h"), "{said}");
     }
 }

@@ -30,8 +30,15 @@ pub struct Arrival {
 /// What became of the arrivals of one receive.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// Indexes of arrivals whose effect is not durable, with the reason.
-    pub failed: BTreeMap<usize, String>,
+    /// Indexes of arrivals whose effect is not durable, and why.
+    pub failed: BTreeMap<usize, NotRecorded>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRecorded {
+    pub reason: String,
+    /// It would fail again in the same way.
+    pub permanent: bool,
 }
 
 type Receipts = Vec<(Element, Receipt)>;
@@ -64,8 +71,9 @@ impl Engine {
         let mut recorded = Recorded::default();
         for (result, touched) in results {
             if let Err(error) = result {
-                let reason = error.to_string();
-                recorded.failed.extend(touched.into_iter().map(|index| (index, reason.clone())));
+                let failed =
+                    NotRecorded { reason: error.to_string(), permanent: error.is_permanent() };
+                recorded.failed.extend(touched.into_iter().map(|index| (index, failed.clone())));
             }
         }
         recorded
@@ -130,19 +138,25 @@ impl Engine {
         let mut memory = self.memory();
         let news = memory.unknown.len() < UNKNOWN_MAX && memory.unknown.insert(place);
         drop(memory);
-        match (news, catalog.knows_bucket(bucket)) {
-            (false, _) => {
-                tracing::debug!(%bucket, %key, "no dataset's location matches this object")
-            }
-            (true, true) => tracing::warn!(
+        if !news {
+            tracing::debug!(%bucket, %key, "no dataset's location matches this object");
+        } else if let Some(dataset) = catalog.misdated(bucket, key) {
+            tracing::warn!(
+                %bucket, %key, dataset = dataset.name,
+                "this object's key names a date or hour that does not exist, it belongs to no \
+                 partition: correct its sender; more under this folder are only logged at level debug"
+            );
+        } else if catalog.knows_bucket(bucket) {
+            tracing::warn!(
                 %bucket, %key,
                 "no dataset's location matches this object: correct the location, or leave it; \
                  more under this folder are only logged at level debug"
-            ),
-            (true, false) => tracing::warn!(
+            );
+        } else {
+            tracing::warn!(
                 %bucket, %key,
                 "no dataset lies in this bucket: add one, or remove the bucket's notification"
-            ),
+            );
         }
     }
 

@@ -29,7 +29,7 @@ use crate::core::task::{TaskKey, TaskPartition};
 
 use self::agenda::Agenda;
 
-pub use arrivals::{Arrival, Recorded};
+pub use arrivals::{Arrival, NotRecorded, Recorded};
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;

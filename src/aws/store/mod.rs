@@ -45,6 +45,19 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the same write would be refused again: what it holds is at
+    /// fault (an item too large), not permissions or the moment.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            StoreError::Aws(error) => {
+                error.kind == Kind::Refused && error.message.starts_with("ValidationException")
+            }
+            StoreError::Conflict(_) | StoreError::Unreadable { .. } => false,
+        }
+    }
+}
+
 /// What the due index names: something that has to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DueKey {

@@ -91,6 +91,7 @@ pub struct Engine {
     pub poll_interval: Duration,
     pub sweep_interval: Duration,
     pub visibility_timeout: Duration,
+    pub receivers: Placed<u32>,
     pub send_within: Duration,
     pub list_lag: Duration,
 }
@@ -102,6 +103,7 @@ impl Default for Engine {
             poll_interval: secs(30),
             sweep_interval: secs(30),
             visibility_timeout: secs(120),
+            receivers: Placed::unplaced(2),
             send_within: secs(20),
             list_lag: secs(60),
         }
