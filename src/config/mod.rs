@@ -3,6 +3,7 @@
 
 mod mistake;
 mod schema;
+pub mod secret;
 mod validate;
 
 use std::path::{Path, PathBuf};
