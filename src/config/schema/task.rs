@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Duration, Placed, Text};
@@ -10,7 +11,7 @@ use crate::core::catalog::WhenEmpty;
 use crate::core::partition::Grain;
 use crate::core::schedule::SlotPartition;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Task {
     pub profile: Text,
@@ -26,7 +27,7 @@ pub struct Task {
     pub steps: Vec<Step>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Schedule {
     pub cron: Text,
@@ -36,7 +37,7 @@ pub struct Schedule {
     pub partition: SlotPartition,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Input {
     pub dataset: Text,
@@ -46,7 +47,7 @@ pub struct Input {
     pub to: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepKind {
     SparkSubmit,
@@ -55,7 +56,7 @@ pub enum StepKind {
     Jar,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Step {
     pub name: Text,
@@ -73,7 +74,7 @@ pub struct Step {
     pub retry: Retry,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Retry {
     pub attempts: Placed<u32>,
