@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::partition::{Grain, Partition};
@@ -52,7 +53,7 @@ pub enum Completeness {
 }
 
 /// What a task does when an input holds no data at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenEmpty {
     #[default]
@@ -71,7 +72,7 @@ pub enum Need {
 }
 
 /// What a task does when it has waited long enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnTimeout {
     #[default]
@@ -329,6 +330,15 @@ impl Catalog {
             self.window(input, partition).map(|partition| Element::data(&input.dataset, partition))
         });
         slot.into_iter().chain(data).collect()
+    }
+
+    /// How many partitions `window` gives at most.
+    pub fn window_partitions(&self, input: &Input) -> usize {
+        let Some(dataset) = self.datasets.get(&input.dataset) else { return 0 };
+        let length = dataset.location.grain().length().as_secs();
+        let (from, to) = (input.from.as_secs(), input.to.as_secs());
+        let partitions = to.saturating_sub(from).saturating_add(length - 1) / length;
+        usize::try_from(partitions).unwrap_or(0)
     }
 
     /// The partitions of one input that a task partition reads, oldest first.

@@ -2,6 +2,7 @@
 //! that can be wrong in their meaning carry their place, for `validate`.
 
 mod dataset;
+mod json;
 mod profile;
 mod task;
 
@@ -10,17 +11,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
+pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Fleet, Profile};
-pub use task::{Need, Retry, Schedule, Step, StepKind, Task};
+pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
 
-/// A value and its place in the file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+/// A value and its place in the file. In the JSON Schema it is the value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Placed<T>(Spanned<T>);
+pub struct Placed<T>(#[schemars(with = "T")] Spanned<T>);
 
 pub type Text = Placed<String>;
 pub type Duration = Placed<SignedDuration>;
@@ -33,10 +36,6 @@ impl<T> Placed<T> {
 
     pub fn get_ref(&self) -> &T {
         self.0.get_ref()
-    }
-
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
     }
 
     /// Bytes of the file.
@@ -57,42 +56,67 @@ impl Borrow<str> for Placed<String> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// What sluicegate runs, and how: datasets, the tasks that read and make them,
+/// and the profiles of their clusters.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "sluicegate configuration")]
 pub struct File {
     /// Names this installation: in clusters' names and tags, and in alerts.
     pub deployment: Text,
+    /// The queues, the topic and the tables that the service uses.
     pub aws: Aws,
+    /// How the service itself works. All of it has defaults.
     #[serde(default)]
     pub engine: Engine,
+    /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
+    /// partitions share one.
     #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
+    /// Datasets: `[datasets.NAME]` says where objects lie and when a partition
+    /// of them is complete.
     #[serde(default)]
     pub datasets: BTreeMap<Text, Dataset>,
+    /// Tasks: `[tasks.NAME]` says what runs, on which partition, and when.
     #[serde(default)]
     pub tasks: BTreeMap<Text, Task>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The queues, the topic and the tables that the service uses.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Aws {
-    /// Left out: as the environment says (AWS_REGION, the instance's region).
-    pub region: Option<String>,
+    /// The region, such as us-east-1. Left out: as the environment says
+    /// (AWS_REGION, the instance's region).
+    pub region: Option<Text>,
+    /// The queue that S3 notifies: its name or its URL.
     pub queue: Text,
+    /// Another queue, for messages that cannot be read: its name or its URL.
     pub quarantine: Text,
+    /// The SNS topic that every status change goes to:
+    /// arn:aws:sns:REGION:ACCOUNT:NAME.
     pub topic_arn: Text,
-    /// Default: `DEPLOYMENT-`.
+    /// What the tables' names start with. Default: the deployment's name and a
+    /// dash.
     pub table_prefix: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
+/// How the service itself works.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Engine {
+    /// How often a cluster is looked at when no event says so.
     pub poll_interval: Duration,
+    /// How often the tables are searched for work that no event announced.
     pub sweep_interval: Duration,
+    /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: Duration,
+    /// How many receive from the queue side by side.
     pub receivers: Placed<u32>,
+    /// A call that creates something leaves within this time after its intent
+    /// was stored, or not at all.
     pub send_within: Duration,
+    /// How long after that EMR's lists may take to show what the call created.
     pub list_lag: Duration,
 }
 
