@@ -20,7 +20,7 @@ pub(super) struct CheckArgs {
 /// Exit code 0 without mistakes; warnings do not count.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let path = &args.config.config;
-    match config::load(path) {
+    match config::load_with_task_files(path) {
         Ok(config) => {
             let catalog = &config.catalog;
             let counts = [
@@ -45,6 +45,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             let found = match error {
                 ConfigError::Invalid(mistakes) => mistakes.list().to_vec(),
                 ConfigError::Read(_, ref cause) => vec![Finding {
+                    file: path.clone(),
                     line: None,
                     column: None,
                     message: format!("{error}: {cause}"),
