@@ -74,21 +74,17 @@ pub async fn run(
     }
     let emr = Emr::new(&aws, &config.catalog.deployment);
 
-    let catalog = Arc::new(config.catalog);
-    let engine = Arc::new(Engine::new(
-        Arc::clone(&catalog),
-        store,
-        emr,
-        sns,
-        clock,
-        settings.sweep_interval,
-    ));
+    let engine =
+        Arc::new(Engine::new(config.catalog, store, emr, sns, clock, settings.sweep_interval));
     let inbox =
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
 
     let mut loops = JoinSet::new();
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
-    loops.spawn(inbox.run(shutdown.clone()));
+    for _ in 0..settings.receivers {
+        loops.spawn(inbox.clone().run(shutdown.clone()));
+    }
+    let catalog = engine.catalog();
     let ticks = ticks::run(engine, shutdown.clone());
     tracing::info!(
         deployment = catalog.deployment,

@@ -49,6 +49,8 @@ pub struct Settings {
     pub sweep_interval: SignedDuration,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: SignedDuration,
+    /// How many receive from the queue side by side.
+    pub receivers: u32,
 }
 
 #[derive(Debug, thiserror::Error)]

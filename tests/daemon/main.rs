@@ -6,6 +6,7 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod completeness;
 mod readme;
 mod runs;
 mod schedules;

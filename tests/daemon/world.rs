@@ -115,6 +115,11 @@ impl World {
         Access { region: Some("us-east-1".into()), local }
     }
 
+    /// A line of `[engine]` for the daemon's next start.
+    pub fn configure_engine(&mut self, line: &str) {
+        self.config = self.config.replace("[engine]\n", &format!("[engine]\n{line}\n"));
+    }
+
     /// What the daemon is to run from its next start on.
     pub fn configure(&mut self, tasks: &str) {
         self.config = format!("{HEAD}{tasks}");
@@ -186,6 +191,15 @@ impl World {
         counts.map(|count| count.parse::<usize>().unwrap()).sum()
     }
 
+    /// Waits until every message has been taken from the inbox.
+    pub async fn taken(&self) {
+        let start = Instant::now();
+        while self.queued("inbox").await > 0 {
+            assert!(start.elapsed() < PATIENCE, "messages are left in the inbox");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub fn mails(&self) -> Vec<Mail> {
         let Ok(folder) = std::fs::read_dir(self.local.data().join("mail")) else { return vec![] };
         let mut paths: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
@@ -194,6 +208,8 @@ impl World {
         mails
             .map(|path| {
                 let text = std::fs::read_to_string(path).unwrap();
+                // Long lines are folded on their way (quoted-printable).
+                let text = text.replace("=\r\n", "").replace("=\n", "");
                 let attribute = |name: &str| {
                     let line = text.lines().find_map(|line| line.strip_prefix(name));
                     line.unwrap_or_default().trim().to_owned()

@@ -6,24 +6,24 @@ mod json;
 mod profile;
 mod task;
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jiff::SignedDuration;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
 pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Fleet, Profile};
-pub use task::{Input, Retry, Schedule, Step, StepKind, Task};
+pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
 
-/// A value and its place in the file. In the JSON Schema it is the value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+/// A value and its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Placed<T>(#[schemars(with = "T")] Spanned<T>);
+pub struct Placed<T>(Spanned<T>);
 
 pub type Text = Placed<String>;
 pub type Duration = Placed<SignedDuration>;
@@ -38,13 +38,34 @@ impl<T> Placed<T> {
         self.0.get_ref()
     }
 
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
-
     /// Bytes of the file.
     pub fn span(&self) -> Range<usize> {
         self.0.span()
+    }
+}
+
+impl<T: Default> Default for Placed<T> {
+    fn default() -> Self {
+        Self::unplaced(T::default())
+    }
+}
+
+/// The place is no part of what is written.
+impl<T: JsonSchema> JsonSchema for Placed<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 
@@ -109,6 +130,8 @@ pub struct Engine {
     pub sweep_interval: Duration,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: Duration,
+    /// How many receive from the queue side by side.
+    pub receivers: Placed<u32>,
     /// A call that creates something leaves within this time after its intent
     /// was stored, or not at all.
     pub send_within: Duration,
@@ -123,6 +146,7 @@ impl Default for Engine {
             poll_interval: secs(30),
             sweep_interval: secs(30),
             visibility_timeout: secs(120),
+            receivers: Placed::unplaced(2),
             send_within: secs(20),
             list_lag: secs(60),
         }

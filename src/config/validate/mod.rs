@@ -134,6 +134,7 @@ impl Check {
                 &engine.visibility_timeout,
                 second..=hours(12),
             ),
+            receivers: self.count("receivers", &engine.receivers, 1..=32),
         }
     }
 
