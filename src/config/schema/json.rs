@@ -16,7 +16,7 @@ pub const DURATION: &str = "friendly-duration";
 /// The keyword that says why a value must be written as it must.
 pub const WHY: &str = "x-why";
 
-const DURATION_PATTERN: &str = r"^\s*[-+]?(\s*[0-9]+([.,][0-9]+)?\s*(h|hr|hrs|hour|hours|m|min|mins|minute|minutes|s|sec|secs|second|seconds|ms|msec|msecs|milli|millis|millisecond|milliseconds)\s*,?)+(\s+ago)?\s*$";
+const DURATION_PATTERN: &str = r"^\s*[-+]?(P|(\s*[0-9.]+\s*[hmsunµ][a-z]*,?)+(\s+ago)?\s*$)";
 
 /// The schema as JSON. TOML has no null and no references, so neither has it.
 pub fn json_schema() -> Value {
@@ -25,6 +25,7 @@ pub fn json_schema() -> Value {
     });
     let generator = settings
         .with_transform(RecursiveTransform(without_null))
+        .with_transform(RecursiveTransform(flowing_description))
         .with_transform(RecursiveTransform(readable_duration))
         .with_transform(RecursiveTransform(bounded_integer))
         .into_generator();
@@ -55,6 +56,14 @@ fn without_null(schema: &mut Schema) {
                 schema.insert(keyword, value);
             }
         }
+    }
+}
+
+/// The lines of a comment are those of our source, not of the reader's window.
+fn flowing_description(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text =
+            text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
     }
 }
 

@@ -6,12 +6,12 @@ mod json;
 mod profile;
 mod task;
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jiff::SignedDuration;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -20,10 +20,10 @@ pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Fleet, Profile};
 pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
 
-/// A value and its place in the file. In the JSON Schema it is the value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+/// A value and its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Placed<T>(#[schemars(with = "T")] Spanned<T>);
+pub struct Placed<T>(Spanned<T>);
 
 pub type Text = Placed<String>;
 pub type Duration = Placed<SignedDuration>;
@@ -47,6 +47,25 @@ impl<T> Placed<T> {
 impl<T: Default> Default for Placed<T> {
     fn default() -> Self {
         Self::unplaced(T::default())
+    }
+}
+
+/// The place is no part of what is written.
+impl<T: JsonSchema> JsonSchema for Placed<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 

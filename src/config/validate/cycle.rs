@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::Check;
 use crate::config::mistake::Mistake;
-use crate::config::schema::{File, Input};
+use crate::config::schema::{File, Input, Need};
 
 impl Check {
     /// A cycle in which every task needs the one before it for the same time is
@@ -65,7 +65,9 @@ impl<'a> Waits<'a> {
         for (name, task) in &file.tasks {
             let name = name.get_ref().as_str();
             let waits = found.waits.entry(name).or_default();
-            for input in task.inputs.iter().filter(|input| counts(input)) {
+            // With fewer than all it can run without those that wait for it.
+            let all = *task.need.get_ref() == Need::All;
+            for input in task.inputs.iter().filter(|input| all && counts(input)) {
                 if let Some(producer) = producers.get(input.dataset.get_ref()) {
                     waits.insert(producer.as_str());
                     found.waiters.entry(producer.as_str()).or_default().insert(name);
