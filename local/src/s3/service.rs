@@ -322,7 +322,7 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
         self.buckets.store().bucket(&input.bucket)?;
-        super::keys::relative_path(&input.key).map_err(StoreError::from)?;
+        super::keys::check(&input.key).map_err(StoreError::from)?;
         let upload_id = self.buckets.uploads().create(&Upload {
             bucket: input.bucket.clone(),
             key: input.key.clone(),
