@@ -129,6 +129,10 @@ impl Cloud {
                 json_answer(action, result, JSON_1_1)
             }
             Service::S3 => self.s3.handle(request, region).await,
+            // A link has its parameters in the address.
+            Service::Sns if request.body.is_empty() => {
+                self.sns.call(request.uri.query().unwrap_or_default().as_bytes(), region)
+            }
             Service::Sns => self.sns.call(&request.body, region),
             Service::Emr => {
                 let body = json_body(&request);
