@@ -25,17 +25,12 @@ pub struct Route {
 }
 
 impl Service {
+    pub const ALL: [Self; 6] =
+        [Self::DynamoDb, Self::Emr, Self::Events, Self::S3, Self::Sns, Self::Sqs];
+
     /// By the name in a credential scope.
     fn from_scope(name: &str) -> Option<Self> {
-        Some(match name {
-            "dynamodb" => Self::DynamoDb,
-            "elasticmapreduce" => Self::Emr,
-            "events" => Self::Events,
-            "s3" => Self::S3,
-            "sns" => Self::Sns,
-            "sqs" => Self::Sqs,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|service| service.name() == name)
     }
 
     /// The name in a credential scope, also used in the call log.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import io
 import json
 import os
 import subprocess
@@ -15,8 +16,10 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 from pathlib import Path
 
+import awscli.clidriver
 import boto3
 import botocore.config
 import botocore.exceptions
@@ -25,7 +28,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(
     os.environ.get("SLUICEGATE_LOCAL", REPOSITORY / "target/debug/sluicegate-local")
 )
-AWS = Path(sys.executable).with_name("aws")
 ACCOUNT = "000000000000"
 REGION = "eu-west-1"
 # Longer than anything here takes, so that only a fault ends in it.
@@ -63,7 +65,13 @@ def server() -> Server:
 
 def environment() -> dict[str, str]:
     """What a shell needs to use the server; nothing of the user's own AWS."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    # The command line's program notes there where its own data lie.
+    of_program = "AWS_DATA_PATH"
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == of_program or not name.startswith("AWS_")
+    }
     return {
         **kept,
         "AWS_ACCESS_KEY_ID": "local",
@@ -91,18 +99,23 @@ def client(service: str, region: str = REGION):
 
 
 def aws(*arguments: str, stdin: str | None = None, fails: bool = False):
-    """One call of the AWS command line: its JSON, else its text."""
-    done = subprocess.run(
-        [AWS, "--endpoint-url", server().endpoint, *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=PATIENCE_SECS,
-    )
-    if (done.returncode != 0) != fails:
-        raise AssertionError(f"aws {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
-    text = done.stderr if fails else done.stdout
+    """One call of the AWS command line: its JSON, else its text.
+
+    Its program is called in this process, for starting one takes most of a second
+    and there are many calls; the README's test starts it as a person does.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    given = io.TextIOWrapper(io.BytesIO((stdin or "").encode()), "utf-8")
+    with (
+        unittest.mock.patch.dict(os.environ, environment(), clear=True),
+        unittest.mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err),
+    ):
+        driver = awscli.clidriver.create_clidriver()
+        code = driver.main(["--endpoint-url", server().endpoint, *arguments])
+    out, err = (stream.buffer.getvalue().decode() for stream in (out, err))
+    if (code != 0) != fails:
+        raise AssertionError(f"aws {' '.join(arguments)}: {code}\n{err}")
+    text = err if fails else out
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -126,13 +139,13 @@ class Case(unittest.TestCase):
 
     def refused(self, code: str, call, /, status: int = 400, **arguments):
         """The call must be refused in just this way; tells the answer."""
-        with self.subTest(code=code, call=call.__name__, arguments=str(arguments)[:200]):
-            with self.assertRaises(botocore.exceptions.ClientError) as caught:
-                call(**arguments)
-            answer = caught.exception.response
-            found = (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"])
-            self.assertEqual(found, (code, status), answer["Error"].get("Message"))
-            return answer
+        wanted = f"{code} of {call.__name__}({str(arguments)[:200]})"
+        with self.assertRaises(botocore.exceptions.ClientError, msg=wanted) as caught:
+            call(**arguments)
+        answer = caught.exception.response
+        found = (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"])
+        self.assertEqual(found, (code, status), f"{wanted}: {answer['Error'].get('Message')}")
+        return answer
 
     def queue(self, name: str, **attributes: str) -> tuple[str, str]:
         """A new queue: URL and ARN."""

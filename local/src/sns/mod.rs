@@ -366,6 +366,13 @@ impl Sns {
     }
 }
 
+/// A refusal in the Query protocol, where there is no action to answer.
+pub fn refusal(error: ApiError) -> Answer {
+    let outcome = error.code.to_owned();
+    let response = query::answer("", Err(error), "");
+    Answer { response, action: String::new(), outcome }
+}
+
 fn tags(params: &Params) -> Result<BTreeMap<String, String>, ApiError> {
     let tags = params.list("Tags.member");
     let pair = |tag: &Params| {
