@@ -138,9 +138,6 @@ class Objects(Case):
         self.s3.put_object(Body=b"2", IfMatch=first["ETag"], **target)
         self.refused("304", self.s3.head_object, 304, IfNoneMatch='"c81e728d9d4c2f636f067f89cc14862c"', **target)
 
-    def test_versions_can_be_kept(self):
-        self.skipTest("not yet")
-
     def test_buckets_are_listed_with_their_region(self):
         listed = {bucket["Name"]: bucket for bucket in self.s3.list_buckets()["Buckets"]}
         self.assertIn(self.bucket, listed)

@@ -60,7 +60,11 @@ impl S3 for Protocol {
         let constraint = request.input.create_bucket_configuration;
         let constraint = constraint.and_then(|configuration| configuration.location_constraint);
         let region = constraint.map_or(signed, |constraint| constraint.as_str().to_owned());
-        self.buckets.store().create_bucket(&request.input.bucket, &region)?;
+        match self.buckets.store().create_bucket(&request.input.bucket, &region) {
+            // S3's oldest region, and only this, forgives the owner.
+            Err(StoreError::BucketExists) if region == "us-east-1" => {}
+            other => other?,
+        }
         let location = Some(format!("/{}", request.input.bucket));
         Ok(S3Response::new(CreateBucketOutput { location }))
     }

@@ -105,6 +105,10 @@ impl Sns {
             "SetSubscriptionAttributes" => self.set_subscription_attributes(params),
             "Publish" => self.publish(params),
             "PublishBatch" => self.publish_batch(params),
+            "" => Err(ApiError::bad_request(
+                "MissingAction",
+                "The request must contain the parameter Action.",
+            )),
             _ => Err(ApiError::bad_request(
                 "InvalidAction",
                 format!("the local SNS does not know {action}"),
