@@ -2,6 +2,7 @@
 //! carry no client token, so the SDK must never repeat them by itself. What a
 //! request says is built in `request`.
 
+mod instances;
 mod request;
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_emr::types::StepSummary;
 use jiff::Timestamp;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
@@ -30,14 +33,19 @@ impl Emr {
     /// Creates the cluster of a run's open attempt, its steps included. Never
     /// repeated by the SDK; bounded by `within`.
     pub async fn launch(&self, run: &Run, within: Duration) -> Result<String, CallFailure> {
-        let request = request::run_job_flow(self.client.run_job_flow(), run, &self.deployment);
-        let answer = request
-            .map_err(refused)?
+        let environment = |name: &str| std::env::var(name).ok();
+        let request = self.client.run_job_flow();
+        let call = request::run_job_flow(request, run, &self.deployment, environment)
+            .map_err(|error| CallFailure::Refused(error.to_string()))?
             .customize()
             .config_override(once(within))
-            .send()
-            .await
-            .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
+            .send();
+        let answer = match run.cluster.kerberos {
+            // The SDK's trace shows the whole request, with its passwords.
+            Some(_) => call.with_subscriber(NoSubscriber::default()).await,
+            None => call.await,
+        };
+        let answer = answer.map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
         answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
@@ -111,7 +119,7 @@ impl Emr {
             .client
             .add_job_flow_steps()
             .job_flow_id(cluster)
-            .set_steps(Some(request::steps(run, tries).map_err(refused)?))
+            .set_steps(Some(request::steps(run, tries)))
             .customize()
             .config_override(once(within))
             .send()
@@ -130,10 +138,6 @@ impl Emr {
             .map(|_| ())
             .map_err(|error| AwsError::new("EMR", "TerminateJobFlows", &error).into())
     }
-}
-
-fn refused(error: aws_sdk_emr::error::BuildError) -> CallFailure {
-    CallFailure::Refused(error.to_string())
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.

@@ -2,6 +2,7 @@
 //! that can be wrong in their meaning carry their place, for `validate`.
 
 mod dataset;
+mod instances;
 mod profile;
 mod task;
 
@@ -14,7 +15,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
-pub use profile::{BootstrapAction, Fleet, Profile};
+pub use instances::{Fleet, Group, Groups};
+pub use profile::{BootstrapAction, Profile};
 pub use task::{Retry, Schedule, Step, StepKind, Task};
 
 /// A value and its place in the file.

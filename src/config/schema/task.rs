@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::{Duration, Placed, Text};
-use crate::core::catalog::WhenEmpty;
+use crate::core::catalog::{HiveForm, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::schedule::SlotPartition;
 
@@ -61,6 +61,7 @@ pub struct Step {
     pub name: Text,
     pub kind: Placed<StepKind>,
     pub script: Option<Text>,
+    pub form: Option<Placed<HiveForm>>,
     pub jar: Option<Text>,
     pub main_class: Option<Text>,
     #[serde(default)]

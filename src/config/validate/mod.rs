@@ -2,6 +2,7 @@
 //! mistake on the way instead of stopping at the first.
 
 mod dataset;
+mod instances;
 mod profile;
 mod step;
 mod task;
