@@ -277,3 +277,6 @@ impl Check {
         tags
     }
 }
+
+#[cfg(test)]
+mod tests;
