@@ -7,6 +7,7 @@ mod arrivals;
 mod batches;
 mod chains;
 mod readme;
+mod requests;
 mod runs;
 mod schedules;
 mod spark;

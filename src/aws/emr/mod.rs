@@ -13,8 +13,6 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_emr::types::StepSummary;
 use jiff::Timestamp;
-use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
@@ -35,17 +33,13 @@ impl Emr {
     pub async fn launch(&self, run: &Run, within: Duration) -> Result<String, CallFailure> {
         let environment = |name: &str| std::env::var(name).ok();
         let request = self.client.run_job_flow();
-        let call = request::run_job_flow(request, run, &self.deployment, environment)
+        let answer = request::run_job_flow(request, run, &self.deployment, environment)
             .map_err(|error| CallFailure::Refused(error.to_string()))?
             .customize()
             .config_override(once(within))
-            .send();
-        let answer = match run.cluster.kerberos {
-            // The SDK's trace shows the whole request, with its passwords.
-            Some(_) => call.with_subscriber(NoSubscriber::default()).await,
-            None => call.await,
-        };
-        let answer = answer.map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
         answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
