@@ -8,6 +8,7 @@ mod batches;
 mod chains;
 mod completeness;
 mod readme;
+mod requests;
 mod runs;
 mod schedules;
 mod spark;
