@@ -142,7 +142,7 @@ fn is_current(root: &Path) -> bool {
 
 fn create(root: &Path, progress: &Progress) -> Result<()> {
     let stamp = root.join(STAMP);
-    if stamp.exists() && fits(&root.join("bin/python")) {
+    if stamp.exists() && fits(root.join("bin/python")) {
         progress.phase("bringing the Python environment up to date");
         // Gone until the end, so that what is interrupted is begun anew.
         fs::remove_file(&stamp).map_err(|source| io_error(&stamp, source))?;

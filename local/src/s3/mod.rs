@@ -8,6 +8,7 @@ mod configuration;
 mod conversion;
 mod keys;
 mod list;
+mod listing;
 mod notify;
 mod service;
 mod store;
