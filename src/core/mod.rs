@@ -11,3 +11,4 @@ pub mod run;
 pub mod schedule;
 pub mod task;
 pub mod template;
+pub mod why;

@@ -3,6 +3,7 @@
 //! attributes; the access patterns stand one a file.
 
 mod item;
+mod list;
 mod run;
 mod tables;
 mod task;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use super::error::{AwsError, Kind};
 use crate::core::task::{TaskKey, Unreadable};
 
+pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
 pub use unit::ObjectId;
 

@@ -73,6 +73,7 @@ impl FakeEmr {
                 id,
                 name,
                 state: StepState::Pending,
+                started: None,
                 ended: None,
                 failure: None,
             });
