@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,8 @@ use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::http;
+use crate::metrics::Metrics;
 use crate::sources::{inbox::Inbox, ticks};
 
 /// ECS kills 30 s after SIGTERM by default.
@@ -24,7 +27,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error(
-        "missing tables: {}\n    create them with: sluicegate tables create --config FILE",
+        "missing tables: {}\n    create what is missing with: sluicegate tables create --config FILE",
         .0.join(", ")
     )]
     MissingTables(Vec<String>),
@@ -36,6 +39,8 @@ pub enum ServiceError {
         "the local AWS at {0} did not tell its clock\n    start it with: sluicegate-local serve"
     )]
     NoClock(String),
+    #[error(transparent)]
+    Http(#[from] http::ListenError),
     #[error("the schedules cannot be started")]
     Schedules(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("a part of the service ended by itself; the log says why")]
@@ -50,14 +55,17 @@ fn advice(error: &AwsError) -> &'static str {
 }
 
 /// Runs until `shutdown`; what is under way then is finished or handed back.
+/// Health and metrics are served on `listener` (see `http::bind`).
 pub async fn run(
     config: Config,
     access: Access,
+    listener: Option<TcpListener>,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
     let settings = config.settings;
     let clock = clock(&access).await?;
-    let aws = aws::connect(&access).await;
+    let metrics = Arc::new(Metrics::default());
+    let aws = aws::watched(&aws::connect(&access).await, metrics.calls());
     let store = Store::new(&aws, &settings.table_prefix);
     check_tables(&store).await?;
     let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
@@ -82,6 +90,7 @@ pub async fn run(
         sns,
         clock,
         settings.sweep_interval,
+        metrics,
     ));
     let inbox =
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
@@ -89,6 +98,9 @@ pub async fn run(
     let mut loops = JoinSet::new();
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
     loops.spawn(inbox.run(shutdown.clone()));
+    if let Some(listener) = listener {
+        loops.spawn(http::serve(listener, Arc::clone(&engine), shutdown.clone()));
+    }
     let ticks = ticks::run(engine, shutdown.clone());
     tracing::info!(
         deployment = catalog.deployment,
@@ -135,7 +147,7 @@ fn start_error(what: &str, error: AwsError) -> ServiceError {
 }
 
 /// Real time, or with a local AWS the clock that it shows.
-async fn clock(access: &Access) -> Result<Clock, ServiceError> {
+pub(crate) async fn clock(access: &Access) -> Result<Clock, ServiceError> {
     let Some(endpoint) = &access.local else { return Ok(Clock::real()) };
     let clock = aws::local::clock(endpoint).await;
     let clock = clock.ok_or_else(|| ServiceError::NoClock(endpoint.clone()))?;

@@ -5,7 +5,9 @@ mod mistake;
 mod schema;
 mod validate;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use jiff::SignedDuration;
 
@@ -33,9 +35,35 @@ pub struct Settings {
     pub table_prefix: String,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: SignedDuration,
+    /// Where health and metrics are served.
+    pub http: Listen,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: SignedDuration,
 }
+
+/// Where the service listens for HTTP: `off`, or an address and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        match text {
+            "off" => Ok(Listen::Off),
+            text => text.parse().map(Listen::At).map_err(|_| ListenError(text.to_owned())),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no address to listen at: expected an IP address and a port such as 127.0.0.1:8080, or off"
+)]
+pub struct ListenError(String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

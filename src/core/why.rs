@@ -155,7 +155,7 @@ fn joined(words: &[String]) -> String {
 }
 
 /// The instant of the schedule that stands for a partition.
-fn slot_of(task: &Task, partition: &Partition) -> Option<Timestamp> {
+pub fn slot_of(task: &Task, partition: &Partition) -> Option<Timestamp> {
     let schedule = task.schedule.as_ref()?;
     let from = partition.start().saturating_sub(SLOT_REACH).ok()?;
     let until = partition.end().saturating_add(SLOT_REACH).ok()?;

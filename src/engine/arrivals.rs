@@ -75,6 +75,7 @@ impl Engine {
             let mut known = false;
             for (dataset, partition) in self.catalog.datasets_of(&arrival.bucket, &arrival.key) {
                 known = true;
+                self.metrics.arrived(&dataset.name);
                 match dataset.completeness {
                     Completeness::Object => {
                         let element = Element::data(&dataset.name, partition);
@@ -98,6 +99,7 @@ impl Engine {
                 }
             }
             if !known {
+                self.metrics.arrived_unmatched();
                 self.report_unknown(arrival);
             }
         }
@@ -123,15 +125,17 @@ impl Engine {
         drop(memory);
         match (news, self.catalog.knows_bucket(bucket)) {
             (false, _) => {
-                tracing::debug!(%bucket, %key, "no dataset's location matches this object")
+                tracing::debug!(bucket, key, "no dataset's location matches this object")
             }
             (true, true) => tracing::warn!(
-                %bucket, %key,
+                bucket,
+                key,
                 "no dataset's location matches this object: correct the location, or leave it; \
                  more under this folder are only logged at level debug"
             ),
             (true, false) => tracing::warn!(
-                %bucket, %key,
+                bucket,
+                key,
                 "no dataset lies in this bucket: add one, or remove the bucket's notification"
             ),
         }
@@ -162,8 +166,8 @@ impl Engine {
         let closing = last_closing(&self.catalog, task, &key.partition);
         let item = self.store.receive(key, receipts, closing).await?;
         if item.state != TaskState::Waiting && !receipts.is_empty() {
-            let (task, partition) = (&key.task, key.partition);
-            tracing::info!(%task, %partition, state = item.state.name(), "arrived after the inputs were complete");
+            let partition = key.partition;
+            tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
         }
         let decided = self.decide_task(item).await?;
         self.plan_look(&decided.item, decided.until);

@@ -91,6 +91,7 @@ impl Engine {
             Ok(()) => {
                 let partitions = run.members.len();
                 tracing::info!(run = run.id, profile = run.profile, partitions, "run created");
+                self.count_changes(&run, &changes);
                 self.agenda.wake(Key::Run(run.id), now);
                 Ok(())
             }

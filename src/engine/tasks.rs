@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
 use crate::core::readiness::{Readiness, readiness};
-use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
+use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
 
 /// From waiting to ready takes two writes; more means that somebody else
 /// keeps changing it, and the next turn goes on.
@@ -32,6 +32,7 @@ impl Engine {
         }
         let published = self.publish(&item.notices).await;
         let published: Vec<_> = item.notices.drain(..published).collect();
+        self.metrics.pending(&key.to_string(), &item.notices);
         let now = self.clock.now();
         let due = item.attention(until, now);
         if told || !published.is_empty() || due != item.due {
@@ -94,6 +95,7 @@ impl Engine {
         let mut item = item;
         for _ in 0..DECISIONS_MAX {
             let Some(task) = self.catalog.tasks.get(&item.key.task) else { break };
+            self.metrics.partition_is(&item.key, item.state);
             if item.state == TaskState::Ready {
                 self.gather(&task.profile, &item);
             }
@@ -113,13 +115,13 @@ impl Engine {
                 }
                 Readiness::Change(change) => {
                     let changed = self.store.change_task(&change).await?;
-                    let reason = change.reason.as_deref();
-                    let (task, partition) = (&change.key.task, change.key.partition);
-                    tracing::info!(%task, %partition, state = change.to.name(), reason, "task partition");
+                    self.metrics.partition_became(&change.key, change.to);
+                    log_change(&change);
                     changed
                 }
             };
         }
+        self.metrics.partition_is(&item.key, item.state);
         Ok(Decided { item, until: None })
     }
 
@@ -153,4 +155,11 @@ impl Engine {
             self.agenda.wake(Key::Task(key.clone()), now);
         }
     }
+}
+
+/// One line for each change of a task partition.
+pub(super) fn log_change(change: &TaskChange) {
+    let TaskChange { key, to, run, reason, .. } = change;
+    let partition = key.partition;
+    tracing::info!(task = key.task, %partition, run, state = to.name(), reason, "task partition");
 }

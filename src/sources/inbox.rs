@@ -32,6 +32,8 @@ impl Inbox {
                 () = shutdown.cancelled() => return,
                 received = self.sqs.receive(self.visibility_timeout) => received,
             };
+            let seen = received.as_ref().map(|_| ()).map_err(ToString::to_string);
+            self.engine.health().inbox(seen, self.engine.clock().now());
             match received {
                 Ok(messages) if shutdown.is_cancelled() => {
                     if let Err(error) = self.sqs.give_back(&messages).await {
@@ -54,6 +56,7 @@ impl Inbox {
     }
 
     async fn take(&self, messages: Vec<Received>) {
+        self.engine.metrics().messages_received(messages.len());
         let mut arrivals: Vec<Arrival> = Vec::new();
         let mut read = Vec::with_capacity(messages.len());
         for message in messages {
@@ -78,8 +81,19 @@ impl Inbox {
                 done.push(message);
             }
         }
-        if let Err(error) = self.sqs.delete(&done).await {
-            tracing::warn!(%error, "messages not deleted, they come again and do no harm");
+        self.measure(&done);
+        match self.sqs.delete(&done).await {
+            Ok(()) => self.engine.metrics().messages_deleted(done.len()),
+            Err(error) => {
+                tracing::warn!(%error, "messages not deleted, they come again and do no harm");
+            }
+        }
+    }
+
+    fn measure(&self, done: &[Received]) {
+        let now = self.engine.clock().now();
+        for sent in done.iter().filter_map(|message| message.sent) {
+            self.engine.metrics().lagged(now.duration_since(sent));
         }
     }
 
@@ -112,8 +126,11 @@ impl Inbox {
             return false;
         }
         let kept = self.sqs.quarantine(message, &reason).await;
-        if let Err(error) = &kept {
-            tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
+        match &kept {
+            Ok(()) => self.engine.metrics().message_quarantined(),
+            Err(error) => {
+                tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
+            }
         }
         kept.is_ok()
     }

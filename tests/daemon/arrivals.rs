@@ -79,7 +79,7 @@ async fn a_stopped_daemon_leaves_messages_to_the_next() {
     world.stop().await;
     world.put("a/2013-01-01.csv", "1").await;
     assert!(world.queued("inbox").await >= 1);
-    world.start();
+    world.start().await;
     world.mail("t/2013-01-01/succeeded").await;
 }
 
@@ -92,6 +92,6 @@ async fn a_partition_that_a_new_configuration_completes_runs_after_the_restart()
     world.until("the arrival", || (world.calls("dynamodb", "UpdateItem") == 1).then_some(())).await;
     world.stop().await;
     world.configure(&(files + &daily_task("t", &["a"], "true")));
-    world.start();
+    world.start().await;
     world.mail("t/2013-01-01/succeeded").await;
 }

@@ -2,6 +2,7 @@
 //! the daemon, which can be killed and started again.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use http::{HeaderMap, Method};
 use sluicegate::app;
 use sluicegate::aws::store::Store;
 use sluicegate::aws::{self, Access};
-use sluicegate::config;
+use sluicegate::{config, http as server};
 use sluicegate_local::clock::Clock;
 use sluicegate_local::wire::Request;
 use sluicegate_local::{LocalAws, Options};
@@ -54,6 +55,8 @@ pub struct World {
 }
 
 struct Daemon {
+    /// Where it serves health and metrics.
+    http: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), app::ServiceError>>,
 }
@@ -82,7 +85,7 @@ impl World {
         let config = format!("{HEAD}{tasks}");
         let mut world = Self { local, config, daemon: None };
         world.provision().await;
-        world.start();
+        world.start().await;
         world
     }
 
@@ -120,12 +123,15 @@ impl World {
         self.config = format!("{HEAD}{tasks}");
     }
 
-    pub fn start(&mut self) {
+    pub async fn start(&mut self) {
         let config = config::parse(&self.config, Path::new("test.toml"));
         let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(app::run(config, self.access(), shutdown.clone()));
-        self.daemon = Some(Daemon { shutdown, task });
+        // Many daemons run at once: each takes a free port.
+        let listener = server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let http = listener.local_addr().unwrap();
+        let running = app::run(config, self.access(), Some(listener), shutdown.clone());
+        self.daemon = Some(Daemon { http, shutdown, task: tokio::spawn(running) });
     }
 
     /// Ends the daemon as SIGKILL would: whatever it knows is gone.

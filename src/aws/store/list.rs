@@ -2,7 +2,7 @@
 //! state, the newest runs, what is open. Queries only, all bounded; never a
 //! scan, which the service's role may not do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use jiff::Timestamp;
@@ -19,6 +19,9 @@ use crate::core::task::{TaskKey, TaskState};
 const COUNTED_MAX: usize = 10_000;
 /// Runs that a filtered list looks through.
 const SEARCHED_MAX: usize = 10_000;
+
+/// Open runs that are read one by one.
+const OPEN_SHOWN_MAX: usize = 100;
 
 /// A task partition as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -164,6 +167,32 @@ impl Store {
             .map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
         let found = page.items.unwrap_or_default();
         Ok(found.iter().filter_map(|found| text_of(found, item::RUN_ID)).collect())
+    }
+
+    /// Runs as a list shows them, of those ids that exist; at most
+    /// [`OPEN_SHOWN_MAX`].
+    pub async fn run_glances(&self, ids: &[String]) -> Result<Vec<RunGlance>, StoreError> {
+        let mut found = Vec::new();
+        for id in ids.iter().take(OPEN_SHOWN_MAX) {
+            let names = run::GLANCE.iter().enumerate();
+            let names: HashMap<_, _> = names
+                .map(|(number, name)| (format!("#n{number}"), (*name).to_owned()))
+                .chain([("#id".to_owned(), item::RUN_ID.to_owned())])
+                .collect();
+            let projection = names.keys().cloned().collect::<Vec<_>>().join(", ");
+            let answer = self
+                .client
+                .get_item()
+                .table_name(&self.run_table)
+                .key(item::RUN_ID, item::text(id))
+                .projection_expression(projection)
+                .set_expression_attribute_names(Some(names))
+                .send()
+                .await
+                .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
+            found.extend(answer.item.as_ref().and_then(run_glance));
+        }
+        Ok(found)
     }
 
     /// Open runs, and task partitions that the engine is to look at by `now`,

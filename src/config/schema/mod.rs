@@ -60,6 +60,8 @@ pub struct File {
     #[serde(default)]
     pub engine: Engine,
     #[serde(default)]
+    pub http: Http,
+    #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
     #[serde(default)]
     pub datasets: BTreeMap<Text, Dataset>,
@@ -99,5 +101,18 @@ impl Default for Engine {
             send_within: secs(20),
             list_lag: secs(60),
         }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Http {
+    /// Address and port of `/healthz`, `/readyz` and `/metrics`, or `off`.
+    pub listen: Text,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: Placed::unplaced("127.0.0.1:8080".to_owned()) }
     }
 }

@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 
 use super::mistake::Mistake;
 use super::schema::{self, File, Placed};
-use super::{Config, Settings};
+use super::{Config, Listen, Settings};
 use crate::core::catalog::{AttemptLimits, Catalog};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -120,6 +120,8 @@ impl Check {
         if let Some(prefix) = &file.aws.table_prefix {
             self.name("table prefix", prefix);
         }
+        let listen = &file.http.listen;
+        let http = self.ok(listen.span(), listen.get_ref().parse()).unwrap_or(Listen::Off);
         let hours = SignedDuration::from_hours;
         let engine = &file.engine;
         let second = SignedDuration::from_secs(1);
@@ -137,6 +139,7 @@ impl Check {
                 &engine.sweep_interval,
                 second..=hours(1),
             ),
+            http,
             // SQS allows at most 12 hours.
             visibility_timeout: self.within(
                 "visibility-timeout",
