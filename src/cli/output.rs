@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +12,8 @@ use super::Failure;
 
 /// Where nobody says how wide the screen is.
 const WIDTH: u16 = 80;
+/// The longest word that is kept whole; a run's id has 26 characters.
+const WHOLE_MAX: usize = 40;
 
 /// An answer in both forms.
 #[derive(Debug)]
@@ -44,7 +46,8 @@ pub fn write(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// A table without lines, as wide as the screen at most.
+/// A table without lines, as wide as the screen at most. Only columns with
+/// spaces in them are wrapped: an id in two pieces is of no use to anybody.
 pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table
@@ -54,10 +57,21 @@ pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Strin
         table.set_width(WIDTH);
     }
     table.set_header(header);
+    let rows: Vec<_> = rows.into_iter().map(|row| row.map(|cell| plain(&cell))).collect();
+    let whole: [bool; N] = std::array::from_fn(|column| {
+        let words = |cell: &str| !cell.contains(' ') && cell.chars().count() <= WHOLE_MAX;
+        rows.iter().all(|row| words(&row[column]))
+    });
     for row in rows {
-        table.add_row(row.map(|cell| plain(&cell)));
+        table.add_row(row);
     }
-    // The columns are padded to the right edge; that is of no use to anybody.
+    for (column, whole) in table.column_iter_mut().zip(whole) {
+        column.set_padding((0, 2));
+        if whole {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    // The columns are padded to the right edge.
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 

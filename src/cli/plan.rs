@@ -40,7 +40,7 @@ pub struct PlanArgs {
     /// End of the interval, exclusive; default: 24 hours after its start
     #[arg(long, value_parser = instant)]
     to: Option<Timestamp>,
-    /// Only the minute that begins here
+    /// Only the slots of the minute that begins here
     #[arg(long, value_parser = instant, conflicts_with_all = ["from", "to", "partition"])]
     at: Option<Timestamp>,
     /// Only this task
@@ -126,10 +126,14 @@ pub fn plan(args: &PlanArgs) -> Result<Output, Failure> {
     if to.duration_since(from) > LENGTH_MAX {
         return Err(Failure::Use("the interval is longer than 31 days: plan a shorter one".into()));
     }
-    let tasks: Vec<_> = match task {
+    let mut tasks: Vec<_> = match task {
         Some(task) => vec![task],
         None => config.catalog.tasks.values().collect(),
     };
+    if args.at.is_some() {
+        // Of an instant one wants to know what it starts.
+        tasks.retain(|task| task.schedule.is_some());
+    }
     let plan = foresee(&config.catalog, &tasks, from, to);
     Output::new(words(&plan), &plan)
 }

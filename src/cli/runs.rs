@@ -70,13 +70,15 @@ pub fn table(runs: &[RunGlance], now: Timestamp) -> String {
             run.id.clone(),
             run.state.name().to_owned(),
             run.profile.clone(),
-            run.members.clone(),
-            or_dash(run.cluster.as_deref()),
+            match &run.cluster {
+                Some(cluster) => format!("{} on {cluster}", run.members),
+                None => run.members.clone(),
+            },
             or_dash(run.created.map(|created| ago(created, now))),
             or_dash(took),
         ]
     });
-    output::table(["RUN", "STATE", "PROFILE", "OF", "CLUSTER", "CREATED", "TOOK"], rows.collect())
+    output::table(["RUN", "STATE", "PROFILE", "OF", "CREATED", "TOOK"], rows.collect())
 }
 
 /// Show everything about one run
@@ -174,14 +176,19 @@ fn attempt_words(run: &Run, attempt: &Attempt) -> String {
     if let Some(logs) = log_place(run, attempt) {
         text.push_str(&format!("logs: {logs}\n"));
     }
-    let rows: Vec<_> = attempt.tries.iter().map(|step_try| try_row(step_try)).collect();
+    let rows: Vec<_> = attempt.tries.iter().map(try_row).collect();
     if !rows.is_empty() {
-        text.push_str(&output::table(["TRY", "STEP", "STATE", "STARTED", "TOOK", "FAILURE"], rows));
+        text.push_str(&output::table(["TRY", "EMR STEP", "STATE", "STARTED", "TOOK"], rows));
+    }
+    for step_try in &attempt.tries {
+        if let Some(failure) = &step_try.failure {
+            text.push_str(&format!("{} failed: {}\n", step_try.name, plain(failure)));
+        }
     }
     text
 }
 
-fn try_row(step_try: &StepTry) -> [String; 6] {
+fn try_row(step_try: &StepTry) -> [String; 5] {
     let took = match (step_try.started, step_try.ended) {
         (Some(started), Some(ended)) => Some(length(ended.duration_since(started))),
         _ => None,
@@ -192,7 +199,6 @@ fn try_row(step_try: &StepTry) -> [String; 6] {
         step_try.state.name().to_owned(),
         or_dash(step_try.started.map(|at| at.strftime("%H:%M:%S").to_string())),
         or_dash(took),
-        or_dash(step_try.failure.as_deref()),
     ]
 }
 

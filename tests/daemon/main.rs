@@ -6,6 +6,9 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod commands;
+mod http;
+mod logs;
 mod readme;
 mod runs;
 mod schedules;

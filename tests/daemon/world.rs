@@ -15,6 +15,7 @@ use sluicegate::{config, http as server};
 use sluicegate_local::clock::Clock;
 use sluicegate_local::wire::Request;
 use sluicegate_local::{LocalAws, Options};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -113,7 +114,7 @@ impl World {
         Store::new(&aws, "test-").create_tables().await.unwrap();
     }
 
-    fn access(&self) -> Access {
+    pub fn access(&self) -> Access {
         let local = Some(self.local.endpoint().to_owned());
         Access { region: Some("us-east-1".into()), local }
     }
@@ -121,6 +122,19 @@ impl World {
     /// What the daemon is to run from its next start on.
     pub fn configure(&mut self, tasks: &str) {
         self.config = format!("{HEAD}{tasks}");
+    }
+
+    /// The daemon's configuration as a file, for commands beside it.
+    pub fn config_file(&self) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(file.path(), &self.config).unwrap();
+        file
+    }
+
+    /// Asks the daemon over HTTP; its status and body.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let address = self.daemon.as_ref().unwrap().http;
+        http_get(address, path).await
     }
 
     pub async fn start(&mut self) {
@@ -236,6 +250,22 @@ impl World {
         }
     }
 
+    /// The same for a check that has to ask somebody.
+    pub async fn until_async<T, F: Future<Output = Option<T>>>(
+        &self,
+        what: &str,
+        check: impl Fn() -> F,
+    ) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            assert!(start.elapsed() < PATIENCE, "no sign of {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// How often an action was called with success.
     pub fn calls(&self, service: &str, action: &str) -> u64 {
         let counts: BTreeMap<_, _> = self.local.cloud().calls().into_iter().collect();
@@ -273,6 +303,18 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// One HTTP request, by hand: what a probe sees.
+pub async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
 }
 
 /// An input's declaration: one file a day.
