@@ -98,15 +98,13 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
 /// A length in its largest unit, or two below two days: `45 s`, `3 min`,
 /// `2 h 5 min`, `3 d`.
 pub fn length(span: SignedDuration) -> String {
-    let (minutes, hours, days) = (span.as_mins(), span.as_hours(), span.as_hours() / 24);
+    let (minutes, hours) = (span.as_mins(), span.as_hours());
     match span.as_secs() {
-        secs @ ..60 => format!("{secs} s"),
-        ..3_600 => format!("{minutes} min"),
-        ..172_800 => match minutes % 60 {
-            0 => format!("{hours} h"),
-            rest => format!("{hours} h {rest} min"),
-        },
-        _ => format!("{days} d"),
+        secs if secs < 60 => format!("{secs} s"),
+        _ if hours < 1 => format!("{minutes} min"),
+        _ if hours >= 48 => format!("{} d", hours / 24),
+        _ if minutes % 60 == 0 => format!("{hours} h"),
+        _ => format!("{hours} h {} min", minutes % 60),
     }
 }
 

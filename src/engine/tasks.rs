@@ -67,7 +67,7 @@ impl Engine {
                     // Whoever changed it has decided about it.
                     Err(StoreError::Conflict(_)) => {}
                     Err(error @ StoreError::Unreadable { .. }) => {
-                        tracing::error!(%error, "left alone: written by a newer version, or damaged");
+                        tracing::error!(task, %error, "left alone: written by a newer version, or damaged");
                     }
                     Err(error) => return Err(error),
                 }
@@ -139,7 +139,8 @@ impl Engine {
                 match self.receive(&reader, &[(element.clone(), receipt.clone())]).await {
                     // One item that cannot be read keeps nothing from the others.
                     Err(error @ StoreError::Unreadable { .. }) => {
-                        tracing::error!(%error, "left alone: written by a newer version, or damaged");
+                        let TaskKey { task, partition } = &reader;
+                        tracing::error!(task, %partition, %error, "left alone: written by a newer version, or damaged");
                     }
                     result => result?,
                 }

@@ -104,7 +104,7 @@ impl Store {
                 .map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
             for found in page.items.unwrap_or_default() {
                 // The schedule's mark stands among the partitions.
-                if found.get(item::STATE).is_none() {
+                if !found.contains_key(item::STATE) {
                     continue;
                 }
                 counted += 1;
