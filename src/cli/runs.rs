@@ -61,7 +61,8 @@ pub async fn list(args: &RunsArgs) -> Result<Output, Failure> {
     Output::new(text, &found)
 }
 
-/// The runs as a table.
+/// The runs as a table; the cluster, for which 80 columns are too few, is in
+/// the JSON and in `run show`.
 pub fn table(runs: &[RunGlance], now: Timestamp) -> String {
     let rows = runs.iter().map(|run| {
         let took =
@@ -70,10 +71,7 @@ pub fn table(runs: &[RunGlance], now: Timestamp) -> String {
             run.id.clone(),
             run.state.name().to_owned(),
             run.profile.clone(),
-            match &run.cluster {
-                Some(cluster) => format!("{} on {cluster}", run.members),
-                None => run.members.clone(),
-            },
+            run.members.clone(),
             or_dash(run.created.map(|created| ago(created, now))),
             or_dash(took),
         ]
