@@ -14,3 +14,4 @@ pub mod schedule;
 pub mod secret;
 pub mod task;
 pub mod template;
+pub mod why;

@@ -6,7 +6,10 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod commands;
 mod completeness;
+mod http;
+mod logs;
 mod readme;
 mod requests;
 mod runs;

@@ -77,6 +77,7 @@ impl FakeEmr {
                 id,
                 name,
                 state: StepState::Pending,
+                started: None,
                 ended: None,
                 failure: None,
             });
