@@ -1,11 +1,12 @@
 //! `check` and `schema`: a configuration looked at without running anything.
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
 
-use super::{ConfigArgs, DONE, WRONG_USE, report};
+use super::{ConfigArgs, DONE, FAILED, WRONG_USE, report};
 use crate::config::{self, ConfigError, Finding, counted};
 
 #[derive(Debug, Args)]
@@ -20,45 +21,30 @@ pub(super) struct CheckArgs {
 /// Exit code 0 without mistakes; warnings do not count.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let path = &args.config.config;
-    match config::load(path) {
-        Ok(config) => {
-            let catalog = &config.catalog;
-            let counts = [
-                ("task", catalog.tasks.len()),
-                ("dataset", catalog.datasets.len()),
-                ("profile", catalog.profiles.len()),
-            ];
-            if args.json {
-                print_json(path, &[], config.warnings.list());
-                return DONE;
-            }
-            let mut warned = String::new();
-            if !config.warnings.is_empty() {
-                eprintln!("{}", config.warnings);
-                warned = format!(", {}", config.warnings.count());
-            }
-            let found = counts.map(|(noun, count)| counted(count, noun)).join(", ");
-            println!("{}: no mistakes{warned}; {found}", path.display());
-            DONE
-        }
-        Err(error) if args.json => {
-            let found = match error {
-                ConfigError::Invalid(mistakes) => mistakes.list().to_vec(),
-                ConfigError::Read(_, ref cause) => vec![Finding {
-                    line: None,
-                    column: None,
-                    message: format!("{error}: {cause}"),
-                    help: None,
-                }],
-            };
-            print_json(path, &found, &[]);
-            WRONG_USE
-        }
+    let config = match config::load(path) {
+        Ok(config) => config,
         Err(error) => {
-            say(&error);
-            WRONG_USE
+            if args.json {
+                print(&json(path, &found(&error), &[]));
+            } else {
+                say(&error);
+            }
+            return WRONG_USE;
         }
+    };
+    if args.json {
+        return print(&json(path, &[], config.warnings.list()));
     }
+    let catalog = &config.catalog;
+    let mut parts = vec!["no mistakes".to_owned()];
+    if !config.warnings.is_empty() {
+        eprintln!("{}", config.warnings);
+        parts.push(config.warnings.count());
+    }
+    parts.push(counted(catalog.tasks.len(), "task"));
+    parts.push(counted(catalog.datasets.len(), "dataset"));
+    parts.push(counted(catalog.profiles.len(), "profile"));
+    print(&format!("{}: {}", path.display(), parts.join(", ")))
 }
 
 /// Says on standard error why a configuration cannot be used.
@@ -69,13 +55,33 @@ pub(super) fn say(error: &ConfigError) {
     }
 }
 
-fn print_json(path: &Path, mistakes: &[Finding], warnings: &[Finding]) {
+fn found(error: &ConfigError) -> Vec<Finding> {
+    match error {
+        ConfigError::Invalid(mistakes) => mistakes.list().to_vec(),
+        ConfigError::Read(_, cause) => {
+            let message = format!("{error}: {cause}");
+            vec![Finding { line: None, column: None, message, help: None }]
+        }
+    }
+}
+
+fn json(path: &Path, mistakes: &[Finding], warnings: &[Finding]) -> String {
     let file = path.display().to_string();
-    println!("{:#}", json!({ "file": file, "mistakes": mistakes, "warnings": warnings }));
+    format!("{:#}", json!({ "file": file, "mistakes": mistakes, "warnings": warnings }))
 }
 
 /// Prints the JSON Schema of the configuration.
 pub(super) fn schema() -> u8 {
-    println!("{:#}", config::json_schema());
-    DONE
+    print(&format!("{:#}", config::json_schema()))
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> u8 {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            report(&error);
+            FAILED
+        }
+        _ => DONE,
+    }
 }

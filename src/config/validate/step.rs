@@ -9,7 +9,7 @@ use crate::core::catalog::{Retry, StepSpec, StepWork};
 use crate::core::render::{Placeholder, Text};
 
 /// More is a job for the scheduler's next slot, not for a retry.
-const RETRIES_MAX: u32 = 20;
+pub(super) const RETRIES_MAX: u32 = 20;
 
 impl Check {
     pub(super) fn step(&mut self, raw: &schema::Step, scope: &Scope<'_>) -> Option<StepSpec> {

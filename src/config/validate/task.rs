@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 
 use super::Check;
-use super::step::Scope;
+use super::step::{RETRIES_MAX, Scope};
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
 use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
@@ -41,8 +41,8 @@ impl Check {
         };
         let inputs = self.inputs(raw, file);
         let scope = Scope {
-            inputs: raw.inputs.iter().map(|input| input.dataset.get_ref().as_str()).collect(),
-            outputs: raw.outputs.iter().map(|output| output.get_ref().as_str()).collect(),
+            inputs: meant(raw.inputs.iter().map(|input| &input.dataset), file),
+            outputs: meant(raw.outputs.iter(), file),
         };
         let mut names = BTreeSet::new();
         let steps = raw
@@ -80,6 +80,8 @@ impl Check {
                 backoff_rate: *step.retry.backoff_rate.get_ref(),
             };
             let longest = retry.delay_after(retry.attempts);
+            // More attempts are a mistake of their own.
+            let longest = longest.filter(|_| retry.attempts <= RETRIES_MAX);
             if let Some(longest) = longest.filter(|longest| *longest >= idle) {
                 self.report(
                     Mistake::at(
@@ -175,4 +177,14 @@ impl Check {
         }
         inputs
     }
+}
+
+/// The names that placeholders may use. Where one is misspelt, any dataset may
+/// be the one that was meant, and its placeholder is right.
+fn meant<'a>(written: impl Iterator<Item = &'a schema::Text>, file: &'a File) -> Vec<&'a str> {
+    let mut names: Vec<_> = written.map(|name| name.get_ref().as_str()).collect();
+    if names.iter().any(|name| !file.datasets.contains_key(*name)) {
+        names.extend(file.datasets.keys().map(|name| name.get_ref().as_str()));
+    }
+    names
 }
