@@ -188,7 +188,7 @@ fn what_is_no_toml_is_said_once_with_its_place() {
         (
             "on-demand = 1",
             "on-demand = 1, on-demand = 2",
-            "x.toml:13:62: on-demand stands twice in one table\n    the first is in line 13",
+            "x.toml:13:60: on-demand stands twice in one table\n    the first is in line 13",
         ),
         (
             "name = \"transform\"",
