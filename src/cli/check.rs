@@ -21,7 +21,7 @@ pub(super) struct CheckArgs {
 /// Exit code 0 without mistakes; warnings do not count.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let path = &args.config.config;
-    let config = match config::load(path) {
+    let config = match config::load_with_task_files(path) {
         Ok(config) => config,
         Err(error) => {
             if args.json {
@@ -58,9 +58,9 @@ pub(super) fn say(error: &ConfigError) {
 fn found(error: &ConfigError) -> Vec<Finding> {
     match error {
         ConfigError::Invalid(mistakes) => mistakes.list().to_vec(),
-        ConfigError::Read(_, cause) => {
+        ConfigError::Read(path, cause) => {
             let message = format!("{error}: {cause}");
-            vec![Finding { line: None, column: None, message, help: None }]
+            vec![Finding { file: path.clone(), line: None, column: None, message, help: None }]
         }
     }
 }

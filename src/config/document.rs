@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::mistake::Mistake;
 use super::schema::File;
+use super::source::Sources;
 
 /// The sections whose tables are named by the user.
 pub const SECTIONS: [&str; 3] = ["profiles", "datasets", "tasks"];
@@ -29,6 +30,78 @@ pub fn parse(text: &str) -> Result<Document<'_>, Mistake> {
             None => mistake,
         }
     })
+}
+
+/// Puts the sections of a task file, whose text starts at the place `start`,
+/// into the main document.
+pub fn merge<'i>(
+    main: &mut Document<'i>,
+    file: Document<'i>,
+    start: usize,
+    sources: &Sources<'_>,
+) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let root = main.get_mut();
+    for (section, content) in moved_table(file.into_inner(), start) {
+        let name = section.get_ref().as_ref();
+        if !SECTIONS.contains(&name) {
+            let message = format!("{name} does not belong into a task file");
+            mistakes.push(Mistake::at(section.span(), message).help(format!(
+                "task files hold {}; write all else in the main file",
+                SECTIONS.join(", ")
+            )));
+            continue;
+        }
+        let what = name.to_owned();
+        let place = content.span();
+        let content = content.into_inner();
+        let known = root
+            .entry(section)
+            .or_insert_with(|| Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
+        let (DeValue::Table(known), DeValue::Table(tables)) = (known.get_mut(), content) else {
+            let message = format!("{what} is no table");
+            mistakes.push(Mistake::at(place, message).help(format!("write [{what}.NAME]")));
+            continue;
+        };
+        for (name, table) in tables {
+            if let Some((first, _)) = known.get_key_value(name.get_ref().as_ref()) {
+                let message = format!("two {what} are called {:?}", name.get_ref());
+                mistakes.push(Mistake::at(name.span(), message).help(format!(
+                    "the first is in {}: rename one",
+                    sources.line_of(first.span().start)
+                )));
+            } else {
+                known.insert(name, table);
+            }
+        }
+    }
+    mistakes
+}
+
+/// The same table with places that count from `start`.
+fn moved_table(table: DeTable<'_>, start: usize) -> DeTable<'_> {
+    table.into_iter().map(|(key, value)| (moved(key, start), moved_value(value, start))).collect()
+}
+
+fn moved<T>(value: Spanned<T>, start: usize) -> Spanned<T> {
+    let span = value.span();
+    Spanned::new(span.start + start..span.end + start, value.into_inner())
+}
+
+fn moved_value(value: Spanned<DeValue<'_>>, start: usize) -> Spanned<DeValue<'_>> {
+    let span = value.span();
+    let content = match value.into_inner() {
+        DeValue::Table(table) => DeValue::Table(moved_table(table, start)),
+        DeValue::Array(mut items) => {
+            for item in items.iter_mut() {
+                let empty = Spanned::new(0..0, DeValue::Boolean(false));
+                *item = moved_value(std::mem::replace(item, empty), start);
+            }
+            DeValue::Array(items)
+        }
+        other => other,
+    };
+    Spanned::new(span.start + start..span.end + start, content)
 }
 
 /// The document as the schema's types; it has passed `structure`, so that an

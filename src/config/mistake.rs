@@ -1,11 +1,14 @@
 //! What is said about a configuration: mistakes, which refuse it, and
 //! warnings, which do not. Each has its place and words that say what to do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+use super::source::Sources;
 
 /// So many known names are compared with an unknown one. More would make
 /// checking a huge file slow for the sake of its suggestions.
@@ -53,6 +56,13 @@ impl Mistake {
         mistake
     }
 
+    /// Moved to a file whose first byte is at `start`.
+    #[must_use]
+    pub fn moved(mut self, start: usize) -> Self {
+        self.span = self.span.start + start..self.span.end + start;
+        self
+    }
+
     pub fn unknown_name(&self) -> Option<&str> {
         self.unknown_name.as_deref()
     }
@@ -78,11 +88,10 @@ pub fn suggestion(name: &str, known: &[&str], introduction: &str) -> String {
     format!("{introduction}: {}{more}", listed.join(", "))
 }
 
-/// What was found in one file, in its order.
+/// What was found in a configuration, in the order of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
     kind: Kind,
-    path: PathBuf,
     found: Vec<Finding>,
 }
 
@@ -95,6 +104,7 @@ enum Kind {
 /// One mistake or warning as people and editors read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    pub file: PathBuf,
     /// From 1; none where the whole file is meant.
     pub line: Option<usize>,
     /// From 1, in characters.
@@ -104,12 +114,30 @@ pub struct Finding {
 }
 
 impl Findings {
-    pub fn mistakes(path: &Path, text: &str, mistakes: Vec<Mistake>) -> Self {
-        Self { kind: Kind::Mistake, path: path.to_owned(), found: placed(text, mistakes) }
+    pub fn mistakes(sources: &Sources<'_>, mistakes: Vec<Mistake>) -> Self {
+        Self { kind: Kind::Mistake, found: placed(sources, mistakes) }
     }
 
-    pub fn warnings(path: &Path, text: &str, warnings: Vec<Mistake>) -> Self {
-        Self { kind: Kind::Warning, path: path.to_owned(), found: placed(text, warnings) }
+    pub fn warnings(sources: &Sources<'_>, warnings: Vec<Mistake>) -> Self {
+        Self { kind: Kind::Warning, found: placed(sources, warnings) }
+    }
+
+    /// A file that is a mistake as a whole.
+    pub fn of_file(file: &Path, message: String) -> Self {
+        let file = file.to_owned();
+        let finding = Finding { file, line: None, column: None, message, help: None };
+        Self { kind: Kind::Mistake, found: vec![finding] }
+    }
+
+    #[must_use]
+    pub fn and(mut self, more: Findings) -> Self {
+        self.found.extend(more.found);
+        self
+    }
+
+    /// The files in which something was found.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.found.iter().map(|finding| finding.file.clone()).collect()
     }
 
     pub fn list(&self) -> &[Finding] {
@@ -132,13 +160,17 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
-/// Sorts by place and turns offsets into lines and columns, in one pass over
-/// the text.
-fn placed(text: &str, mut mistakes: Vec<Mistake>) -> Vec<Finding> {
+/// Sorts by place and turns places into files, lines and columns, in one pass
+/// over the texts.
+fn placed(sources: &Sources<'_>, mut mistakes: Vec<Mistake>) -> Vec<Finding> {
     mistakes.sort_by_key(|mistake| mistake.span.start);
-    let (mut offset, mut line, mut column) = (0, 1, 1);
+    let (mut file, mut offset, mut line, mut column) = (None, 0, 1, 1);
     let placed = mistakes.into_iter().map(|mistake| {
-        let between = text.get(offset..mistake.span.start).unwrap_or_default();
+        let (start, source) = sources.file_at(mistake.span.start);
+        if file != Some(start) {
+            (file, offset, line, column) = (Some(start), 0, 1, 1);
+        }
+        let between = source.text.get(offset..mistake.span.start - start).unwrap_or_default();
         if let Some(newline) = between.rfind('\n') {
             line += between.matches('\n').count();
             column = 1 + between[newline + 1..].chars().count();
@@ -147,6 +179,7 @@ fn placed(text: &str, mut mistakes: Vec<Mistake>) -> Vec<Finding> {
         }
         offset += between.len();
         Finding {
+            file: source.path.clone(),
             line: Some(line),
             column: Some(column),
             message: mistake.message,
@@ -164,8 +197,8 @@ impl fmt::Display for Findings {
             Kind::Mistake => "error",
             Kind::Warning => "warning",
         };
-        for Finding { line, column, message, help } in &self.found {
-            write!(f, "{word}: {}", self.path.display())?;
+        for Finding { file, line, column, message, help } in &self.found {
+            write!(f, "{word}: {}", file.display())?;
             for position in [line, column].into_iter().flatten() {
                 write!(f, ":{position}")?;
             }

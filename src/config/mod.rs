@@ -3,9 +3,12 @@
 //! settings. Every mistake is reported, with its place.
 
 mod document;
+mod files;
 mod mistake;
+mod reload;
 mod schema;
 pub mod secret;
+mod source;
 mod structure;
 mod validate;
 
@@ -15,12 +18,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 
-use mistake::Mistake;
-
+use self::mistake::Mistake;
+use self::source::Sources;
 use crate::core::catalog::Catalog;
 
+pub use files::{FILE_BYTES_MAX, FILES_MAX, Place, TaskFiles, decode, is_task_file, read_folder};
 pub use mistake::{Finding, Findings, counted};
+pub use reload::{Found, Reloaded, Texts, reload};
 pub use schema::json_schema;
+pub use source::Source;
 
 /// A longer file is refused: it is something else given by accident.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -32,6 +38,8 @@ pub struct Config {
     pub settings: Settings,
     /// What is allowed but likely not meant.
     pub warnings: Findings,
+    /// The main file, for when task files change.
+    pub main: Source,
 }
 
 /// How the service itself runs, apart from what it runs.
@@ -51,6 +59,7 @@ pub struct Settings {
     pub visibility_timeout: SignedDuration,
     /// How many receive from the queue side by side.
     pub receivers: u32,
+    pub task_files: Option<TaskFiles>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +87,35 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     parse(&text, path).map_err(ConfigError::Invalid)
 }
 
+/// Like `load`, with the task files of a local folder as they are now.
+pub fn load_with_task_files(path: &Path) -> Result<Config, ConfigError> {
+    let config = load(path)?;
+    let Some(TaskFiles { place, .. }) = &config.settings.task_files else { return Ok(config) };
+    let Place::Folder(folder) = place else { return Ok(config) };
+    let found = read_folder(folder)
+        .map_err(|error| ConfigError::Read(folder.clone(), ReadError::Io(error)))?;
+    let (mut sources, mut broken) = (Vec::new(), None::<Findings>);
+    for (name, text) in found {
+        let file = place.file(&name);
+        match text {
+            Ok(text) => sources.push(Source::new(file, text)),
+            Err(reason) => {
+                let finding = Findings::of_file(&file, reason);
+                broken = Some(match broken {
+                    Some(findings) => findings.and(finding),
+                    None => finding,
+                });
+            }
+        }
+    }
+    match (assemble(&config.main, &sources), broken) {
+        (Ok(config), None) => Ok(config),
+        (Ok(_), Some(broken)) => Err(ConfigError::Invalid(broken)),
+        (Err(findings), None) => Err(ConfigError::Invalid(findings)),
+        (Err(findings), Some(broken)) => Err(ConfigError::Invalid(findings.and(broken))),
+    }
+}
+
 fn read(path: &Path) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
     // One more than allowed, so that endless files end too.
@@ -92,12 +130,18 @@ fn read(path: &Path) -> Result<String, ReadError> {
     })
 }
 
-/// Checks a configuration text; `path` is only for messages.
+/// Checks a configuration text; `path` is for messages.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Findings> {
-    let mistakes = |mistakes| Findings::mistakes(path, text, mistakes);
-    let mut document = document::parse(text).map_err(|mistake| mistakes(vec![mistake]))?;
+    assemble(&Source::new(path, text), &[])
+}
+
+/// Checks the main file and task files as one configuration.
+pub fn assemble(main: &Source, files: &[Source]) -> Result<Config, Findings> {
+    let sources = Sources::new(main, files);
+    let mistakes = |mistakes| Findings::mistakes(&sources, mistakes);
+    let (mut document, mut found) = read_all(&sources).map_err(mistakes)?;
     let schema = json_schema();
-    let mut found = structure::check(&document, &schema);
+    found.extend(structure::check(&document, &schema));
     let set_aside = if found.is_empty() {
         Default::default()
     } else {
@@ -110,8 +154,13 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Findings> {
         .map_err(|mistake| vec![mistake])
         .and_then(|file| validate::validate(&file));
     match checked {
-        Ok((catalog, settings, warnings)) if found.is_empty() => {
-            Ok(Config { catalog, settings, warnings: Findings::warnings(path, text, warnings) })
+        Ok((catalog, mut settings, warnings)) if found.is_empty() => {
+            if let Some(TaskFiles { place: Place::Folder(folder), .. }) = &mut settings.task_files {
+                // A folder is meant as seen from the main file.
+                *folder = main.path.parent().unwrap_or(Path::new("")).join(&folder);
+            }
+            let warnings = Findings::warnings(&sources, warnings);
+            Ok(Config { catalog, settings, warnings, main: main.clone() })
         }
         Ok(_) => Err(mistakes(found)),
         Err(more) => {
@@ -122,6 +171,27 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Findings> {
             found.extend(more.into_iter().filter(blamed));
             Err(mistakes(found))
         }
+    }
+}
+
+/// One document of all files, and what spoils none of it. Files that are no
+/// TOML end it: what they declare is not known.
+fn read_all<'a>(
+    sources: &Sources<'a>,
+) -> Result<(document::Document<'a>, Vec<Mistake>), Vec<Mistake>> {
+    let (mut main, mut broken, mut found) = (None, Vec::new(), Vec::new());
+    for (start, source) in sources.iter() {
+        match (document::parse(&source.text), &mut main) {
+            (Ok(document), None) if start == 0 => main = Some(document),
+            (Ok(file), Some(main)) => found.extend(document::merge(main, file, start, sources)),
+            // The main file is broken: that is said already.
+            (Ok(_), None) => {}
+            (Err(mistake), _) => broken.push(mistake.moved(start)),
+        }
+    }
+    match main {
+        Some(main) if broken.is_empty() => Ok((main, found)),
+        _ => Err(broken),
     }
 }
 

@@ -12,4 +12,5 @@ mod runs;
 mod schedules;
 mod spark;
 mod start;
+mod task_files;
 mod world;

@@ -115,6 +115,16 @@ impl World {
         Access { region: Some("us-east-1".into()), local }
     }
 
+    /// A line before all tables for the daemon's next start.
+    pub fn configure_head(&mut self, line: &str) {
+        self.config.insert_str(0, line);
+    }
+
+    /// How the daemon ended by itself.
+    pub async fn ended(&mut self) -> Result<(), app::ServiceError> {
+        self.daemon.take().unwrap().task.await.unwrap()
+    }
+
     /// A line of `[engine]` for the daemon's next start.
     pub fn configure_engine(&mut self, line: &str) {
         self.config = self.config.replace("[engine]\n", &format!("[engine]\n{line}\n"));

@@ -88,6 +88,8 @@ pub struct File {
     /// How the service itself works. All of it has defaults.
     #[serde(default)]
     pub engine: Engine,
+    /// More profiles, datasets and tasks in files of their own.
+    pub task_files: Option<TaskFiles>,
     /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
     /// partitions share one.
     #[serde(default)]
@@ -118,6 +120,22 @@ pub struct Aws {
     /// What the tables' names start with. Default: the deployment's name and a
     /// dash.
     pub table_prefix: Option<Text>,
+}
+
+/// Files with more profiles, datasets and tasks, read again and again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TaskFiles {
+    /// A folder beside this file (`tasks`) or a prefix in S3
+    /// (`s3://bucket/tasks/`); every file in it that ends in .toml counts.
+    pub path: Text,
+    /// How often they are read.
+    #[serde(default = "one_minute")]
+    pub interval: Duration,
+}
+
+fn one_minute() -> Duration {
+    Placed::unplaced(SignedDuration::from_mins(1))
 }
 
 /// How the service itself works.

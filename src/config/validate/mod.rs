@@ -16,6 +16,7 @@ use std::ops::{Range, RangeInclusive};
 use jiff::SignedDuration;
 
 use super::Settings;
+use super::files::{Place, TaskFiles};
 use super::mistake::Mistake;
 use super::schema::{self, File, Placed};
 use crate::core::catalog::{AttemptLimits, Catalog};
@@ -135,7 +136,36 @@ impl Check {
                 second..=hours(12),
             ),
             receivers: self.count("receivers", &engine.receivers, 1..=32),
+            task_files: file.task_files.as_ref().and_then(|raw| self.task_files(raw)),
         }
+    }
+
+    fn task_files(&mut self, raw: &schema::TaskFiles) -> Option<TaskFiles> {
+        let path = raw.path.get_ref();
+        let place = match path.strip_prefix("s3://") {
+            _ if path.is_empty() => {
+                self.report(Mistake::at(raw.path.span(), "path is empty").help(
+                    "name a folder beside this file, \"tasks\", or a prefix, \"s3://bucket/tasks/\"",
+                ));
+                return None;
+            }
+            None => Place::Folder(path.into()),
+            Some(rest) => match rest.split_once('/') {
+                Some((bucket, prefix)) if !bucket.is_empty() && prefix.ends_with('/') => {
+                    Place::Prefix { bucket: bucket.to_owned(), prefix: prefix.to_owned() }
+                }
+                _ => {
+                    self.report(
+                        Mistake::at(raw.path.span(), format!("{path:?} is no prefix in S3")).help(
+                            "write a bucket and a prefix that ends in /: \"s3://bucket/tasks/\"",
+                        ),
+                    );
+                    return None;
+                }
+            },
+        };
+        let bounds = SignedDuration::from_secs(5)..=SignedDuration::from_hours(24);
+        Some(TaskFiles { place, interval: self.within("interval", &raw.interval, bounds) })
     }
 
     fn limits(&mut self, engine: &schema::Engine) -> AttemptLimits {

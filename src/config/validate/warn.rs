@@ -33,17 +33,15 @@ impl Check {
             );
         }
         self.profile_warnings(file);
-        self.unused_datasets(file);
+        if file.task_files.is_none() {
+            self.unused(file);
+        }
         self.overlaps(file, catalog);
         self.task_warnings(file, catalog);
     }
 
     fn profile_warnings(&mut self, file: &File) {
         for (name, profile) in &file.profiles {
-            if file.tasks.values().all(|task| task.profile.get_ref() != name.get_ref()) {
-                let message = format!("no task uses the profile {:?}", name.get_ref());
-                self.warn(Mistake::at(name.span(), message));
-            }
             if profile.log_uri.is_none() {
                 self.warn(
                     Mistake::at(name.span(), format!("{:?} has no log-uri", name.get_ref())).help(
@@ -67,7 +65,14 @@ impl Check {
         }
     }
 
-    fn unused_datasets(&mut self, file: &File) {
+    /// What nothing uses; where there are task files, they may.
+    fn unused(&mut self, file: &File) {
+        for name in file.profiles.keys() {
+            if file.tasks.values().all(|task| task.profile.get_ref() != name.get_ref()) {
+                let message = format!("no task uses the profile {:?}", name.get_ref());
+                self.warn(Mistake::at(name.span(), message));
+            }
+        }
         let mut used = BTreeMap::new();
         for task in file.tasks.values() {
             used.extend(task.inputs.iter().map(|input| (input.dataset.get_ref(), ())));
