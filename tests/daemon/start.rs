@@ -13,7 +13,7 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 "#;
 
 /// Exit code, standard output and error.
-fn sluicegate(args: &[&str]) -> (i32, String, String) {
+pub fn sluicegate(args: &[&str]) -> (i32, String, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_sluicegate")).args(args).env("RUST_LOG", "off").output();
     let output = output.unwrap();
@@ -21,7 +21,7 @@ fn sluicegate(args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn config(text: &str) -> (tempfile::TempDir, String) {
+pub fn config(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     std::fs::write(&path, text).unwrap();
@@ -43,7 +43,7 @@ fn a_mistake_is_said_with_its_place() {
     let (_folder, path) = config(&CONFIG.replace("queue = \"inbox\"", "qeue = \"inbox\""));
     let (code, _, error) = sluicegate(&["check", "--config", &path]);
     assert_eq!(code, 2);
-    assert!(error.contains("c.toml:4:1: unknown field `qeue`"), "{error}");
+    assert!(error.contains("c.toml:4:1: unknown field \"qeue\""), "{error}");
 }
 
 #[test]
