@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use super::{Duration, Placed, Text};
 use crate::core::catalog::{OnTimeout, WhenEmpty};
@@ -97,20 +97,10 @@ impl JsonSchema for Need {
         json_schema!({
             "anyOf": [
                 { "type": "string", "enum": ["all", "any"] },
-                { "type": "integer", "minimum": 1, "maximum": u32::MAX }
-            ]
+                { "type": "integer", "minimum": 1, "maximum": u32::MAX },
+            ],
+            "default": "all",
         })
-    }
-}
-
-/// For the default in the JSON Schema.
-impl Serialize for Need {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Need::All => serializer.serialize_str("all"),
-            Need::Any => serializer.serialize_str("any"),
-            Need::AtLeast(count) => serializer.serialize_u32(*count),
-        }
     }
 }
 
