@@ -9,6 +9,7 @@ mod chains;
 mod check;
 mod completeness;
 mod readme;
+mod requests;
 mod runs;
 mod schedules;
 mod spark;
