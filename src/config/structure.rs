@@ -255,6 +255,9 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
 
 /// What the value should look like, where that can be told from what it is.
 fn way_out(schema: &Value, name: &str, header: &str, value: &DeValue<'_>) -> Option<String> {
+    if let Some(branches) = branches(schema) {
+        return branches.iter().find_map(|schema| way_out(schema, name, header, value));
+    }
     let items = &schema["items"];
     match (type_of(schema), value) {
         ("string", _) if schema["format"] == DURATION => {

@@ -147,18 +147,29 @@ pub enum StepKind {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Step {
+    /// Unique within the task.
     pub name: Text,
+    /// What runs it.
     pub kind: Placed<StepKind>,
+    /// For spark-submit and hive: the script, s3://….
     pub script: Option<Text>,
+    /// For hive: how the script is started.
     pub form: Option<Placed<HiveForm>>,
+    /// For jar: the JAR file, s3://….
     pub jar: Option<Text>,
+    /// For jar: the class to run, if the JAR's manifest names none.
     pub main_class: Option<Text>,
+    /// For spark-submit: its own options, before the script.
     #[serde(default)]
     pub options: Vec<Text>,
+    /// The arguments; for command, the command and its arguments. Placeholders such
+    /// as {partition} and {input.NAME} are filled in.
     #[serde(default)]
     pub args: Vec<Text>,
+    /// For hive: variables that the script uses.
     #[serde(default)]
     pub variables: BTreeMap<Text, Text>,
+    /// Whether and when to try again after a failure.
     #[serde(default)]
     pub retry: Retry,
 }
@@ -166,8 +177,11 @@ pub struct Step {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Retry {
+    /// How many retries after the first try.
     pub attempts: Placed<u32>,
+    /// How long to wait before the first retry.
     pub delay: Duration,
+    /// What the delay is multiplied by for each further retry.
     pub backoff_rate: Placed<f64>,
 }
 

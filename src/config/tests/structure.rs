@@ -211,6 +211,27 @@ fn structure_and_meaning_are_judged_together_where_they_do_not_depend_on_each_ot
     assert!(told.ends_with("\n2 mistakes"), "{told}");
 }
 
+#[test]
+fn a_secret_by_value_is_refused_and_not_repeated() {
+    for (written, found) in [
+        ("\"hunter2\"", "found a text"),
+        ("[\"hunter2\"]", "found an array"),
+        ("424242", "found a number"),
+    ] {
+        let kerberos =
+            format!("kerberos = {{ realm = \"R\", kdc-admin-password = {written} }}\nprimary =");
+        let told = mistakes(&changed("primary =", &kerberos));
+        assert!(
+            told.contains("x.toml:13:48: kdc-admin-password: expected a table, ")
+                && told.contains(found),
+            "{told}"
+        );
+        assert!(told.contains("a secret never stands in the file: name the environment"), "{told}");
+        assert!(told.ends_with("\n1 mistake"), "{told}");
+        assert!(!told.contains("hunter2") && !told.contains("424242"), "{told}");
+    }
+}
+
 /// A table with a mistake of structure is still there: who names it is right,
 /// and its outputs are still produced.
 #[test]

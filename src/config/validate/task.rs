@@ -42,8 +42,8 @@ impl Check {
         };
         let inputs = self.inputs(raw, file);
         let scope = Scope {
-            inputs: meant(raw.inputs.iter().map(|input| &input.dataset), file),
-            outputs: meant(raw.outputs.iter(), file),
+            inputs: raw.inputs.iter().map(|input| input.dataset.get_ref().as_str()).collect(),
+            outputs: raw.outputs.iter().map(|output| output.get_ref().as_str()).collect(),
             datasets: &file.datasets,
         };
         let mut names = BTreeSet::new();
@@ -200,14 +200,4 @@ impl Check {
         }
         inputs
     }
-}
-
-/// The names that placeholders may use. Where one is misspelt, any dataset may
-/// be the one that was meant, and its placeholder is right.
-fn meant<'a>(written: impl Iterator<Item = &'a schema::Text>, file: &'a File) -> Vec<&'a str> {
-    let mut names: Vec<_> = written.map(|name| name.get_ref().as_str()).collect();
-    if names.iter().any(|name| !file.datasets.contains_key(*name)) {
-        names.extend(file.datasets.keys().map(|name| name.get_ref().as_str()));
-    }
-    names
 }

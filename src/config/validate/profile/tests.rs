@@ -214,7 +214,10 @@ fn every_mistake_of_a_profile_is_told() {
             &format!("P\ntags = {{ \"{}\" = \"v\" }}", "k".repeat(129)),
             "129 characters: EMR takes 128",
         ),
-        ("P\nconfigurations.spark-defaults = { x = 1 }", "a property's value in quotes"),
+        (
+            "P\nconfigurations.spark-defaults = { x = 1 }",
+            "x: expected a text or a table, found the number 1\n    write it in quotes: x = \"1\"",
+        ),
     ] {
         let profile = profile
             .replace("P\n", FLEET)
