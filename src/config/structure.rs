@@ -33,7 +33,7 @@ pub fn check(document: &Document<'_>, schema: &Value) -> Vec<Mistake> {
 /// output would be judged as something else. None if other parts have mistakes,
 /// because then everything depends on them.
 pub fn set_aside(document: &mut Document<'_>, schema: &Value) -> Option<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+    let (mut names, mut mentions) = (BTreeSet::new(), BTreeSet::new());
     for section in SECTIONS {
         let entry = &schema["properties"][section]["additionalProperties"];
         let Some(tables) = section_mut(document, section) else { continue };
@@ -49,15 +49,13 @@ pub fn set_aside(document: &mut Document<'_>, schema: &Value) -> Option<BTreeSet
             .collect();
         for name in unsound {
             if let Some(table) = tables.remove(name.as_str()) {
-                mentioned(table.get_ref(), &mut names);
+                mentioned(table.get_ref(), &mut mentions);
             }
             names.insert(name);
         }
     }
     if let Some(datasets) = section_mut(document, "datasets") {
-        for name in &names {
-            datasets.remove(name.as_str());
-        }
+        names.extend(mentions.into_iter().filter(|name| datasets.remove(name.as_str()).is_some()));
     }
     check(document, schema).is_empty().then_some(names)
 }

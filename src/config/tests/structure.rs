@@ -209,6 +209,13 @@ fn structure_and_meaning_are_judged_together_where_they_do_not_depend_on_each_ot
     assert!(told.contains("settle: expected a duration"), "{told}");
     assert!(told.contains("attempts is 300: expected 0 to 20"), "{told}");
     assert!(told.ends_with("\n2 mistakes"), "{told}");
+    // The same wrong profile in a task that can be judged and in one that cannot.
+    let task = "[tasks.other]\npartitions = 1\nprofile = \"smal\"\npartition = \"day\"\n";
+    let text = changed("profile = \"small\"", "profile = \"smal\"");
+    let told = mistakes(&format!("{text}{task}"));
+    assert!(told.contains("x.toml:24:11: there is no profile \"smal\""), "{told}");
+    assert!(told.contains("unknown field \"partitions\" in [tasks.other]"), "{told}");
+    assert!(told.ends_with("\n2 mistakes"), "{told}");
 }
 
 #[test]
