@@ -73,9 +73,17 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = name.to_lowercase();
     let (first, last) = (name.chars().next()?, name.chars().next_back()?);
     let alike = known.iter().filter(|known| known.starts_with(first) || known.ends_with(last));
-    let likeness = alike.take(COMPARED_MAX).map(|known| (strsim::jaro(&name, known), *known));
+    let likeness = alike.take(COMPARED_MAX).map(|known| (likeness(&name, known), *known));
     let best = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.7).then_some(best.1)
+}
+
+/// Up to 1, which is one slip of the finger.
+fn likeness(name: &str, known: &str) -> f64 {
+    match strsim::osa_distance(name, known) {
+        1 if name.len() > 2 => 1.0,
+        _ => strsim::jaro(name, known),
+    }
 }
 
 /// `did you mean …?`, or the known names after `introduction`.

@@ -14,6 +14,11 @@ fn each_mistake_of_structure_is_said_with_its_place() {
             "x.toml:27:1: unknown field \"when-emtpy\" in [tasks.etl]\n    did you mean \"when-empty\"?",
         ),
         (
+            "script = \"s3",
+            "jra = \"s3",
+            "x.toml:34:1: unknown field \"jra\" in [tasks.etl.steps]\n    did you mean \"jar\"?",
+        ),
+        (
             "on-demand = 1",
             "on_demand = 1",
             "x.toml:13:45: unknown field \"on_demand\" in [profiles.small.primary]\n    did you mean \"on-demand\"?",
