@@ -92,10 +92,11 @@ pub struct File {
     pub engine: Engine,
     /// More profiles, datasets and tasks in files of their own.
     pub task_files: Option<TaskFiles>,
-    /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
-    /// partitions share one.
+    /// Health and metrics over HTTP.
     #[serde(default)]
     pub http: Http,
+    /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
+    /// partitions share one.
     #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
     /// Datasets: `[datasets.NAME]` says where objects lie and when a partition

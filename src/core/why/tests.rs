@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::core::catalog::testing::profile;
-use crate::core::catalog::{Dataset, Profile, StepSpec, StepWork, WhenEmpty};
+use crate::core::catalog::{
+    Dataset, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit, WhenEmpty,
+};
 use crate::core::partition::Grain;
 use crate::core::render::Text;
 use crate::core::run::{CallFailure, ClusterSeen, Observation, StepSeen};
@@ -346,4 +348,54 @@ fn an_ended_partition_says_when_and_why() {
     }
     hour.item().state = TaskState::Succeeded;
     assert_eq!(hour.why("2013-01-01T08:00:00Z").outputs["hourly"], "s3://b/etl/2013/01/01/05/");
+}
+
+/// The report with one input of the given rule, and what that input received.
+fn ruled(completeness: Completeness, need: Need, received: &[(&str, &str)]) -> Case {
+    let mut case = Case::new("report", "2013-01-01");
+    let location = Template::parse("s3://b/p/{yyyy}/{MM}/{dd}/{HH}/*").unwrap();
+    let dataset = Dataset { name: "partner".into(), location, completeness };
+    case.catalog.datasets.insert("partner".into(), dataset);
+    let mut partner = input("partner", 0, 2);
+    partner.need = need;
+    case.catalog.tasks.get_mut("report").unwrap().inputs = vec![partner];
+    received.iter().fold(case, |case, (element, receipt)| case.received(element, receipt))
+}
+
+#[test]
+fn every_rule_of_completeness_has_its_words() {
+    let marker = Completeness::Marker { name: "_SUCCESS".into() };
+    let count = Completeness::Count { objects: 24 };
+    let quiet = Completeness::Quiet { quiet: SignedDuration::from_mins(30) };
+    let first = ("partner@2013-01-01T00", "object:e");
+    let part = ("partner@2013-01-01T01", "partial:2013-01-01T02:00:00Z");
+    for (completeness, received, words) in [
+        (marker, &[first][..], "whose marker _SUCCESS has not come"),
+        (count.clone(), &[first], "which is complete with 24 objects"),
+        (
+            count,
+            &[first, part],
+            "which is complete with 24 objects (the last one so far came at 02:00 UTC)",
+        ),
+        (quiet.clone(), &[first], "of which no object has come"),
+        (quiet, &[first, part], "which is complete at 02:30 UTC if nothing new comes"),
+    ] {
+        ruled(completeness, Need::All, received).says(
+            "2013-01-01T02:10:00Z",
+            &format!("report 2013-01-01 waits for 1 of 2 partitions of partner (2013-01-01T01), {words}."),
+        );
+    }
+}
+
+#[test]
+fn what_is_enough_and_until_when_is_said() {
+    let mut case = ruled(Completeness::Object, Need::AtLeast(1), &[]);
+    let task = case.catalog.tasks.get_mut("report").unwrap();
+    task.wait = Some(WaitLimit { timeout: SignedDuration::from_hours(6), then: OnTimeout::Run });
+    case.says(
+        "2013-01-02T02:10:00Z",
+        "report 2013-01-01 has received nothing yet and waits for 1 more of 2 partitions of \
+         partner (any of 00, 01); at 06:00 UTC it runs with what is there.",
+    );
+    assert_eq!(case.why("2013-01-02T02:10:00Z").until, Some(at("2013-01-02T06:00:00Z")));
 }
