@@ -74,8 +74,15 @@ pub async fn run(
     }
     let emr = Emr::new(&aws, &config.catalog.deployment);
 
-    let engine =
-        Arc::new(Engine::new(config.catalog, store, emr, sns, clock, settings.sweep_interval));
+    let engine = Arc::new(Engine::new(
+        config.catalog,
+        store,
+        emr,
+        sns,
+        clock,
+        settings.sweep_interval,
+        &settings.quotas,
+    ));
     let inbox =
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
 

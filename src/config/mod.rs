@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 
 use crate::core::catalog::Catalog;
+use crate::core::quota::Quotas;
 
 pub use mistake::{Mistake, Mistakes};
 
@@ -21,7 +22,7 @@ pub struct Config {
 }
 
 /// How the service itself runs, apart from what it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// None leaves the region to the environment.
     pub region: Option<String>,
@@ -37,6 +38,8 @@ pub struct Settings {
     pub visibility_timeout: SignedDuration,
     /// How many receive from the queue side by side.
     pub receivers: u32,
+    /// What the account may ask of EMR, in real time.
+    pub quotas: Quotas,
 }
 
 #[derive(Debug, thiserror::Error)]

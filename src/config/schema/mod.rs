@@ -3,6 +3,7 @@
 
 mod dataset;
 mod profile;
+mod quotas;
 mod task;
 
 use std::borrow::Borrow;
@@ -15,6 +16,7 @@ use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
 pub use profile::{BootstrapAction, Fleet, Profile};
+pub use quotas::{Quota, Quotas};
 pub use task::{Need, Retry, Schedule, Step, StepKind, Task};
 
 /// A value and its place in the file.
@@ -66,6 +68,8 @@ pub struct File {
     #[serde(default)]
     pub engine: Engine,
     #[serde(default)]
+    pub quotas: Quotas,
+    #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
     #[serde(default)]
     pub datasets: BTreeMap<Text, Dataset>,
@@ -89,6 +93,8 @@ pub struct Aws {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Engine {
     pub poll_interval: Duration,
+    pub poll_interval_with_events: Duration,
+    pub steps_interval: Duration,
     pub sweep_interval: Duration,
     pub visibility_timeout: Duration,
     pub receivers: Placed<u32>,
@@ -101,6 +107,8 @@ impl Default for Engine {
         let secs = |secs| Placed::unplaced(SignedDuration::from_secs(secs));
         Self {
             poll_interval: secs(30),
+            poll_interval_with_events: secs(600),
+            steps_interval: secs(300),
             sweep_interval: secs(30),
             visibility_timeout: secs(120),
             receivers: Placed::unplaced(2),

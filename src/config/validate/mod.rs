@@ -3,6 +3,7 @@
 
 mod dataset;
 mod profile;
+mod quotas;
 mod step;
 mod task;
 
@@ -144,6 +145,7 @@ impl Check {
                 second..=hours(12),
             ),
             receivers: self.count("receivers", &engine.receivers, 1..=32),
+            quotas: self.quotas(&file.quotas),
         }
     }
 
@@ -154,6 +156,12 @@ impl Check {
             max_attempts: 1,
             lifetime: hour,
             poll_interval: self.within("poll-interval", &engine.poll_interval, second..=hour),
+            poll_interval_with_events: self.within(
+                "poll-interval-with-events",
+                &engine.poll_interval_with_events,
+                second..=hour,
+            ),
+            steps_interval: self.within("steps-interval", &engine.steps_interval, second..=hour),
             send_within: self.within("send-within", &engine.send_within, second..=hour),
             list_lag: self.within("list-lag", &engine.list_lag, second..=hour),
         }
