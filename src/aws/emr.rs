@@ -8,8 +8,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_emr::types::{
-    ActionOnFailure, Application, AutoTerminationPolicy, BootstrapActionConfig, ClusterStatus, Configuration,
-    HadoopJarStepConfig, InstanceFleetConfig, InstanceFleetType, InstanceTypeConfig,
+    ActionOnFailure, Application, AutoTerminationPolicy, BootstrapActionConfig, ClusterStatus,
+    Configuration, HadoopJarStepConfig, InstanceFleetConfig, InstanceFleetType, InstanceTypeConfig,
     JobFlowInstancesConfig, ScriptBootstrapActionConfig, StepConfig, StepSummary, Tag,
 };
 use jiff::Timestamp;

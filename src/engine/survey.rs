@@ -19,10 +19,9 @@ impl Engine {
     pub(super) fn surveyed(&self, run: &Run, act: &Act, hints: &Hints) -> Option<Observation> {
         let mut memory = self.memory();
         // One that is older than the last look says nothing new.
-        let news = memory
-            .survey
-            .answer(&run.id)
-            .filter(|answer| *act == Act::LookUp || hints.looked.is_none_or(|at| answer.began >= at));
+        let news = memory.survey.answer(&run.id).filter(|answer| {
+            *act == Act::LookUp || hints.looked.is_none_or(|at| answer.began >= at)
+        });
         let Some(answer) = news else {
             memory.survey.ask(&run.id, self.question(run));
             drop(memory);

@@ -257,7 +257,10 @@ pub enum Observation {
     Launched(Result<String, CallFailure>),
     /// The cluster that bears the attempt's name, if a list shows one that was
     /// begun to be read at `began`.
-    LookedUp { cluster: Option<String>, began: Timestamp },
+    LookedUp {
+        cluster: Option<String>,
+        began: Timestamp,
+    },
     /// What a survey says about the cluster; one that it does not show is not
     /// dead.
     Surveyed(Option<ClusterSeen>),
