@@ -199,3 +199,14 @@ fn steps_that_end_while_others_follow_are_read_now_and_then() {
     assert!(matches!(run.decide(survey(), &hints, at(599)).act, Act::Rest(Some(_))));
     assert_eq!(run.decide(survey(), &hints, at(600)).act, read_steps(true));
 }
+
+#[test]
+fn a_run_stored_by_the_version_before_is_read() {
+    let run = running(1);
+    let mut stored = serde_json::to_value(&run).unwrap();
+    let limits = stored["limits"].as_object_mut().unwrap();
+    assert!(limits.remove("poll_interval_with_events").is_some());
+    assert!(limits.remove("steps_interval").is_some());
+    assert!(stored["attempts"][0].as_object_mut().unwrap().remove("end_reason").is_some());
+    assert_eq!(serde_json::from_value::<Run>(stored).unwrap(), run);
+}
