@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::emr::Emr;
 use crate::aws::error::{AwsError, Kind};
+use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::sqs::Sqs;
 use crate::aws::store::{Store, StoreError};
@@ -16,6 +17,7 @@ use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::sources::task_files::{TaskFiles, TaskFilesError};
 use crate::sources::{inbox::Inbox, ticks};
 
 /// ECS kills 30 s after SIGTERM by default.
@@ -36,6 +38,8 @@ pub enum ServiceError {
         "the local AWS at {0} did not tell its clock\n    start it with: sluicegate-local serve"
     )]
     NoClock(String),
+    #[error(transparent)]
+    TaskFiles(#[from] TaskFilesError),
     #[error("the schedules cannot be started")]
     Schedules(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("a part of the service ended by itself; the log says why")]
@@ -76,7 +80,7 @@ pub async fn run(
 
     let engine = Arc::new(Engine::new(
         config.catalog,
-        store,
+        store.clone(),
         emr,
         sns,
         clock,
@@ -87,6 +91,12 @@ pub async fn run(
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
 
     let mut loops = JoinSet::new();
+    if let Some(files) = settings.task_files {
+        let mut files = TaskFiles::new(files, config.main, store, S3::new(&aws));
+        // Before anything arrives: what no dataset expects would be ignored.
+        files.start(&engine).await?;
+        loops.spawn(files.run(Arc::clone(&engine), shutdown.clone()));
+    }
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
     for _ in 0..settings.receivers {
         loops.spawn(inbox.clone().run(shutdown.clone()));

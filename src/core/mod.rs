@@ -3,6 +3,8 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod cluster;
+pub mod command;
 pub mod notice;
 pub mod partition;
 pub mod quota;
@@ -10,6 +12,7 @@ pub mod readiness;
 pub mod render;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod survey;
 pub mod task;
 pub mod template;

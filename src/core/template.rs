@@ -276,6 +276,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tells_an_impossible_date_from_another_form() {
+        let template = Template::parse("s3://b/raw/{yyyy}/{MM}/{dd}/{HH}/*").unwrap();
+        for (key, misdated) in [
+            ("raw/2013/02/30/05/x", true),
+            ("raw/2013/01/01/24/x", true),
+            // Beyond the last instant that we can name.
+            ("raw/9999/12/31/05/x", true),
+            ("raw/9999/12/30/05/x", false),
+            ("raw/2013/1/01/05/x", false),
+            ("other/2013/02/30/05/x", false),
+        ] {
+            assert_eq!(template.names_no_date(key), misdated, "{key}");
+        }
+        assert_eq!(template.rest("raw/2013/01/01/05/_SUCCESS"), Some("_SUCCESS"));
+    }
+
     proptest! {
         #[test]
         fn no_input_panics(template in "s3://b/[{}yMdH*a-z/é]{0,40}", key in "\\PC{0,60}") {

@@ -17,8 +17,8 @@ mod tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -63,7 +63,7 @@ enum Key {
 /// Everything a turn needs.
 pub struct Engine {
     /// Replaced when task files change; a turn works with one of them.
-    catalog: ArcSwap<Catalog>,
+    catalog: watch::Sender<Arc<Catalog>>,
     store: Store,
     emr: Emr,
     sns: Sns,
@@ -101,7 +101,7 @@ impl Engine {
         quotas: &Quotas,
     ) -> Self {
         Self {
-            catalog: ArcSwap::from_pointee(catalog),
+            catalog: watch::Sender::new(Arc::new(catalog)),
             store,
             emr,
             sns,
@@ -114,12 +114,17 @@ impl Engine {
     }
 
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.catalog.load_full()
+        Arc::clone(&self.catalog.borrow())
+    }
+
+    /// Tells when the catalog is replaced.
+    pub fn catalogs(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
     }
 
     /// Goes on with other tasks and datasets. Runs keep what they started with.
     pub fn replace_catalog(&self, catalog: Catalog) {
-        self.catalog.store(Arc::new(catalog));
+        self.catalog.send_replace(Arc::new(catalog));
         let mut memory = self.memory();
         memory.known.clear();
         // Who is ready comes back by the sweep, to the profile it has now.

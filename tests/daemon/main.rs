@@ -6,10 +6,13 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod completeness;
 mod emr;
 mod readme;
+mod requests;
 mod runs;
 mod schedules;
 mod spark;
 mod start;
+mod task_files;
 mod world;

@@ -2,7 +2,7 @@
 //! the daemon, which can be killed and started again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -77,7 +77,8 @@ impl World {
         Self::with(tasks, Options { clock, ..Options::default() }).await
     }
 
-    pub async fn with(tasks: &str, options: Options) -> Self {
+    pub async fn with(tasks: &str, mut options: Options) -> Self {
+        options.requests.get_or_insert_with(|| requests_file(None));
         let local = LocalAws::start(options).await.unwrap();
         let config = format!("{HEAD}{tasks}");
         let mut world = Self { local, config, daemon: None };
@@ -146,6 +147,21 @@ impl World {
     fn access(&self) -> Access {
         let local = Some(self.local.endpoint().to_owned());
         Access { region: Some("us-east-1".into()), local }
+    }
+
+    /// A line before all tables for the daemon's next start.
+    pub fn configure_head(&mut self, line: &str) {
+        self.config.insert_str(0, line);
+    }
+
+    /// How the daemon ended by itself.
+    pub async fn ended(&mut self) -> Result<(), app::ServiceError> {
+        self.daemon.take().unwrap().task.await.unwrap()
+    }
+
+    /// A line of `[engine]` for the daemon's next start.
+    pub fn configure_engine(&mut self, line: &str) {
+        self.config = self.config.replace("[engine]\n", &format!("[engine]\n{line}\n"));
     }
 
     /// What the daemon is to run from its next start on.
@@ -219,6 +235,15 @@ impl World {
         counts.map(|count| count.parse::<usize>().unwrap()).sum()
     }
 
+    /// Waits until every message has been taken from the inbox.
+    pub async fn taken(&self) {
+        let start = Instant::now();
+        while self.queued("inbox").await > 0 {
+            assert!(start.elapsed() < PATIENCE, "messages are left in the inbox");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub fn mails(&self) -> Vec<Mail> {
         let Ok(folder) = std::fs::read_dir(self.local.data().join("mail")) else { return vec![] };
         let mut paths: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
@@ -227,6 +252,8 @@ impl World {
         mails
             .map(|path| {
                 let text = std::fs::read_to_string(path).unwrap();
+                // Long lines are folded on their way (quoted-printable).
+                let text = text.replace("=\r\n", "").replace("=\n", "");
                 let attribute = |name: &str| {
                     let line = text.lines().find_map(|line| line.strip_prefix(name));
                     line.unwrap_or_default().trim().to_owned()
@@ -300,6 +327,15 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Where the requests of a test are written, for tests/models: named after the
+/// test unless it chooses a name.
+pub fn requests_file(name: Option<&str>) -> PathBuf {
+    let thread = std::thread::current();
+    let name = name.or(thread.name()).unwrap_or("unnamed").replace("::", ".");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/requests");
+    folder.join(format!("{name}.jsonl"))
 }
 
 /// An input's declaration: one file a day.

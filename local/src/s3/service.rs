@@ -11,16 +11,14 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::Buckets;
 use super::conversion::{
-    check_read, collect, encoded, from_token, is_met, part_number, source, timestamp, to_token,
+    check_read, collect, from_token, is_met, part_number, source, timestamp, to_token,
 };
-use super::list::{Query, page};
+use super::listing::{Listing, PAGE, listing};
 use super::notify::Change;
 use super::store::{Description, StoreError};
 use super::uploads::Upload;
 use super::{Operation, SignedRegion, checksums, configuration};
-
-/// S3's page size.
-const PAGE: i32 = 1000;
+use crate::wire;
 
 /// The library's view of our buckets.
 pub struct Protocol {
@@ -59,7 +57,11 @@ impl S3 for Protocol {
         let constraint = request.input.create_bucket_configuration;
         let constraint = constraint.and_then(|configuration| configuration.location_constraint);
         let region = constraint.map_or(signed, |constraint| constraint.as_str().to_owned());
-        self.buckets.store().create_bucket(&request.input.bucket, &region)?;
+        match self.buckets.store().create_bucket(&request.input.bucket, &region) {
+            // S3's oldest region, and only this, forgives the owner.
+            Err(StoreError::BucketExists) if region == "us-east-1" => {}
+            other => other?,
+        }
         let location = Some(format!("/{}", request.input.bucket));
         Ok(S3Response::new(CreateBucketOutput { location }))
     }
@@ -234,6 +236,9 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let input = request.input;
         self.buckets.store().bucket(&input.bucket)?;
+        if input.delete.objects.iter().any(|object| !object.key.chars().all(wire::is_xml)) {
+            return Err(s3_error!(MalformedXML));
+        }
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
             match self.buckets.delete(&input.bucket, &object.key) {
@@ -263,14 +268,17 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
         let after = input.continuation_token.as_deref().map(from_token).transpose()?;
-        let listing = self.list(&Listing {
-            bucket: &input.bucket,
-            prefix: input.prefix.as_deref().unwrap_or_default(),
-            delimiter: input.delimiter.as_deref(),
-            after: after.as_deref().or(input.start_after.as_deref()),
-            limit: input.max_keys,
-            encoding: input.encoding_type.as_ref(),
-        })?;
+        let listing = listing(
+            self.buckets.store(),
+            &Listing {
+                bucket: &input.bucket,
+                prefix: input.prefix.as_deref().unwrap_or_default(),
+                delimiter: input.delimiter.as_deref(),
+                after: after.as_deref().or(input.start_after.as_deref()),
+                limit: input.max_keys,
+                encoding: input.encoding_type.as_ref(),
+            },
+        )?;
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket.clone()),
             key_count: Some(listing.entries),
@@ -293,14 +301,17 @@ impl S3 for Protocol {
         request: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
         let input = request.input;
-        let listing = self.list(&Listing {
-            bucket: &input.bucket,
-            prefix: input.prefix.as_deref().unwrap_or_default(),
-            delimiter: input.delimiter.as_deref(),
-            after: input.marker.as_deref(),
-            limit: input.max_keys,
-            encoding: input.encoding_type.as_ref(),
-        })?;
+        let listing = listing(
+            self.buckets.store(),
+            &Listing {
+                bucket: &input.bucket,
+                prefix: input.prefix.as_deref().unwrap_or_default(),
+                delimiter: input.delimiter.as_deref(),
+                after: input.marker.as_deref(),
+                limit: input.max_keys,
+                encoding: input.encoding_type.as_ref(),
+            },
+        )?;
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket.clone()),
             max_keys: Some(input.max_keys.unwrap_or(PAGE)),
@@ -322,7 +333,7 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
         self.buckets.store().bucket(&input.bucket)?;
-        super::keys::relative_path(&input.key).map_err(StoreError::from)?;
+        super::keys::check(&input.key).map_err(StoreError::from)?;
         let upload_id = self.buckets.uploads().create(&Upload {
             bucket: input.bucket.clone(),
             key: input.key.clone(),
@@ -494,64 +505,7 @@ impl S3 for Protocol {
     }
 }
 
-/// What both versions of the listing ask for.
-struct Listing<'a> {
-    bucket: &'a str,
-    prefix: &'a str,
-    delimiter: Option<&'a str>,
-    after: Option<&'a str>,
-    limit: Option<i32>,
-    encoding: Option<&'a EncodingType>,
-}
-
-/// What both versions of the listing answer.
-struct Listed {
-    contents: Vec<Object>,
-    common_prefixes: Vec<CommonPrefix>,
-    entries: i32,
-    next: Option<String>,
-}
-
 impl Protocol {
-    fn list(&self, listing: &Listing<'_>) -> S3Result<Listed> {
-        let store = self.buckets.store();
-        let stamps = store.stamps(listing.bucket, listing.prefix)?;
-        let limit = listing.limit.unwrap_or(PAGE).clamp(0, PAGE);
-        let query = Query {
-            prefix: listing.prefix,
-            delimiter: listing.delimiter,
-            after: listing.after,
-            limit: usize::try_from(limit).unwrap_or_default(),
-        };
-        let page = page(stamps.keys().map(String::as_str), &query);
-        let encode = |text: &str| encoded(text, listing.encoding);
-        let mut contents = Vec::new();
-        for key in &page.keys {
-            // Files may go while we list: Spark renames and removes them.
-            let Ok(object) = store.head(listing.bucket, key) else {
-                continue;
-            };
-            contents.push(Object {
-                key: Some(encode(key)),
-                size: Some(object.stamp.size as i64),
-                e_tag: Some(ETag::Strong(object.etag)),
-                last_modified: Some(timestamp(object.last_modified)),
-                storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
-                ..Default::default()
-            });
-        }
-        let prefixes = page.common_prefixes.iter();
-        Ok(Listed {
-            contents,
-            common_prefixes: prefixes
-                .map(|prefix| CommonPrefix { prefix: Some(encode(prefix)) })
-                .collect(),
-            // At most a page, which is 1000.
-            entries: page.entries() as i32,
-            next: page.next.map(str::to_owned),
-        })
-    }
-
     /// Conditional writes: only over a certain object, or over none.
     fn check_conditions(
         &self,

@@ -1,10 +1,11 @@
 //! `[datasets.NAME]`: where objects lie, and when a partition is complete.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Duration, Placed, Text};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Dataset {
     /// `s3://bucket/…` with {yyyy} {MM} {dd} and, for hourly data, {HH}. Ends
@@ -23,7 +24,7 @@ pub struct Dataset {
     pub quiet: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Complete {
     /// Its one object has arrived.

@@ -1,11 +1,13 @@
 //! `[quotas]`: what the account may ask of EMR. The defaults are what AWS
 //! grants without asking.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Placed;
 
-#[derive(Debug, Deserialize)]
+/// What the account may ask of EMR; a call that would be too many waits.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Quotas {
     pub run_job_flow: Quota,
@@ -20,8 +22,8 @@ pub struct Quotas {
     pub account: Quota,
 }
 
-/// A token bucket.
-#[derive(Debug, Deserialize)]
+/// So many calls at once, then so many a second.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Quota {
     /// So many calls at once.

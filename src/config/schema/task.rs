@@ -1,18 +1,20 @@
 //! `[tasks.NAME]`: what runs, on which partition, when, and its steps.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::SignedDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Duration, Placed, Text};
-use crate::core::catalog::{OnTimeout, WhenEmpty};
+use crate::core::catalog::{HiveForm, OnTimeout, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::schedule::SlotPartition;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Task {
     pub profile: Text,
@@ -35,7 +37,7 @@ pub struct Task {
     pub steps: Vec<Step>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Schedule {
     pub cron: Text,
@@ -45,7 +47,7 @@ pub struct Schedule {
     pub partition: SlotPartition,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Input {
     pub dataset: Text,
@@ -65,6 +67,26 @@ pub enum Need {
     All,
     Any,
     AtLeast(u32),
+}
+
+impl JsonSchema for Need {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Need".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "enum": ["all", "any"] },
+                { "type": "integer", "minimum": 1, "maximum": u32::MAX },
+            ],
+            "default": "all",
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for Need {
@@ -98,7 +120,7 @@ impl<'de> Deserialize<'de> for Need {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepKind {
     SparkSubmit,
@@ -107,12 +129,13 @@ pub enum StepKind {
     Jar,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Step {
     pub name: Text,
     pub kind: Placed<StepKind>,
     pub script: Option<Text>,
+    pub form: Option<Placed<HiveForm>>,
     pub jar: Option<Text>,
     pub main_class: Option<Text>,
     #[serde(default)]
@@ -125,7 +148,7 @@ pub struct Step {
     pub retry: Retry,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Retry {
     pub attempts: Placed<u32>,

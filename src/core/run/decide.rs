@@ -186,7 +186,7 @@ impl Run {
                 Decision::rest_until(at)
             }
             CallFailure::Refused(reason) => {
-                self.give_up(&format!("EMR refused to create the cluster: {reason}"), now)
+                self.give_up(&format!("the cluster cannot be created: {reason}"), now)
             }
             CallFailure::Unknown(_) => Decision::rest_until(after(now, self.limits.poll_interval)),
         }
@@ -416,7 +416,7 @@ impl Run {
         .collect()
     }
 
-    fn finish(&mut self, now: Timestamp) {
+    pub(super) fn finish(&mut self, now: Timestamp) {
         let failed: Vec<_> = self
             .members
             .iter()

@@ -8,9 +8,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::catalog::testing::profile;
-use crate::core::catalog::{Dataset, Need, StepSpec, WhenEmpty};
+use crate::core::catalog::{Dataset, Need, StepSpec, StepWork, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::quota::Call;
+use crate::core::render::Text;
+use crate::core::task::TaskState;
 
 mod looks;
 
@@ -62,6 +64,8 @@ struct FakeEmr {
     /// Step name without its serial → whether each execution succeeds; then
     /// they do.
     outcomes: BTreeMap<String, Vec<bool>>,
+    /// A failure cancels nothing: steps side by side.
+    continues: bool,
     /// Clusters that die before their first step.
     dying: usize,
     executed: Vec<String>,
@@ -144,7 +148,7 @@ impl FakeEmr {
         if !matches!(state, ClusterState::Running | ClusterState::Waiting) {
             return;
         }
-        let mut failed = false;
+        let mut cancelled = false;
         let mut events = Vec::new();
         for step in &mut self.clusters[cluster].steps {
             if step.state != StepState::Pending {
@@ -153,13 +157,14 @@ impl FakeEmr {
             step.ended = Some(now);
             let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
             let outcomes = self.outcomes.entry(plain).or_default();
-            if failed {
+            if cancelled {
                 step.state = StepState::Cancelled;
             } else {
                 self.executed.push(step.name.clone());
-                failed = !outcomes.is_empty() && !outcomes.remove(0);
+                let failed = !outcomes.is_empty() && !outcomes.remove(0);
                 step.state = if failed { StepState::Failed } else { StepState::Completed };
                 step.failure = failed.then(|| "exit code 3".into());
+                cancelled = failed && !self.continues;
             }
             events.push(match step.state {
                 StepState::Completed => Event::StepCompleted(step.name.clone()),
@@ -415,7 +420,7 @@ fn throttling_burns_no_attempt_and_a_refusal_ends_the_run() {
     let changes = follow(&mut run_refused, &mut emr, |_| false);
     assert_eq!(run_refused.state, RunState::Failed);
     let reason = changes[0].reason.as_deref().unwrap();
-    assert_eq!(reason, "EMR refused to create the cluster: no such release");
+    assert_eq!(reason, "the cluster cannot be created: no such release");
 }
 
 #[test]
@@ -486,13 +491,17 @@ proptest! {
         failures in proptest::collection::vec((0usize..4, 0usize..3), 0..6),
         dying in 0usize..3,
         crashes in proptest::collection::vec(1usize..20, 0..4),
+        side_by_side: bool,
         sights in proptest::collection::vec(sight(), 0..10),
         arriving in proptest::option::of(proptest::collection::vec(any::<bool>(), 0..12)),
         postponed in proptest::collection::vec(any::<bool>(), 0..10),
     ) {
+        // Only tasks of one step may share a cluster with others' steps.
+        let continues = side_by_side && steps == 1;
         let mut run = run(tasks, steps);
-        let mut emr =
-            FakeEmr { fates, dying, sights, arriving, postponed, ..FakeEmr::default() };
+        let mut emr = FakeEmr {
+            fates, dying, continues, sights, arriving, postponed, ..FakeEmr::default()
+        };
         for (task, step) in failures {
             let name = format!("t{task}/2013-01-01T05/s{step}");
             emr.outcomes.entry(name).or_default().push(false);
