@@ -93,6 +93,7 @@ pub async fn run(
         sns,
         clock,
         settings.sweep_interval,
+        &settings.quotas,
         metrics,
     ));
     let inbox =

@@ -22,6 +22,7 @@ use jiff::SignedDuration;
 use self::mistake::Mistake;
 use self::source::Sources;
 use crate::core::catalog::Catalog;
+use crate::core::quota::Quotas;
 
 pub use files::{FILE_BYTES_MAX, FILES_MAX, Place, TaskFiles, decode, is_task_file, read_folder};
 pub use mistake::{Finding, Findings, counted, suggestion};
@@ -44,7 +45,7 @@ pub struct Config {
 }
 
 /// How the service itself runs, apart from what it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// None leaves the region to the environment.
     pub region: Option<String>,
@@ -62,6 +63,8 @@ pub struct Settings {
     pub visibility_timeout: SignedDuration,
     /// How many receive from the queue side by side.
     pub receivers: u32,
+    /// What the account may ask of EMR, in real time.
+    pub quotas: Quotas,
     pub task_files: Option<TaskFiles>,
 }
 

@@ -113,3 +113,25 @@ fn health_and_metrics_stay_on_the_machine_unless_told_otherwise() {
         assert!(said.contains("expected an IP address and a port"), "{said}");
     }
 }
+
+#[test]
+fn quotas_have_defaults_and_bounds() {
+    use crate::core::quota::{Call, Quota};
+    let with = |quotas: &str| format!("{GOOD}\n[quotas]\n{quotas}\n");
+    let text = with("run-job-flow = { burst = 3, per-second = 2 }");
+    let quotas = parse(&text, Path::new("x.toml")).unwrap().settings.quotas;
+    assert_eq!(quotas.calls[&Call::RunJobFlow], Quota { burst: 3, per_second: 2.0 });
+    assert_eq!(quotas.calls[&Call::DescribeCluster], Quota { burst: 10, per_second: 1.0 });
+    assert_eq!(quotas.account, Quota { burst: 25, per_second: 5.0 });
+    for (quota, said) in [
+        ("account = { burst = 0, per-second = 1 }", "burst of account is 0: expected 1 to 10000"),
+        ("list-steps = { burst = 1, per-second = 0.0 }", "per-second of list-steps is 0: expected"),
+        ("list-steps = { burst = 1, per-second = nan }", "per-second of list-steps is NaN"),
+        ("list-steps = { burst = 1 }", "[quotas.list-steps] needs per-second"),
+        ("list-step = { burst = 1, per-second = 1 }", "did you mean \"list-steps\"?"),
+    ] {
+        let told = mistakes(&with(quota));
+        assert!(told.contains(said), "{quota}: {told}");
+        assert!(told.starts_with("error: x.toml:39:"), "{told}");
+    }
+}

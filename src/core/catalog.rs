@@ -198,11 +198,28 @@ pub struct AttemptLimits {
     pub lifetime: SignedDuration,
     /// How often a cluster is looked at when no event says so.
     pub poll_interval: SignedDuration,
+    /// The same while events of the cluster do come: they are best effort.
+    #[serde(default = "ten_minutes")]
+    pub poll_interval_with_events: SignedDuration,
+    /// How often steps are read that end while others follow, when no event
+    /// says so.
+    #[serde(default = "five_minutes")]
+    pub steps_interval: SignedDuration,
     /// A call that creates something may leave only this long after its
     /// intent was stored.
     pub send_within: SignedDuration,
     /// How long after that AWS may take to show what the call created.
     pub list_lag: SignedDuration,
+}
+
+/// For runs stored before there was this limit.
+fn ten_minutes() -> SignedDuration {
+    SignedDuration::from_mins(10)
+}
+
+/// For runs stored before there was this limit.
+fn five_minutes() -> SignedDuration {
+    SignedDuration::from_mins(5)
 }
 
 /// Everything declared, with the indexes that make an arrival cost no look-up.
@@ -430,6 +447,8 @@ pub mod testing {
                 max_attempts: 2,
                 lifetime: SignedDuration::from_hours(2),
                 poll_interval: SignedDuration::from_secs(30),
+                poll_interval_with_events: SignedDuration::from_mins(10),
+                steps_interval: SignedDuration::from_mins(5),
                 send_within: SignedDuration::from_secs(20),
                 list_lag: SignedDuration::from_secs(60),
             },

@@ -6,9 +6,12 @@
 mod agenda;
 mod arrivals;
 mod batches;
+mod clusters;
+mod governor;
 mod outbox;
 mod runs;
 mod schedules;
+mod survey;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +28,17 @@ use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
 use crate::core::catalog::Catalog;
+use crate::core::quota::{Governor, Quotas};
+use crate::core::survey::Survey;
 use crate::core::task::{TaskKey, TaskPartition};
 use crate::health::Health;
 use crate::metrics::{AgendaGlance, Metrics};
 
 use self::agenda::Agenda;
+use self::clusters::Watch;
 
 pub use arrivals::{Arrival, NotRecorded, Recorded};
+pub use clusters::ClusterEvent;
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;
@@ -50,6 +57,8 @@ enum Key {
     /// The ready partitions of a cluster profile.
     Batches(String),
     Run(String),
+    /// The list of clusters, for the runs that ask.
+    Survey,
     Task(TaskKey),
 }
 
@@ -59,7 +68,7 @@ impl Key {
         match self {
             Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
             Key::Task(key) => Some(key.task.clone()),
-            Key::Sweep | Key::Batches(_) | Key::Run(_) => None,
+            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) => None,
         }
     }
 
@@ -88,6 +97,7 @@ pub struct Engine {
     clock: Clock,
     sweep_interval: SignedDuration,
     agenda: Agenda,
+    governor: Mutex<Governor>,
     memory: Mutex<Memory>,
     metrics: Arc<Metrics>,
     health: Health,
@@ -104,8 +114,9 @@ struct Memory {
     unknown: BTreeSet<String>,
     /// SNS has just failed: nothing is published before this.
     publish_from: Option<Timestamp>,
-    /// Clusters in use → their runs, for events.
-    clusters: BTreeMap<String, String>,
+    /// Clusters in use, and some that nobody is known to use.
+    clusters: BTreeMap<String, Watch>,
+    survey: Survey,
 }
 
 impl Engine {
@@ -116,6 +127,7 @@ impl Engine {
         sns: Sns,
         clock: Clock,
         sweep_interval: SignedDuration,
+        quotas: &Quotas,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -126,6 +138,7 @@ impl Engine {
             clock,
             sweep_interval,
             agenda: Agenda::default(),
+            governor: Mutex::new(Governor::new(quotas, clock.factor())),
             memory: Mutex::default(),
             metrics,
             health: Health::new(clock.now()),
@@ -210,14 +223,6 @@ impl Engine {
         self.agenda.wake(Key::Schedule(task.to_owned()), self.clock.now());
     }
 
-    /// Something happened to a cluster: its run looks at once.
-    pub fn cluster_changed(&self, cluster: &str) {
-        let run = self.memory().clusters.get(cluster).cloned();
-        if let Some(run) = run {
-            self.agenda.wake(Key::Run(run), self.clock.now());
-        }
-    }
-
     async fn turn(&self, key: Key) {
         let result = match &key {
             Key::Sweep => self.sweep().await,
@@ -225,6 +230,7 @@ impl Engine {
             Key::Revisit(task) => self.revisit(task).await,
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
+            Key::Survey => Ok(self.turn_survey().await),
             Key::Task(task) => self.turn_task(task).await,
         };
         let now = self.clock.now();

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 
 use super::tasks::log_change;
 use super::{Engine, outbox};
+use crate::aws::error::{AwsError, Kind};
 use crate::aws::store::StoreError;
-use crate::core::run::{Act, CallFailure, Observation, Run};
+use crate::core::quota::Call;
+use crate::core::run::{Act, CallFailure, Decision, Hints, Observation, Run, StepSeen};
 use crate::core::task::{TaskChange, TaskState};
 
 /// From a look to the next wait takes at most this many acts.
-const ACTS_MAX: usize = 6;
+const ACTS_MAX: usize = 8;
 /// No call that creates something waits longer, whatever its deadline.
 const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
@@ -19,19 +21,28 @@ impl Engine {
     pub(super) async fn turn_run(&self, id: &str) -> Result<Option<Timestamp>, StoreError> {
         let Some(mut run) = self.store.run(id).await? else { return Ok(None) };
         self.count_open(&run);
+        let mut hints = self.hints(&run);
         let mut observation = Observation::Nothing;
         let mut next = Some(self.clock.now());
         for _ in 0..ACTS_MAX {
-            let act = self.decide_run(&mut run, observation).await?;
+            let act = self.decide_run(&mut run, observation, &mut hints).await?;
             observation = match act {
                 Act::Rest(until) => {
                     next = until;
                     break;
                 }
+                Act::LookUp | Act::Survey => match self.surveyed(&run, &act, &hints) {
+                    Some(observation) => observation,
+                    None => {
+                        hints.owed = true;
+                        next = Some(super::after(self.clock.now(), self.sweep_interval));
+                        break;
+                    }
+                },
                 act => self.act(&run, act).await,
             };
         }
-        self.remember_cluster(&run);
+        self.remember(&run, hints);
         self.publish_run(&mut run).await?;
         match run.notices.is_empty() {
             true => Ok(next),
@@ -42,10 +53,32 @@ impl Engine {
         }
     }
 
+    /// What follows from an observation. An act that EMR's quota has no room
+    /// for is not sent, and that is decided about too, before anything is
+    /// stored.
+    fn follow(&self, run: &mut Run, observation: Observation, hints: &mut Hints) -> Decision {
+        let now = self.clock.now();
+        hints.learn(&observation, now);
+        let mut decision = run.decide(observation, hints, now);
+        if let Err(until) = self.permit_act(&decision.act, run) {
+            let postponed = decision.act.postponed(until);
+            hints.learn(&postponed, now);
+            let Decision { act, changes } = run.decide(postponed, hints, now);
+            decision.act = act;
+            decision.changes.extend(changes);
+        }
+        decision
+    }
+
     /// Decides and commits; what is returned may be done now.
-    async fn decide_run(&self, run: &mut Run, observation: Observation) -> Result<Act, StoreError> {
+    async fn decide_run(
+        &self,
+        run: &mut Run,
+        observation: Observation,
+        hints: &mut Hints,
+    ) -> Result<Act, StoreError> {
         let before = run.clone();
-        let decision = run.decide(observation, self.clock.now());
+        let decision = self.follow(run, observation, hints);
         if *run != before {
             let result = self.store.commit_run(run, &decision.changes).await;
             if matches!(result, Err(StoreError::Conflict(_))) {
@@ -115,34 +148,56 @@ impl Engine {
 
     async fn act(&self, run: &Run, act: Act) -> Observation {
         match act {
-            Act::Rest(_) => Observation::Nothing,
+            Act::Rest(_) | Act::LookUp | Act::Survey => Observation::Nothing,
             Act::Launch => {
                 let send_by = run.attempt().map(|attempt| attempt.launch.send_by);
                 Observation::Launched(match self.time_to_send(send_by) {
-                    Some(within) => self.reported(run, self.emr.launch(run, within).await),
+                    Some(within) => {
+                        let launched = self.emr.launch(run, within).await;
+                        self.reported(run, Call::RunJobFlow, launched)
+                    }
                     None => Err(too_late()),
                 })
             }
-            Act::LookUp => match self.emr.find(run).await {
-                Ok(cluster) => Observation::LookedUp(cluster),
-                Err(error) => not_seen(run, &error),
-            },
-            Act::Look { cluster, steps } => match self.emr.look(&cluster, steps).await {
-                Ok(seen) => Observation::Seen(seen),
-                Err(error) => not_seen(run, &error),
-            },
+            Act::Describe { cluster } => {
+                let described = self.emr.describe(&cluster).await;
+                self.observed(run, Call::DescribeCluster, described, Observation::Described)
+            }
+            Act::ReadSteps { cluster, .. } => {
+                let steps = self.read_steps(run, &cluster).await;
+                self.observed(run, Call::ListSteps, steps, Observation::Steps)
+            }
             Act::AddSteps { cluster, tries } => {
                 let adding = run.attempt().and_then(|attempt| attempt.adding.as_ref());
                 Observation::Added(match self.time_to_send(adding.map(|adding| adding.send_by)) {
                     Some(within) => {
                         let added = self.emr.add_steps(run, &cluster, &tries, within).await;
-                        self.reported(run, added)
+                        self.reported(run, Call::AddJobFlowSteps, added)
                     }
                     None => Err(too_late()),
                 })
             }
             Act::Terminate { cluster } => {
-                Observation::Terminated(self.reported(run, self.emr.terminate(&cluster).await))
+                let terminated = self.emr.terminate(&cluster).await;
+                Observation::Terminated(self.reported(run, Call::TerminateJobFlows, terminated))
+            }
+        }
+    }
+
+    /// All pages of a cluster's steps. The first is permitted already; there
+    /// are few more, and to begin again would cost more than to wait.
+    async fn read_steps(&self, run: &Run, cluster: &str) -> Result<Vec<StepSeen>, AwsError> {
+        let mut steps = Vec::new();
+        let mut marker = None;
+        loop {
+            let (page, next) = self.emr.list_steps(cluster, marker).await?;
+            steps.extend(page);
+            marker = next;
+            if marker.is_none() {
+                return Ok(steps);
+            }
+            while let Err(until) = self.permit(Call::ListSteps, &run.id) {
+                self.clock.sleep_until(until).await;
             }
         }
     }
@@ -154,21 +209,39 @@ impl Engine {
         (!left.is_zero()).then(|| left.min(CALL_TIMEOUT_MAX))
     }
 
-    fn reported<T>(&self, run: &Run, result: Result<T, CallFailure>) -> Result<T, CallFailure> {
+    fn reported<T>(
+        &self,
+        run: &Run,
+        call: Call,
+        result: Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
         if let Err(failure) = &result {
-            tracing::warn!(run = run.id, ?failure, "EMR call failed");
+            tracing::warn!(run = run.id, call = call.name(), ?failure, "EMR call failed");
+            if matches!(failure, CallFailure::Deferred(_)) {
+                self.throttled(call);
+            }
         }
         result
     }
 
-    /// Keeps the cluster of an open run at hand for events about it.
-    fn remember_cluster(&self, run: &Run) {
-        let mut memory = self.memory();
-        for cluster in run.attempts.iter().filter_map(|attempt| attempt.cluster.as_ref()) {
-            if run.state.is_final() {
-                memory.clusters.remove(cluster);
-            } else {
-                memory.clusters.insert(cluster.clone(), run.id.clone());
+    /// What a look showed; one that EMR refused for now is made again as soon
+    /// as the quota allows.
+    fn observed<T>(
+        &self,
+        run: &Run,
+        call: Call,
+        result: Result<T, AwsError>,
+        seen: impl FnOnce(T) -> Observation,
+    ) -> Observation {
+        match result {
+            Ok(found) => seen(found),
+            Err(error) if error.kind == Kind::Deferred => {
+                tracing::warn!(run = run.id, %error, "will look again soon");
+                Observation::Postponed(self.throttled(call))
+            }
+            Err(error) => {
+                tracing::warn!(run = run.id, %error, "could not look, nothing follows from that");
+                Observation::NotSeen
             }
         }
     }
@@ -186,9 +259,4 @@ impl Engine {
 
 fn too_late() -> CallFailure {
     CallFailure::Deferred("its deadline passed before it was sent".to_owned())
-}
-
-fn not_seen(run: &Run, error: &crate::aws::AwsError) -> Observation {
-    tracing::warn!(run = run.id, %error, "could not look, nothing follows from that");
-    Observation::NotSeen
 }

@@ -8,7 +8,8 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::engine::Arrival;
+use crate::core::run::Event;
+use crate::engine::{Arrival, ClusterEvent};
 
 /// Envelopes in envelopes: S3 in SNS in EventBridge is three.
 const DEPTH_MAX: usize = 5;
@@ -23,8 +24,8 @@ const REASONS_MAX: usize = 5;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Content {
     pub arrivals: Vec<Arrival>,
-    /// Clusters whose state, or whose step's state, changed.
-    pub clusters: Vec<String>,
+    /// What EMR says about clusters and their steps.
+    pub clusters: Vec<ClusterEvent>,
     /// What in it could not be understood; everything else still counts.
     pub problems: Vec<String>,
 }
@@ -87,7 +88,7 @@ fn take_envelope(value: Value, depth: usize, content: &mut Content) {
         }
         (Some("aws.emr"), Some(detail)) => {
             let kind = text("detail-type").unwrap_or_default();
-            content.clusters.extend(changed_cluster(kind, detail).map(str::to_owned));
+            content.clusters.extend(cluster_event(kind, detail));
         }
         _ => content.problems.push(
             "no notification that is known here: expected S3, SNS with S3 inside, or EventBridge \
@@ -112,18 +113,24 @@ fn take_inner(what: &str, inner: &str, depth: usize, content: &mut Content) {
     }
 }
 
-/// The cluster of an EMR event, if what changed can matter to its run: a look
-/// costs two calls of a small quota.
-fn changed_cluster<'a>(kind: &str, detail: &'a Value) -> Option<&'a str> {
-    let state = detail.get("state").and_then(Value::as_str).unwrap_or_default();
-    let passing: &[&str] = match kind {
-        "EMR Step Status Change" => &["PENDING", "CANCEL_PENDING", "RUNNING"],
-        "EMR Cluster State Change" => &["STARTING", "BOOTSTRAPPING", "WAITING", "TERMINATING"],
-        // Instances and scaling: the cluster's own events say what follows.
+/// What an EMR event says about a cluster. Instances and scaling: the
+/// cluster's own events say what follows.
+fn cluster_event(kind: &str, detail: &Value) -> Option<ClusterEvent> {
+    let text = |name: &str| detail.get(name).and_then(Value::as_str);
+    let name = || text("name").unwrap_or_default().to_owned();
+    let event = match (kind, text("state").unwrap_or_default()) {
+        ("EMR Step Status Change", "PENDING" | "CANCEL_PENDING" | "RUNNING") => Event::Passing,
+        ("EMR Step Status Change", "COMPLETED") => Event::StepCompleted(name()),
+        ("EMR Step Status Change", _) => Event::StepStopped(name()),
+        ("EMR Cluster State Change", "RUNNING") => Event::Running,
+        ("EMR Cluster State Change", "STARTING" | "BOOTSTRAPPING" | "WAITING" | "TERMINATING") => {
+            Event::Passing
+        }
+        // A state that this version does not know: better one look too many.
+        ("EMR Cluster State Change", _) => Event::Ended,
         _ => return None,
     };
-    let cluster = detail.get("clusterId").and_then(Value::as_str)?;
-    (!passing.contains(&state)).then_some(cluster)
+    Some(ClusterEvent { cluster: text("clusterId")?.to_owned(), event })
 }
 
 #[derive(Deserialize)]
@@ -294,13 +301,18 @@ mod tests {
             "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e",
             "red flower & leaf.jpg",
         );
+        let event = |event| ClusterEvent { cluster: "j-123456789ABCD".into(), event };
         for (sample, arrivals, clusters) in [
             (include_str!("samples/s3-direct.json"), vec![direct.clone()], vec![]),
             (include_str!("samples/s3-sns.json"), vec![direct], vec![]),
             (include_str!("samples/s3-eventbridge.json"), vec![bridged], vec![]),
             (include_str!("samples/s3-test-event.json"), vec![], vec![]),
-            (include_str!("samples/emr-step.json"), vec![], vec!["j-123456789ABCD".to_owned()]),
-            (include_str!("samples/emr-cluster.json"), vec![], vec!["j-123456789ABCD".to_owned()]),
+            (
+                include_str!("samples/emr-step.json"),
+                vec![],
+                vec![event(Event::StepStopped("CustomJAR".into()))],
+            ),
+            (include_str!("samples/emr-cluster.json"), vec![], vec![event(Event::Ended)]),
         ] {
             assert_eq!(read(sample), Content { arrivals, clusters, problems: vec![] });
         }
@@ -380,22 +392,27 @@ mod tests {
     }
 
     #[test]
-    fn emr_events_name_their_cluster_when_they_matter() {
-        for (kind, state, matters) in [
-            ("EMR Step Status Change", "COMPLETED", true),
-            ("EMR Step Status Change", "RUNNING", false),
-            ("EMR Cluster State Change", "RUNNING", true),
-            ("EMR Cluster State Change", "TERMINATED_WITH_ERRORS", true),
-            ("EMR Cluster State Change", "A_NEW_STATE", true),
-            ("EMR Cluster State Change", "WAITING", false),
-            ("EMR Instance Fleet State Change", "RUNNING", false),
+    fn emr_events_say_what_a_run_waits_for() {
+        let step = "EMR Step Status Change";
+        let cluster = "EMR Cluster State Change";
+        for (kind, state, event) in [
+            (step, "COMPLETED", Some(Event::StepCompleted("t/x/1".into()))),
+            (step, "FAILED", Some(Event::StepStopped("t/x/1".into()))),
+            (step, "A_NEW_STATE", Some(Event::StepStopped("t/x/1".into()))),
+            (step, "RUNNING", Some(Event::Passing)),
+            (cluster, "RUNNING", Some(Event::Running)),
+            (cluster, "WAITING", Some(Event::Passing)),
+            (cluster, "TERMINATED_WITH_ERRORS", Some(Event::Ended)),
+            (cluster, "A_NEW_STATE", Some(Event::Ended)),
+            ("EMR Instance Fleet State Change", "RUNNING", None),
         ] {
             let body = json!({
                 "source": "aws.emr", "detail-type": kind,
-                "detail": { "clusterId": "j-1", "stepId": "s-1", "state": state }
+                "detail": { "clusterId": "j-1", "name": "t/x/1", "state": state }
             });
             let content = read(&body.to_string());
-            assert_eq!(content.clusters.len(), usize::from(matters), "{kind} {state}");
+            let found = content.clusters.into_iter().map(|found| found.event).next();
+            assert_eq!(found, event, "{kind} {state}");
             assert_eq!(content.problems.len(), 0);
         }
     }

@@ -9,6 +9,7 @@ mod chains;
 mod check;
 mod commands;
 mod completeness;
+mod emr;
 mod http;
 mod logs;
 mod readme;

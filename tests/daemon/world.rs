@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use sluicegate::app;
 use sluicegate::aws::store::Store;
 use sluicegate::aws::{self, Access};
@@ -113,6 +113,39 @@ impl World {
             </QueueConfiguration></NotificationConfiguration>";
         self.s3(Method::PUT, &format!("/{BUCKET}?notification"), notification).await;
         Store::new(&aws, "test-").create_tables().await.unwrap();
+    }
+
+    /// Sends EMR's events to the daemon's queue, as an operator's rule does.
+    pub async fn bring_events(&self) {
+        self.events("PutRule", r#"{"Name":"emr","EventPattern":"{\"source\":[\"aws.emr\"]}"}"#)
+            .await;
+        let target = r#"{"Rule":"emr","Targets":[{"Id":"inbox","Arn":"arn:aws:sqs:us-east-1:000000000000:inbox"}]}"#;
+        self.events("PutTargets", target).await;
+    }
+
+    async fn events(&self, action: &str, body: &'static str) {
+        let target = format!("AWSEvents.{action}").parse().unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-amz-target"), target)]);
+        let uri = "/".parse().unwrap();
+        let request = Request { method: Method::POST, uri, headers, body: body.into() };
+        let response = self.local.cloud().handle(request).await;
+        assert!(response.status().is_success(), "{action}: {response:?}");
+    }
+
+    /// Every call to EMR so far: when, in milliseconds, which, and its outcome.
+    /// The local AWS must keep its call log in a file.
+    pub fn emr_calls(&self) -> Vec<(i64, String, String)> {
+        let log = std::fs::read_to_string(self.local.data().join("calls.jsonl")).unwrap();
+        let calls =
+            log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let text = |call: &serde_json::Value, name: &str| call[name].as_str().unwrap().to_owned();
+        let of_emr = calls.filter(|call| call["service"] == "elasticmapreduce");
+        of_emr
+            .map(|call| {
+                let time: jiff::Timestamp = text(&call, "time").parse().unwrap();
+                (time.as_millisecond(), text(&call, "action"), text(&call, "outcome"))
+            })
+            .collect()
     }
 
     pub fn access(&self) -> Access {

@@ -22,6 +22,7 @@ mod rules;
 mod spark;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Options {
     /// A failed step that ends its cluster leaves a plain TERMINATED with an
     /// empty reason, as EMR has been seen to do.
     pub plain_terminated_on_step_failure: bool,
+    /// How many calls of an action are refused for their rate before it works.
+    pub throttles: BTreeMap<String, u32>,
     /// Needed by steps that use Spark, Hive or the AWS command line.
     pub environment: Option<Environment>,
     /// What every ARN names.
@@ -66,6 +69,7 @@ impl Default for Options {
             terminating: Duration::from_secs(1),
             log_delay: Duration::ZERO,
             plain_terminated_on_step_failure: false,
+            throttles: BTreeMap::new(),
             environment: None,
             region: "us-east-1".to_owned(),
         }
@@ -77,6 +81,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Emr {
     machine: Mutex<Machine>,
+    throttles: Mutex<BTreeMap<String, u32>>,
     place: Place,
     time: Time,
     changes: Notify,
@@ -95,6 +100,7 @@ impl Emr {
         };
         Self {
             machine: Mutex::new(Machine::new(settings)),
+            throttles: Mutex::new(options.throttles.clone()),
             place: Place { region: options.region.clone(), account: ACCOUNT.to_owned() },
             time,
             changes: Notify::new(),
@@ -103,12 +109,22 @@ impl Emr {
 
     /// One call of the API.
     pub fn call(&self, action: &str, body: Value) -> Result<Value, ApiError> {
+        if self.is_throttled(action) {
+            return Err(ApiError::bad_request("ThrottlingException", "Rate exceeded"));
+        }
         let answer = self.with(|machine, now| {
             machine.tick(now);
             api::call(machine, &self.place, action, body, now)
         });
         self.changes.notify_one();
         answer
+    }
+
+    fn is_throttled(&self, action: &str) -> bool {
+        let mut throttles = self.throttles.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left) = throttles.get_mut(action).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        true
     }
 
     /// Uses the state machine at the present instant.

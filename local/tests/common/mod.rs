@@ -30,6 +30,7 @@ pub fn cloud_with(data: &Path, time: Time) -> Cloud {
     Cloud::new(Parts {
         data: data.to_owned(),
         in_memory: true,
+        requests: None,
         time,
         endpoint: "http://127.0.0.1:1".to_owned(),
         seed: 7,

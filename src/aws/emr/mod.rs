@@ -11,11 +11,12 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_emr::primitives::DateTime;
-use aws_sdk_emr::types::StepSummary;
+use aws_sdk_emr::types::{ClusterStatus, StepSummary};
 use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
+use crate::core::survey::{Listed, Page};
 
 #[derive(Debug, Clone)]
 pub struct Emr {
@@ -25,7 +26,12 @@ pub struct Emr {
 
 impl Emr {
     pub fn new(config: &SdkConfig, deployment: &str) -> Self {
-        Self { client: aws_sdk_emr::Client::new(config), deployment: deployment.to_owned() }
+        // Every call counts against a small quota, so none is repeated behind
+        // the governor's back; the next turn is the retry.
+        let config = aws_sdk_emr::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self { client: aws_sdk_emr::Client::from_conf(config), deployment: deployment.to_owned() }
     }
 
     /// Creates the cluster of a run's open attempt, its steps included. Never
@@ -43,29 +49,28 @@ impl Emr {
         answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
-    /// The cluster that bears the open attempt's name. Lists only clusters
-    /// created since the run was, with a margin for clocks that differ.
-    pub async fn find(&self, run: &Run) -> Result<Option<String>, AwsError> {
-        let name = run.cluster_name(&self.deployment);
-        let since = DateTime::from_secs(run.created.as_second() - 3600);
-        let mut pages = self.client.list_clusters().created_after(since).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;
-            let found = page
-                .clusters
-                .unwrap_or_default()
-                .into_iter()
-                .find(|cluster| cluster.name.as_deref() == Some(name.as_str()));
-            if let Some(id) = found.and_then(|cluster| cluster.id) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
+    /// One page of the clusters created since, newest first.
+    pub async fn list_clusters(
+        &self,
+        since: Timestamp,
+        marker: Option<String>,
+    ) -> Result<Page, AwsError> {
+        let answer = self
+            .client
+            .list_clusters()
+            .created_after(DateTime::from_secs(since.as_second()))
+            .set_marker(marker)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;
+        let clusters = answer.clusters.unwrap_or_default().into_iter().filter_map(|cluster| {
+            let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
+            Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
+        });
+        Ok(Page { clusters: clusters.collect(), marker: answer.marker })
     }
 
-    /// The cluster's state, then, if asked for, its steps: steps read after the
-    /// cluster was seen ended are final.
-    pub async fn look(&self, cluster: &str, with_steps: bool) -> Result<ClusterSeen, AwsError> {
+    pub async fn describe(&self, cluster: &str) -> Result<ClusterSeen, AwsError> {
         let answer = self
             .client
             .describe_cluster()
@@ -74,31 +79,31 @@ impl Emr {
             .await
             .map_err(|error| AwsError::new("EMR", "DescribeCluster", &error))?;
         let status = answer.cluster.and_then(|cluster| cluster.status);
-        let state = status.as_ref().and_then(|status| status.state.as_ref());
-        let state = state.and_then(|state| cluster_state(state.as_str()));
         // A state that this version does not know says nothing: look again.
-        let state = state.ok_or_else(|| AwsError {
+        status.and_then(cluster_seen).ok_or_else(|| AwsError {
             service: "EMR",
             action: "DescribeCluster",
             kind: Kind::Unknown,
             message: format!("{cluster} is in a state unknown to this version"),
-        })?;
-        let reason = status.and_then(|status| status.state_change_reason).map(|reason| {
-            let code = reason.code.map(|code| code.as_str().to_owned());
-            [code, reason.message].into_iter().flatten().collect::<Vec<_>>().join(": ")
-        });
-        let steps = if with_steps { self.list_steps(cluster).await? } else { Vec::new() };
-        Ok(ClusterSeen { state, reason: reason.unwrap_or_default(), steps })
+        })
     }
 
-    async fn list_steps(&self, cluster: &str) -> Result<Vec<StepSeen>, AwsError> {
-        let mut steps = Vec::new();
-        let mut pages = self.client.list_steps().cluster_id(cluster).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| AwsError::new("EMR", "ListSteps", &error))?;
-            steps.extend(page.steps.unwrap_or_default().into_iter().filter_map(step_seen));
-        }
-        Ok(steps)
+    /// One page of a cluster's steps, and where the next begins.
+    pub async fn list_steps(
+        &self,
+        cluster: &str,
+        marker: Option<String>,
+    ) -> Result<(Vec<StepSeen>, Option<String>), AwsError> {
+        let answer = self
+            .client
+            .list_steps()
+            .cluster_id(cluster)
+            .set_marker(marker)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "ListSteps", &error))?;
+        let steps = answer.steps.unwrap_or_default().into_iter().filter_map(step_seen);
+        Ok((steps.collect(), answer.marker))
     }
 
     /// Adds tries of the run's open attempt. Never repeated by the SDK.
@@ -143,6 +148,15 @@ fn once(within: Duration) -> aws_sdk_emr::config::Builder {
     aws_sdk_emr::config::Builder::new()
         .retry_config(RetryConfig::disabled())
         .timeout_config(bounded)
+}
+
+fn cluster_seen(status: ClusterStatus) -> Option<ClusterSeen> {
+    let state = cluster_state(status.state?.as_str())?;
+    let reason = status.state_change_reason.map(|reason| {
+        let code = reason.code.map(|code| code.as_str().to_owned());
+        [code, reason.message].into_iter().flatten().collect::<Vec<_>>().join(": ")
+    });
+    Some(ClusterSeen { state, reason: reason.unwrap_or_default() })
 }
 
 fn cluster_state(name: &str) -> Option<ClusterState> {

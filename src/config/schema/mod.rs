@@ -5,6 +5,7 @@ mod dataset;
 mod instances;
 mod json;
 mod profile;
+mod quotas;
 mod task;
 
 use std::borrow::{Borrow, Cow};
@@ -20,6 +21,7 @@ pub use dataset::{Complete, Dataset};
 pub use instances::{Fleet, Group, Groups};
 pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Profile};
+pub use quotas::{Quota, Quotas};
 pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
 
 /// A value and its place in the file.
@@ -95,6 +97,9 @@ pub struct File {
     /// Health and metrics over HTTP.
     #[serde(default)]
     pub http: Http,
+    /// What the account may ask of EMR; a call that would be too many waits.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
     /// partitions share one.
     #[serde(default)]
@@ -147,8 +152,14 @@ fn one_minute() -> Duration {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Engine {
-    /// How often a cluster is looked at when no event says so.
+    /// How often clusters are looked at while no events come.
     pub poll_interval: Duration,
+    /// The same for a cluster whose events do come: the safety net, because EMR
+    /// sends them by its best effort. Never below poll-interval.
+    pub poll_interval_with_events: Duration,
+    /// How often the steps of a cluster are read that end while others follow,
+    /// when no event says so.
+    pub steps_interval: Duration,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: Duration,
     /// How long a received message stays hidden from other receivers.
@@ -167,6 +178,8 @@ impl Default for Engine {
         let secs = |secs| Placed::unplaced(SignedDuration::from_secs(secs));
         Self {
             poll_interval: secs(30),
+            poll_interval_with_events: secs(600),
+            steps_interval: secs(300),
             sweep_interval: secs(30),
             visibility_timeout: secs(120),
             receivers: Placed::unplaced(2),

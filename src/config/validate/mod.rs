@@ -6,6 +6,7 @@ mod cycle;
 mod dataset;
 mod instances;
 mod profile;
+mod quotas;
 mod step;
 mod task;
 mod warn;
@@ -140,6 +141,7 @@ impl Check {
                 second..=hours(12),
             ),
             receivers: self.count("receivers", &engine.receivers, 1..=32),
+            quotas: self.quotas(&file.quotas),
             task_files: file.task_files.as_ref().and_then(|raw| self.task_files(raw)),
         }
     }
@@ -179,6 +181,12 @@ impl Check {
             max_attempts: 1,
             lifetime: hour,
             poll_interval: self.within("poll-interval", &engine.poll_interval, second..=hour),
+            poll_interval_with_events: self.within(
+                "poll-interval-with-events",
+                &engine.poll_interval_with_events,
+                second..=hour,
+            ),
+            steps_interval: self.within("steps-interval", &engine.steps_interval, second..=hour),
             send_within: self.within("send-within", &engine.send_within, second..=hour),
             list_lag: self.within("list-lag", &engine.list_lag, second..=hour),
         }

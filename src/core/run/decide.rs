@@ -3,12 +3,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::follow::Followed;
 use super::{
-    CallFailure, ClusterState, Intent, Member, Observation, Outcome, Run, RunState,
+    CallFailure, ClusterState, Hints, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
 };
 use crate::core::notice::{Fact, Severity};
+use crate::core::quota::Call;
 use crate::core::task::{TaskChange, TaskState};
 
 /// The one thing to do after the commit.
@@ -19,14 +19,47 @@ pub enum Act {
     Rest(Option<Timestamp>),
     /// RunJobFlow for the open attempt, with all its tries as steps.
     Launch,
-    /// ListClusters for the attempt's name.
+    /// The next survey's word on the attempt's name.
     LookUp,
-    /// DescribeCluster and, while anything depends on its steps, ListSteps.
-    Look { cluster: String, steps: bool },
+    /// The next survey's word on the cluster's state.
+    Survey,
+    /// DescribeCluster: the state as it is now.
+    Describe { cluster: String },
+    /// ListSteps; a `spare` one is left out while the quota is short.
+    ReadSteps { cluster: String, spare: bool },
     /// AddJobFlowSteps for these tries of the open attempt.
     AddSteps { cluster: String, tries: Vec<usize> },
     /// TerminateJobFlows.
     Terminate { cluster: String },
+}
+
+impl Act {
+    /// The call of EMR that it makes; surveys are made for all runs together.
+    pub fn call(&self) -> Option<Call> {
+        match self {
+            Act::Rest(_) | Act::LookUp | Act::Survey => None,
+            Act::Launch => Some(Call::RunJobFlow),
+            Act::Describe { .. } => Some(Call::DescribeCluster),
+            Act::ReadSteps { .. } => Some(Call::ListSteps),
+            Act::AddSteps { .. } => Some(Call::AddJobFlowSteps),
+            Act::Terminate { .. } => Some(Call::TerminateJobFlows),
+        }
+    }
+
+    /// What is observed when the quota has no room for it before `at`.
+    pub fn postponed(&self, at: Timestamp) -> Observation {
+        let failure = CallFailure::Postponed(at);
+        match self {
+            Act::Launch => Observation::Launched(Err(failure)),
+            Act::AddSteps { .. } => Observation::Added(Err(failure)),
+            Act::Terminate { .. } => Observation::Terminated(Err(failure)),
+            Act::Rest(_)
+            | Act::LookUp
+            | Act::Survey
+            | Act::Describe { .. }
+            | Act::ReadSteps { .. } => Observation::Postponed(at),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,11 +71,11 @@ pub struct Decision {
 }
 
 impl Decision {
-    fn act(act: Act) -> Self {
+    pub(super) fn act(act: Act) -> Self {
         Self { act, changes: Vec::new() }
     }
 
-    fn rest_until(until: Timestamp) -> Self {
+    pub(super) fn rest_until(until: Timestamp) -> Self {
         Self::act(Act::Rest(Some(until)))
     }
 }
@@ -59,69 +92,46 @@ fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
 impl Run {
     /// Takes one observation in and decides. Changes of `self` are to be
     /// committed, with the decision's changes, before its act.
-    pub fn decide(&mut self, observation: Observation, now: Timestamp) -> Decision {
+    pub fn decide(&mut self, observation: Observation, hints: &Hints, now: Timestamp) -> Decision {
         if self.state.is_final() || self.attempts.is_empty() {
             return Decision::act(Act::Rest(None));
         }
-        let soon = self.next_look(now);
         match observation {
-            Observation::Nothing => self.begin(now),
-            Observation::Launched(Ok(cluster)) | Observation::LookedUp(Some(cluster)) => {
+            Observation::Nothing => self.begin(hints, now),
+            Observation::Launched(Ok(cluster))
+            | Observation::LookedUp { cluster: Some(cluster), .. } => {
                 self.adopt(cluster, now);
-                Decision::rest_until(soon)
+                Decision::rest_until(self.next_look(hints, now))
             }
             Observation::Launched(Err(failure)) => self.not_launched(failure, now),
-            Observation::LookedUp(None) => self.not_found(now),
-            Observation::Seen(seen) => {
-                let followed = self.follow(&seen, now);
-                self.proceed(followed, now)
+            Observation::LookedUp { cluster: None, began } => self.not_found(began, now),
+            Observation::Surveyed(Some(seen)) => self.cluster_seen(&seen, false, hints, now),
+            Observation::Surveyed(None) => Decision::act(self.describe()),
+            Observation::Described(seen) => self.cluster_seen(&seen, true, hints, now),
+            Observation::Steps(steps) => {
+                let changes = self.follow_steps(&steps, now);
+                self.proceed(changes, hints, now)
             }
             Observation::Added(result) => {
                 self.added(result, now);
-                Decision::rest_until(soon)
+                Decision::act(self.go_on(hints, now))
             }
-            Observation::Terminated(_) => Decision::rest_until(soon),
+            Observation::Terminated(Ok(())) => Decision::rest_until(self.next_look(hints, now)),
+            Observation::Terminated(Err(CallFailure::Postponed(at))) => Decision::rest_until(at),
+            Observation::Terminated(Err(_)) => Decision::rest_until(self.look_soon(now)),
+            Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
             Observation::NotSeen => self.not_seen(now),
         }
     }
 
-    /// One poll interval from now, but never past the end of a lifetime.
-    fn next_look(&self, now: Timestamp) -> Timestamp {
-        let poll = after(now, self.limits.poll_interval);
-        match self.attempts.last() {
-            Some(attempt) if attempt.cluster.is_some() && attempt.expires > now => {
-                poll.min(attempt.expires)
-            }
-            _ => poll,
-        }
-    }
-
-    /// The cluster cannot be looked at. Nothing follows for its work, but its
-    /// lifetime holds: terminating needs no look.
-    fn not_seen(&mut self, now: Timestamp) -> Decision {
-        let soon = self.next_look(now);
-        let Some(attempt) = self.attempts.last_mut() else { return Decision::rest_until(soon) };
-        let Some(cluster) = attempt.cluster.clone().filter(|_| now >= attempt.expires) else {
-            return Decision::rest_until(soon);
-        };
-        if !std::mem::replace(&mut attempt.unseen_at_end, true) {
-            self.notify(now, Severity::Failure, "not-seen", "cannot look at its cluster", vec![
-                Fact::new("reason", "EMR's answers to DescribeCluster or ListSteps fail; the log has them"),
-                Fact::new("next", "the cluster is terminated, its lifetime is over; what it did is told when EMR answers"),
-            ]);
-        }
-        Decision::act(Act::Terminate { cluster })
-    }
-
     /// The start of a turn: look first, unless it is certain that nothing was
     /// ever sent.
-    fn begin(&mut self, now: Timestamp) -> Decision {
-        let Some(attempt) = self.attempts.last_mut() else {
+    fn begin(&mut self, hints: &Hints, now: Timestamp) -> Decision {
+        let Some(attempt) = self.attempts.last() else {
             return Decision::act(Act::Rest(None));
         };
-        if let Some(cluster) = &attempt.cluster {
-            let steps = self.state != RunState::Terminating;
-            return Decision::act(Act::Look { cluster: cluster.clone(), steps });
+        if attempt.cluster.is_some() {
+            return Decision::act(self.look_first(hints, now));
         }
         match attempt.launch.send_at {
             None => Decision::act(Act::LookUp),
@@ -171,6 +181,10 @@ impl Run {
                 attempt.launch.send_at = Some(at);
                 Decision::rest_until(at)
             }
+            CallFailure::Postponed(at) => {
+                attempt.launch.send_at = Some(at);
+                Decision::rest_until(at)
+            }
             CallFailure::Refused(reason) => {
                 self.give_up(&format!("the cluster cannot be created: {reason}"), now)
             }
@@ -178,15 +192,16 @@ impl Run {
         }
     }
 
-    /// The list shows no cluster of that name: gone for good only after the
-    /// call can no longer arrive and the list cannot lag any more.
-    fn not_found(&mut self, now: Timestamp) -> Decision {
+    /// A list that began then shows no cluster of that name: gone for good only
+    /// after the call can no longer arrive and the list cannot lag any more.
+    fn not_found(&mut self, began: Timestamp, now: Timestamp) -> Decision {
         let Some(attempt) = self.attempts.last() else {
             return Decision::act(Act::Rest(None));
         };
         let settled = after(attempt.launch.send_by, self.limits.list_lag);
-        if now < settled {
-            return Decision::rest_until(settled.min(after(now, self.limits.poll_interval)));
+        if began < settled {
+            let poll = after(now, self.limits.poll_interval);
+            return Decision::rest_until(settled.max(now).min(poll));
         }
         self.arm_launch(now)
     }
@@ -211,53 +226,75 @@ impl Run {
                     adding.throttled += 1;
                 }
             }
+            Err(CallFailure::Postponed(at)) => {
+                if let Some(adding) = &mut attempt.adding {
+                    adding.send_at = Some(at);
+                }
+            }
             Err(CallFailure::Unknown(_)) => {}
         }
     }
 
-    fn proceed(&mut self, followed: Followed, now: Timestamp) -> Decision {
-        let Followed { state, reason, mut changes } = followed;
-        if state.has_ended() {
-            changes.extend(self.close_attempt(state, &reason, now));
+    /// What follows from the states that the run has taken in.
+    pub(super) fn proceed(
+        &mut self,
+        mut changes: Vec<TaskChange>,
+        hints: &Hints,
+        now: Timestamp,
+    ) -> Decision {
+        let Some(attempt) = self.attempts.last() else { return Decision::act(Act::Rest(None)) };
+        if attempt.cluster_state.is_some_and(ClusterState::has_ended) {
+            changes.extend(self.close_attempt(now));
             let act = match self.state.is_final() {
                 true => Act::Rest(None),
                 false => Act::Rest(Some(now)),
             };
             return Decision { act, changes };
         }
-        if self.attempts.last().is_some_and(|attempt| now >= attempt.expires) {
+        if now >= attempt.expires {
             changes.extend(self.fail_open("its cluster's lifetime was over", now));
         }
-        if self.members.iter().all(|member| member.outcome.is_some()) {
-            return Decision { act: self.terminate(state, now), changes };
-        }
-        let act = match state {
-            // Somebody else ends it: what is open goes to the next attempt.
-            ClusterState::Terminating => Act::Rest(Some(self.next_look(now))),
-            _ => self.next_steps(now),
-        };
+        let act = if self.is_done() { self.terminate(hints, now) } else { self.go_on(hints, now) };
         Decision { act, changes }
     }
 
-    fn terminate(&mut self, state: ClusterState, now: Timestamp) -> Act {
+    /// Whether all its work has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.members.iter().all(|member| member.outcome.is_some())
+    }
+
+    /// Work is left, and the cluster has not ended.
+    pub(super) fn go_on(&mut self, hints: &Hints, now: Timestamp) -> Act {
+        if self.is_cluster_ending() {
+            // Somebody else ends it: what is open goes to the next attempt.
+            Act::Rest(Some(self.next_look(hints, now)))
+        } else if self.looks_cancelled() {
+            self.describe()
+        } else {
+            self.next_steps(hints, now)
+        }
+    }
+
+    fn terminate(&mut self, hints: &Hints, now: Timestamp) -> Act {
         if self.state != RunState::Terminating {
             self.state = RunState::Terminating;
             self.notify(now, Severity::Info, "terminating", "terminates its cluster", vec![]);
         }
         match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
-            Some(cluster) if state != ClusterState::Terminating => Act::Terminate { cluster },
-            _ => Act::Rest(Some(after(now, self.limits.poll_interval))),
+            Some(cluster) if !self.is_cluster_ending() => Act::Terminate { cluster },
+            _ => Act::Rest(Some(self.next_look(hints, now))),
         }
     }
 
     /// The cluster is alive and work is left: wait for it, repeat a lost
     /// submission, or submit what comes next.
-    fn next_steps(&mut self, now: Timestamp) -> Act {
-        let poll = self.next_look(now);
-        let (send_within, list_lag) = (self.limits.send_within, self.limits.list_lag);
+    fn next_steps(&mut self, hints: &Hints, now: Timestamp) -> Act {
+        let poll = self.next_look(hints, now);
+        let send_within = self.limits.send_within;
+        let adding = self.attempts.last().and_then(|attempt| attempt.adding.as_ref());
+        let repeat_at = adding.map(|adding| self.repeat_at(adding));
         let Some(attempt) = self.attempts.last_mut() else { return Act::Rest(Some(poll)) };
-        if let Some(adding) = &mut attempt.adding {
-            let at = adding.send_at.unwrap_or_else(|| after(adding.send_by, list_lag));
+        if let (Some(adding), Some(at)) = (&mut attempt.adding, repeat_at) {
             if now < at {
                 return Act::Rest(Some(at.min(poll)));
             }
@@ -279,6 +316,11 @@ impl Run {
                 self.add_steps()
             }
         }
+    }
+
+    /// When a submission is repeated that a look does not show.
+    pub(super) fn repeat_at(&self, adding: &Intent) -> Timestamp {
+        adding.send_at.unwrap_or_else(|| after(adding.send_by, self.limits.list_lag))
     }
 
     fn add_steps(&self) -> Act {
@@ -337,21 +379,16 @@ impl Run {
     }
 
     /// The cluster has ended: the run too, or it goes on with another.
-    fn close_attempt(
-        &mut self,
-        state: ClusterState,
-        reason: &str,
-        now: Timestamp,
-    ) -> Vec<TaskChange> {
+    fn close_attempt(&mut self, now: Timestamp) -> Vec<TaskChange> {
         let mut changes = Vec::new();
-        if self.members.iter().any(|member| member.outcome.is_none()) {
-            let cluster = self.attempts.last().and_then(|attempt| attempt.cluster.as_deref());
-            let words = match reason {
-                "" => state.name().to_owned(),
-                reason => format!("{}: {reason}", state.name()),
+        if let Some(attempt) = self.attempts.last().filter(|_| !self.is_done()) {
+            let cluster = attempt.cluster.as_deref().unwrap_or("?");
+            let state = attempt.cluster_state.map_or("ended", ClusterState::name);
+            let words = match attempt.end_reason.as_str() {
+                "" => state.to_owned(),
+                reason => format!("{state}: {reason}"),
             };
-            let lost =
-                format!("cluster {} ended before its work ({words})", cluster.unwrap_or("?"));
+            let lost = format!("cluster {cluster} ended before its work ({words})");
             if self.attempts.len() < self.limits.max_attempts as usize {
                 self.notify(
                     now,

@@ -4,16 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::{ClusterSeen, ClusterState, Outcome, Run, StepState, StepTry};
+use super::{ClusterSeen, ClusterState, Outcome, Run, StepSeen, StepState, StepTry};
 use crate::core::notice::{Fact, Severity};
 use crate::core::task::{TaskChange, TaskState};
-
-/// What the look means, with the task partitions that ended.
-pub(super) struct Followed {
-    pub state: ClusterState,
-    pub reason: String,
-    pub changes: Vec<TaskChange>,
-}
 
 /// The end of one member, as its tries on this cluster show it.
 enum Verdict {
@@ -23,39 +16,76 @@ enum Verdict {
 }
 
 impl Run {
-    pub(super) fn follow(&mut self, seen: &ClusterSeen, now: Timestamp) -> Followed {
-        self.take_cluster_state(seen.state, now);
-        let newly_failed = self.take_step_states(seen);
-        let mut changes = Vec::new();
-        for index in 0..self.members.len() {
-            if self.members[index].outcome.is_some() {
-                continue;
-            }
-            let verdict = self.verdict(index);
-            changes.extend(self.end_member(index, verdict, now));
+    /// Takes the states of steps in; returns the task partitions that ended.
+    pub(super) fn follow_steps(&mut self, steps: &[StepSeen], now: Timestamp) -> Vec<TaskChange> {
+        let newly_failed = self.take_step_states(steps);
+        let started = |step: &StepSeen| {
+            matches!(step.state, StepState::Running | StepState::Completed | StepState::Failed)
+        };
+        if steps.iter().any(started) {
+            self.take_running(now);
         }
+        let changes = self.end_members(false, now);
         for step_try in newly_failed {
             self.announce_retry(&step_try, now);
         }
-        Followed { state: seen.state, reason: seen.reason.clone(), changes }
+        changes
     }
 
-    fn take_cluster_state(&mut self, state: ClusterState, now: Timestamp) {
+    /// Ends the members whose tries decide about them; `alive` when the cluster
+    /// was seen to go on after these tries were stored.
+    pub(super) fn end_members(&mut self, alive: bool, now: Timestamp) -> Vec<TaskChange> {
+        let mut changes = Vec::new();
+        for index in 0..self.members.len() {
+            if self.members[index].outcome.is_none() {
+                let verdict = self.verdict(index, alive);
+                changes.extend(self.end_member(index, verdict, now));
+            }
+        }
+        changes
+    }
+
+    /// Whether steps seem to have been cancelled from outside: certain only if
+    /// the cluster goes on.
+    pub(super) fn looks_cancelled(&self) -> bool {
+        let open = self.members.iter().enumerate().filter(|(_, member)| member.outcome.is_none());
+        let mut verdicts = open.map(|(index, _)| self.verdict(index, true));
+        verdicts.any(|verdict| matches!(verdict, Verdict::Failed(_)))
+    }
+
+    /// Takes the cluster's state in, unless it is older than the one known.
+    pub(super) fn take_cluster(&mut self, seen: &ClusterSeen, now: Timestamp) {
         let Some(attempt) = self.attempts.last_mut() else { return };
-        let before = attempt.cluster_state.replace(state);
+        let before = attempt.cluster_state;
+        if before.is_some_and(|before| seen.state.rank() < before.rank()) {
+            return;
+        }
+        attempt.cluster_state = Some(seen.state);
+        if seen.state.has_ended() {
+            attempt.end_reason.clone_from(&seen.reason);
+        }
         let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
-        if working(Some(state)) && !working(before) {
+        if working(Some(seen.state)) && !working(before) {
             self.notify(now, Severity::Info, "running", "has its cluster running", vec![]);
+        }
+    }
+
+    /// The cluster has got as far as running steps.
+    pub(super) fn take_running(&mut self, now: Timestamp) {
+        let state = self.attempts.last().and_then(|attempt| attempt.cluster_state);
+        if state.is_some_and(|state| state.rank() < ClusterState::Running.rank()) {
+            let state = ClusterState::Running;
+            self.take_cluster(&ClusterSeen { state, reason: String::new() }, now);
         }
     }
 
     /// Matches the cluster's steps to our tries, by id or by their unique
     /// name; returns those that failed since the last look.
-    fn take_step_states(&mut self, seen: &ClusterSeen) -> Vec<StepTry> {
+    fn take_step_states(&mut self, steps: &[StepSeen]) -> Vec<StepTry> {
         let Some(attempt) = self.attempts.last_mut() else { return Vec::new() };
         let mut failed = Vec::new();
         for step_try in &mut attempt.tries {
-            let found = seen.steps.iter().find(|step| match &step_try.id {
+            let found = steps.iter().find(|step| match &step_try.id {
                 Some(id) => step.id == *id,
                 None => step.name == step_try.name,
             });
@@ -77,7 +107,7 @@ impl Run {
         failed
     }
 
-    fn verdict(&self, index: usize) -> Verdict {
+    fn verdict(&self, index: usize, alive: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
         let any_failed = attempt.tries.iter().any(|step_try| step_try.state == StepState::Failed);
@@ -107,8 +137,7 @@ impl Run {
             let all_ended = attempt.tries.iter().all(|step_try| step_try.state.has_ended());
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
-            let cluster_stays = attempt.cluster_state.is_some_and(|state| !state.is_ending());
-            if cancelled && all_ended && !any_failed && cluster_stays {
+            if cancelled && all_ended && !any_failed && alive {
                 return Verdict::Failed(format!("step {} was cancelled from outside", step.name));
             }
             return Verdict::Open;

@@ -4,6 +4,8 @@
 
 mod decide;
 mod follow;
+mod hints;
+mod look;
 mod member;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use super::notice::{Fact, Notice, Severity};
 use super::task::{TaskChange, TaskKey, TaskPartition};
 
 pub use decide::{Act, Decision};
+pub use hints::{Event, Hints};
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
@@ -119,6 +122,9 @@ pub struct Attempt {
     pub launch: Intent,
     pub cluster: Option<String>,
     pub cluster_state: Option<ClusterState>,
+    /// EMR's words for why it ended; may be empty even then.
+    #[serde(default)]
+    pub end_reason: String,
     /// Its lifetime ended while EMR could not be asked about it.
     #[serde(default)]
     pub unseen_at_end: bool,
@@ -212,6 +218,17 @@ impl ClusterState {
         self.has_ended() || self == ClusterState::Terminating
     }
 
+    /// Rises in the course of a cluster's life and never falls.
+    fn rank(self) -> u8 {
+        match self {
+            ClusterState::Starting => 0,
+            ClusterState::Bootstrapping => 1,
+            ClusterState::Running | ClusterState::Waiting => 2,
+            ClusterState::Terminating => 3,
+            ClusterState::Terminated | ClusterState::TerminatedWithErrors => 4,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             ClusterState::Starting => "starting",
@@ -231,7 +248,6 @@ pub struct ClusterSeen {
     pub state: ClusterState,
     /// EMR's words for why it ended; may be empty even then.
     pub reason: String,
-    pub steps: Vec<StepSeen>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -253,6 +269,8 @@ pub enum CallFailure {
     Refused(String),
     /// No answer, or one that says nothing: it may have had its effect.
     Unknown(String),
+    /// Not made: our quota has no room for it before then.
+    Postponed(Timestamp),
 }
 
 /// What a turn has learnt about the world since its last decision.
@@ -261,14 +279,25 @@ pub enum Observation {
     /// Nothing yet: the turn begins.
     Nothing,
     Launched(Result<String, CallFailure>),
-    /// The cluster that bears the attempt's name, if the list shows one.
-    LookedUp(Option<String>),
-    Seen(ClusterSeen),
+    /// The cluster that bears the attempt's name, if a list shows one that was
+    /// begun to be read at `began`.
+    LookedUp {
+        cluster: Option<String>,
+        began: Timestamp,
+    },
+    /// What a survey says about the cluster; one that it does not show is not
+    /// dead.
+    Surveyed(Option<ClusterSeen>),
+    /// The cluster as it is now.
+    Described(ClusterSeen),
+    Steps(Vec<StepSeen>),
     /// The ids of the steps added, in order.
     Added(Result<Vec<String>, CallFailure>),
     Terminated(Result<(), CallFailure>),
     /// A look did not succeed; nothing follows from that.
     NotSeen,
+    /// A look was not made: our quota has no room for it before then.
+    Postponed(Timestamp),
 }
 
 impl Run {
@@ -333,6 +362,7 @@ impl Run {
             launch: Intent { send_by: now, send_at: Some(now), throttled: 0 },
             cluster: None,
             cluster_state: None,
+            end_reason: String::new(),
             unseen_at_end: false,
             tries: Vec::new(),
             adding: None,

@@ -10,8 +10,11 @@ use super::*;
 use crate::core::catalog::testing::profile;
 use crate::core::catalog::{Dataset, Need, StepSpec, StepWork, WhenEmpty};
 use crate::core::partition::Grain;
+use crate::core::quota::Call;
 use crate::core::render::Text;
 use crate::core::task::TaskState;
+
+mod looks;
 
 /// How a call that creates something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +28,31 @@ enum Fate {
     Refused,
 }
 
+/// What a look of a kind that may lag shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Shown,
+    /// The list does not have it yet.
+    Hidden,
+    /// The state before the last change.
+    Stale,
+    Failed,
+}
+
 struct FakeCluster {
     name: String,
     state: ClusterState,
+    /// The state before.
+    past: ClusterState,
     steps: Vec<StepSeen>,
+}
+
+impl FakeCluster {
+    fn enter(&mut self, state: ClusterState) {
+        if self.state != state {
+            self.past = std::mem::replace(&mut self.state, state);
+        }
+    }
 }
 
 /// One account's EMR.
@@ -45,13 +69,45 @@ struct FakeEmr {
     /// Clusters that die before their first step.
     dying: usize,
     executed: Vec<String>,
-    calls: usize,
+    /// What surveys and other looks show next; then everything.
+    sights: Vec<Sight>,
+    /// Which of the next events arrive; None: there are no events at all.
+    arriving: Option<Vec<bool>>,
+    events: Vec<Event>,
+    /// Which of the next calls our own quota puts off.
+    postponed: Vec<bool>,
+    /// Calls by name.
+    counts: BTreeMap<&'static str, usize>,
 }
 
 impl FakeEmr {
     fn fate(&mut self) -> Fate {
-        self.calls += 1;
         if self.fates.is_empty() { Fate::Works } else { self.fates.remove(0) }
+    }
+
+    fn sight(&mut self) -> Sight {
+        if self.sights.is_empty() { Sight::Shown } else { self.sights.remove(0) }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let Some(arriving) = &mut self.arriving else { return };
+        if arriving.is_empty() || arriving.remove(0) {
+            self.events.push(event);
+        }
+    }
+
+    /// Time passes: a cluster starts, steps are executed.
+    fn go_on(&mut self, number: usize, now: Timestamp) {
+        if self.clusters[number].state == ClusterState::Starting {
+            let (state, event) = match self.dying {
+                0 => (ClusterState::Running, Event::Running),
+                _ => (ClusterState::TerminatedWithErrors, Event::Ended),
+            };
+            self.dying = self.dying.saturating_sub(1);
+            self.clusters[number].enter(state);
+            self.tell(event);
+        }
+        self.advance(number, now);
     }
 
     /// Applies a call with its fate.
@@ -89,32 +145,35 @@ impl FakeEmr {
 
     /// Executes pending steps in order; a failure cancels what is pending.
     fn advance(&mut self, cluster: usize, now: Timestamp) {
-        if self.clusters[cluster].state != ClusterState::Running {
+        let state = self.clusters[cluster].state;
+        if !matches!(state, ClusterState::Running | ClusterState::Waiting) {
             return;
         }
-        let mut failed = false;
+        let mut cancelled = false;
+        let mut events = Vec::new();
         for step in &mut self.clusters[cluster].steps {
             if step.state != StepState::Pending {
                 continue;
             }
             step.ended = Some(now);
             let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
-            step.state = match failed {
-                true => StepState::Cancelled,
-                false => {
-                    self.executed.push(step.name.clone());
-                    let outcomes = self.outcomes.entry(plain).or_default();
-                    match outcomes.is_empty() || outcomes.remove(0) {
-                        true => StepState::Completed,
-                        false => {
-                            failed = !self.continues;
-                            step.failure = Some("exit code 3".into());
-                            StepState::Failed
-                        }
-                    }
-                }
-            };
+            let outcomes = self.outcomes.entry(plain).or_default();
+            if cancelled {
+                step.state = StepState::Cancelled;
+            } else {
+                self.executed.push(step.name.clone());
+                let failed = !outcomes.is_empty() && !outcomes.remove(0);
+                step.state = if failed { StepState::Failed } else { StepState::Completed };
+                step.failure = failed.then(|| "exit code 3".into());
+                cancelled = failed && !self.continues;
+            }
+            events.push(match step.state {
+                StepState::Completed => Event::StepCompleted(step.name.clone()),
+                _ => Event::StepStopped(step.name.clone()),
+            });
         }
+        events.into_iter().for_each(|event| self.tell(event));
+        self.clusters[cluster].enter(ClusterState::Waiting);
     }
 
     fn observe(&mut self, run: &Run, act: Act, now: Timestamp) -> Observation {
@@ -123,7 +182,11 @@ impl FakeEmr {
             tries.map(|step_try| step_try.name.clone()).collect::<Vec<_>>()
         };
         let attempt = run.attempt().unwrap();
-        let number = |id: &str| id.strip_prefix("j-").unwrap().parse::<usize>().unwrap();
+        let seen = |state| ClusterSeen { state, reason: String::new() };
+        let shared = matches!(act, Act::LookUp | Act::Survey).then_some("ListClusters");
+        if let Some(name) = act.call().map(Call::name).or(shared) {
+            *self.counts.entry(name).or_default() += 1;
+        }
         match act {
             Act::Rest(_) => Observation::Nothing,
             Act::Launch => {
@@ -132,31 +195,44 @@ impl FakeEmr {
                 Observation::Launched(self.call(|emr| {
                     let id = emr.clusters.len();
                     let state = ClusterState::Starting;
-                    emr.clusters.push(FakeCluster { name, state, steps: vec![] });
+                    emr.clusters.push(FakeCluster { name, state, past: state, steps: vec![] });
                     emr.submit(id, steps, now);
                     format!("j-{id}")
                 }))
             }
             Act::LookUp => {
+                let lagging = now < attempt.launch.send_by + run.limits.list_lag;
+                let hidden = self.sight() != Sight::Shown && lagging;
                 let found = self.clusters.iter().position(|cluster| cluster.name == name);
-                Observation::LookedUp(found.map(|number| format!("j-{number}")))
+                let cluster = found.filter(|_| !hidden).map(|number| format!("j-{number}"));
+                Observation::LookedUp { cluster, began: now }
             }
-            Act::Look { cluster, .. } => {
-                let number = number(&cluster);
-                if self.clusters[number].state == ClusterState::Starting {
-                    self.clusters[number].state = match self.dying {
-                        0 => ClusterState::Running,
-                        _ => ClusterState::TerminatedWithErrors,
-                    };
-                    self.dying = self.dying.saturating_sub(1);
+            Act::Survey => {
+                let number = number(attempt.cluster.as_deref().unwrap());
+                self.go_on(number, now);
+                let cluster = (self.clusters[number].state, self.clusters[number].past);
+                match self.sight() {
+                    Sight::Shown => Observation::Surveyed(Some(seen(cluster.0))),
+                    Sight::Stale => Observation::Surveyed(Some(seen(cluster.1))),
+                    Sight::Hidden => Observation::Surveyed(None),
+                    Sight::Failed => Observation::NotSeen,
                 }
-                self.advance(number, now);
-                let cluster = &self.clusters[number];
-                Observation::Seen(ClusterSeen {
-                    state: cluster.state,
-                    reason: String::new(),
-                    steps: cluster.steps.clone(),
-                })
+            }
+            Act::Describe { cluster } => {
+                let number = number(&cluster);
+                self.go_on(number, now);
+                match self.sight() {
+                    Sight::Failed => Observation::NotSeen,
+                    _ => Observation::Described(seen(self.clusters[number].state)),
+                }
+            }
+            Act::ReadSteps { cluster, .. } => {
+                let number = number(&cluster);
+                self.go_on(number, now);
+                match self.sight() {
+                    Sight::Failed => Observation::NotSeen,
+                    _ => Observation::Steps(self.clusters[number].steps.clone()),
+                }
             }
             Act::AddSteps { cluster, tries } => {
                 let steps = names(&mut tries.iter().map(|index| &attempt.tries[*index]));
@@ -164,7 +240,8 @@ impl FakeEmr {
                 Observation::Added(self.call(|emr| emr.submit(number, steps, now)))
             }
             Act::Terminate { cluster } => {
-                self.clusters[number(&cluster)].state = ClusterState::Terminated;
+                self.clusters[number(&cluster)].enter(ClusterState::Terminated);
+                self.tell(Event::Ended);
                 Observation::Terminated(Ok(()))
             }
         }
@@ -173,6 +250,10 @@ impl FakeEmr {
     fn alive(&self) -> usize {
         self.clusters.iter().filter(|cluster| !cluster.state.has_ended()).count()
     }
+}
+
+fn number(cluster: &str) -> usize {
+    cluster.strip_prefix("j-").unwrap().parse().unwrap()
 }
 
 fn at(secs: i64) -> Timestamp {
@@ -223,14 +304,30 @@ fn follow(run: &mut Run, emr: &mut FakeEmr, crash: impl Fn(usize) -> bool) -> Ve
     let mut now = at(0);
     let mut ended = Vec::new();
     let mut acts = 0;
+    let mut hints = Hints::default();
     let mut observation = Observation::Nothing;
     for _ in 0..2_000 {
-        let decision = run.decide(observation, now);
-        ended.extend(decision.changes);
+        hints.learn(&observation, now);
+        let mut decision = run.decide(observation, &hints, now);
+        ended.append(&mut decision.changes);
+        if decision.act.call().is_some() && !emr.postponed.is_empty() && emr.postponed.remove(0) {
+            let postponed = decision.act.postponed(now + SignedDuration::from_secs(2));
+            hints.learn(&postponed, now);
+            decision = run.decide(postponed, &hints, now);
+            ended.append(&mut decision.changes);
+        }
         match decision.act {
             Act::Rest(None) => return ended,
             Act::Rest(Some(until)) => {
-                now = until.max(now + SignedDuration::from_millis(10));
+                if !std::mem::take(&mut hints.owed) {
+                    hints.events.clear();
+                }
+                if let Some(cluster) = run.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
+                    emr.go_on(number(cluster), now);
+                }
+                let soon = now + SignedDuration::from_millis(10);
+                now = if emr.events.is_empty() { until.max(soon) } else { soon };
+                emr.events.drain(..).for_each(|event| hints.hear(event));
                 observation = Observation::Nothing;
             }
             act => {
@@ -240,6 +337,7 @@ fn follow(run: &mut Run, emr: &mut FakeEmr, crash: impl Fn(usize) -> bool) -> Ve
                 if crash(acts) {
                     let stored = serde_json::to_string(run).unwrap();
                     *run = serde_json::from_str(&stored).unwrap();
+                    hints = Hints::default();
                     observation = Observation::Nothing;
                 }
             }
@@ -332,19 +430,18 @@ fn a_hung_cluster_ends_at_its_lifetime() {
     let mut now = at(0);
     // Never leaves STARTING.
     let mut observation = Observation::Nothing;
+    let starting = ClusterSeen { state: ClusterState::Starting, reason: String::new() };
     let mut terminated = false;
     while now < at(3 * 3600) && !terminated {
-        let decision = run.decide(observation, now);
+        let decision = run.decide(observation, &Hints::default(), now);
         observation = match decision.act {
             Act::Rest(until) => {
                 now = until.unwrap();
                 Observation::Nothing
             }
-            Act::Look { .. } => Observation::Seen(ClusterSeen {
-                state: ClusterState::Starting,
-                reason: String::new(),
-                steps: vec![],
-            }),
+            Act::Survey => Observation::Surveyed(Some(starting.clone())),
+            Act::Describe { .. } => Observation::Described(starting.clone()),
+            Act::ReadSteps { .. } => Observation::Steps(vec![]),
             Act::Terminate { .. } => {
                 terminated = true;
                 assert!(now >= at(2 * 3600));
@@ -370,6 +467,10 @@ fn notices_have_ids_of_their_own() {
     assert_eq!(ids.len(), all);
 }
 
+fn sight() -> impl Strategy<Value = Sight> {
+    prop_oneof![Just(Sight::Shown), Just(Sight::Hidden), Just(Sight::Stale), Just(Sight::Failed),]
+}
+
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         Just(Fate::Works),
@@ -380,9 +481,9 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    /// Whatever is lost and wherever it crashes: every run ends, every
-    /// partition ends exactly once, no cluster is left, and no step of a
-    /// cluster succeeds twice.
+    /// Whatever is lost, lags or has to wait, with events or without, and
+    /// wherever it crashes: every run ends, every partition ends exactly once,
+    /// no cluster is left, and no step of a cluster succeeds twice.
     #[test]
     fn every_run_ends_cleanly(
         tasks in 1usize..4,
@@ -392,11 +493,16 @@ proptest! {
         dying in 0usize..3,
         crashes in proptest::collection::vec(1usize..20, 0..4),
         side_by_side: bool,
+        sights in proptest::collection::vec(sight(), 0..10),
+        arriving in proptest::option::of(proptest::collection::vec(any::<bool>(), 0..12)),
+        postponed in proptest::collection::vec(any::<bool>(), 0..10),
     ) {
         // Only tasks of one step may share a cluster with others' steps.
         let continues = side_by_side && steps == 1;
         let mut run = run(tasks, steps);
-        let mut emr = FakeEmr { fates, dying, continues, ..FakeEmr::default() };
+        let mut emr = FakeEmr {
+            fates, dying, continues, sights, arriving, postponed, ..FakeEmr::default()
+        };
         for (task, step) in failures {
             let name = format!("t{task}/2013-01-01T05/s{step}");
             emr.outcomes.entry(name).or_default().push(false);

@@ -7,7 +7,7 @@ use crate::core::catalog::{
 };
 use crate::core::partition::Grain;
 use crate::core::render::Text;
-use crate::core::run::{CallFailure, ClusterSeen, Observation, StepSeen};
+use crate::core::run::{CallFailure, ClusterSeen, Hints, Observation, StepSeen};
 use crate::core::schedule::{Schedule, SlotPartition};
 use crate::core::template::Template;
 
@@ -116,7 +116,7 @@ impl Case {
     }
 
     /// Running on a cluster of its own, with `observe` seen one after another.
-    fn running(mut self, observe: Vec<(&str, Observation)>) -> Self {
+    fn running(mut self, observe: Vec<Vec<(&str, Observation)>>) -> Self {
         self.item().state = TaskState::Running;
         self.item().run = Some("R1".into());
         let ready =
@@ -125,15 +125,16 @@ impl Case {
         let start = at("2013-01-01T06:20:00Z");
         let profile = &self.catalog.profiles["p"];
         let (mut run, _) = Run::new(&self.catalog, profile, &[(task, &ready)], "R1", start);
-        for (now, observation) in observe {
-            let _ = run.decide(observation, at(now));
+        for (now, observation) in observe.into_iter().flatten() {
+            let _ = run.decide(observation, &Hints::default(), at(now));
         }
         self.run = Some(run);
         self
     }
 }
 
-fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> Observation {
+/// What a look shows: the cluster, then its steps.
+fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> [Observation; 2] {
     let steps = steps.iter().enumerate().map(|(number, (name, state))| StepSeen {
         id: format!("s-{number}"),
         name: (*name).to_owned(),
@@ -142,7 +143,8 @@ fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> Observation {
         ended: state.has_ended().then(|| at("2013-01-01T06:40:00Z")),
         failure: None,
     });
-    Observation::Seen(ClusterSeen { state, reason: String::new(), steps: steps.collect() })
+    let cluster = ClusterSeen { state, reason: String::new() };
+    [Observation::Described(cluster), Observation::Steps(steps.collect())]
 }
 
 #[test]
@@ -248,16 +250,18 @@ fn a_ready_partition_waits_for_its_batch() {
 #[test]
 fn a_running_partition_says_what_its_cluster_does() {
     let key = "etl 2013-01-01T05 is running in run R1";
-    let launch = || ("2013-01-01T06:20:00Z", Observation::Nothing);
-    let launched = || ("2013-01-01T06:21:00Z", Observation::Launched(Ok("j-1".into())));
-    let look = |state, steps: &[(&str, StepState)]| ("2013-01-01T06:41:00Z", seen(state, steps));
+    let launch = || vec![("2013-01-01T06:20:00Z", Observation::Nothing)];
+    let launched = || vec![("2013-01-01T06:21:00Z", Observation::Launched(Ok("j-1".into())))];
+    let look = |state, steps: &[(&str, StepState)]| {
+        seen(state, steps).map(|observed| ("2013-01-01T06:41:00Z", observed)).to_vec()
+    };
     let (first, second) = ("etl/2013-01-01T05/extract/1", "etl/2013-01-01T05/load/2");
     let throttled = Observation::Launched(Err(CallFailure::Deferred("rate".into())));
     for (observed, words) in [
-        (vec![], "its cluster is about to be asked for"),
+        (vec![vec![]], "its cluster is about to be asked for"),
         (vec![launch()], "its cluster is being created since 06:20 UTC"),
         (
-            vec![launch(), ("2013-01-01T06:41:59Z", throttled)],
+            vec![launch(), vec![("2013-01-01T06:41:59Z", throttled)]],
             "EMR has refused to create its cluster for now, the next try is at 06:42 UTC",
         ),
         (vec![launch(), launched()], "cluster j-1 is starting since 06:20 UTC"),
@@ -382,7 +386,9 @@ fn every_rule_of_completeness_has_its_words() {
     ] {
         ruled(completeness, Need::All, received).says(
             "2013-01-01T02:10:00Z",
-            &format!("report 2013-01-01 waits for 1 of 2 partitions of partner (2013-01-01T01), {words}."),
+            &format!(
+                "report 2013-01-01 waits for 1 of 2 partitions of partner (2013-01-01T01), {words}."
+            ),
         );
     }
 }

@@ -1,0 +1,165 @@
+//! When and where a run looks: as seldom as its correctness allows, because
+//! every look costs a call of a small quota. The cluster's state comes from the
+//! survey that all runs share; steps are read only when something must have
+//! changed. Not for what follows from what was seen: that is `follow` and
+//! `decide`.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::hints::{Event, Hints};
+use super::{Act, Attempt, ClusterSeen, ClusterState, Decision, Run, RunState};
+use crate::core::notice::{Fact, Severity};
+
+/// The first instant after `from` on a grid that is the same for all runs, so
+/// that they ask in the same moment and share a survey.
+fn on_the_grid(from: Timestamp, interval: SignedDuration) -> Timestamp {
+    let step = interval.as_nanos().max(1);
+    let next = (from.as_nanosecond().div_euclid(step) + 1).saturating_mul(step);
+    Timestamp::from_nanosecond(next).unwrap_or(Timestamp::MAX)
+}
+
+impl Run {
+    /// The start of a turn of a run whose cluster is known.
+    pub(super) fn look_first(&mut self, hints: &Hints, now: Timestamp) -> Act {
+        if hints.events.contains(&Event::Running) {
+            // Taken at its word: only a notice follows from it.
+            self.take_running(now);
+        }
+        let Some(attempt) = self.attempts.last() else { return Act::Rest(None) };
+        let Some(cluster) = attempt.cluster.clone() else { return Act::Rest(None) };
+        let ended = attempt.cluster_state.is_some_and(ClusterState::has_ended);
+        let working = self.state != RunState::Terminating;
+        let told = |event: &Event| self.has_to_read_steps(event);
+        if !working && hints.unterminated {
+            Act::Terminate { cluster }
+        } else if working && ended {
+            Act::ReadSteps { cluster, spare: false }
+        } else if working && now >= attempt.expires {
+            Act::Describe { cluster }
+        } else if hints.events.contains(&Event::Ended) {
+            Act::Survey
+        } else if working && hints.events.iter().any(told) {
+            Act::ReadSteps { cluster, spare: false }
+        } else if now >= self.look_due(hints) || self.repeats_adding(attempt, now) {
+            Act::Survey
+        } else if working {
+            self.go_on(hints, now)
+        } else {
+            Act::Rest(Some(self.next_look(hints, now)))
+        }
+    }
+
+    /// The cluster was seen; `certain` when it was described just now, while a
+    /// survey may have begun before what is stored.
+    pub(super) fn cluster_seen(
+        &mut self,
+        seen: &ClusterSeen,
+        certain: bool,
+        hints: &Hints,
+        now: Timestamp,
+    ) -> Decision {
+        self.take_cluster(seen, now);
+        let changes = if certain && !self.is_cluster_ending() {
+            self.end_members(true, now)
+        } else {
+            Vec::new()
+        };
+        match self.steps_to_read(hints, now) {
+            Some(act) => Decision { act, changes },
+            None => self.proceed(changes, hints, now),
+        }
+    }
+
+    /// The steps decide what follows from the cluster's state: steps read after
+    /// it was seen ended are final.
+    fn steps_to_read(&self, hints: &Hints, now: Timestamp) -> Option<Act> {
+        let attempt = self.attempts.last()?;
+        let cluster = attempt.cluster.clone()?;
+        if self.state == RunState::Terminating || self.is_done() {
+            return None;
+        }
+        let open = attempt.tries.iter().filter(|step_try| !step_try.state.has_ended()).count();
+        let needed = match attempt.cluster_state {
+            Some(state) if state.has_ended() => true,
+            Some(ClusterState::Waiting) if open > 0 => true,
+            _ => attempt.adding.is_some() || now >= attempt.expires,
+        };
+        // A step that is not the last changes no state of the cluster.
+        let read = hints.steps_read.unwrap_or(attempt.opened);
+        let spare = open > 1 && now.duration_since(read) >= self.limits.steps_interval;
+        (needed || spare).then_some(Act::ReadSteps { cluster, spare: !needed })
+    }
+
+    /// A submission whose outcome is unknown, or that was refused for now, is
+    /// repeated only after a look.
+    fn repeats_adding(&self, attempt: &Attempt, now: Timestamp) -> bool {
+        attempt.adding.as_ref().is_some_and(|adding| now >= self.repeat_at(adding))
+    }
+
+    pub(super) fn is_cluster_ending(&self) -> bool {
+        let state = self.attempts.last().and_then(|attempt| attempt.cluster_state);
+        state.is_some_and(ClusterState::is_ending)
+    }
+
+    pub(super) fn describe(&self) -> Act {
+        match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
+            Some(cluster) => Act::Describe { cluster },
+            None => Act::Rest(None),
+        }
+    }
+
+    /// When the state is to be read although nothing happened.
+    fn look_due(&self, hints: &Hints) -> Timestamp {
+        let opened = self.attempts.last().map_or(self.created, |attempt| attempt.opened);
+        self.look_after(hints.looked.unwrap_or(opened), hints)
+    }
+
+    fn look_after(&self, looked: Timestamp, hints: &Hints) -> Timestamp {
+        let poll = self.limits.poll_interval;
+        if !hints.heard {
+            return on_the_grid(looked, poll);
+        }
+        // Half of it at least, or short runs would often pay for a look that
+        // the grid happens to put between their events.
+        let interval = poll.max(self.limits.poll_interval_with_events);
+        let least = looked.saturating_add(interval / 2).unwrap_or(Timestamp::MAX);
+        on_the_grid(least, interval)
+    }
+
+    /// The next look without an event, but never past the end of a lifetime.
+    pub(super) fn next_look(&self, hints: &Hints, now: Timestamp) -> Timestamp {
+        let due = self.look_due(hints);
+        self.within_lifetime(if due > now { due } else { self.look_after(now, hints) }, now)
+    }
+
+    /// After something failed: soon, events or not.
+    pub(super) fn look_soon(&self, now: Timestamp) -> Timestamp {
+        self.within_lifetime(on_the_grid(now, self.limits.poll_interval), now)
+    }
+
+    pub(super) fn within_lifetime(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        match self.attempts.last() {
+            Some(attempt) if attempt.cluster.is_some() && attempt.expires > now => {
+                at.min(attempt.expires)
+            }
+            _ => at,
+        }
+    }
+
+    /// The cluster cannot be looked at. Nothing follows for its work, but its
+    /// lifetime holds: terminating needs no look.
+    pub(super) fn not_seen(&mut self, now: Timestamp) -> Decision {
+        let soon = self.look_soon(now);
+        let Some(attempt) = self.attempts.last_mut() else { return Decision::rest_until(soon) };
+        let Some(cluster) = attempt.cluster.clone().filter(|_| now >= attempt.expires) else {
+            return Decision::rest_until(soon);
+        };
+        if !std::mem::replace(&mut attempt.unseen_at_end, true) {
+            self.notify(now, Severity::Failure, "not-seen", "cannot look at its cluster", vec![
+                Fact::new("reason", "EMR's answers to DescribeCluster or ListSteps fail; the log has them"),
+                Fact::new("next", "the cluster is terminated, its lifetime is over; what it did is told when EMR answers"),
+            ]);
+        }
+        Decision::act(Act::Terminate { cluster })
+    }
+}

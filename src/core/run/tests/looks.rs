@@ -1,0 +1,213 @@
+//! How often a run looks, and what it believes: lists that hide or lag, steps
+//! cancelled from outside, calls that have to wait.
+
+use super::*;
+
+fn seen(state: ClusterState) -> ClusterSeen {
+    ClusterSeen { state, reason: String::new() }
+}
+
+/// A run of one task whose cluster `j-0` was created at 0.
+fn running(steps: usize) -> Run {
+    let mut run = run(1, steps);
+    assert_eq!(run.decide(Observation::Nothing, &Hints::default(), at(0)).act, Act::Launch);
+    let launched = Observation::Launched(Ok("j-0".into()));
+    let _ = run.decide(launched, &Hints::default(), at(0));
+    run
+}
+
+fn decide(run: &mut Run, observation: Observation, secs: i64) -> Act {
+    run.decide(observation, &Hints::default(), at(secs)).act
+}
+
+/// The run's steps as EMR lists them, all in this state.
+fn steps(run: &Run, state: StepState) -> Observation {
+    let tries = &run.attempt().unwrap().tries;
+    let steps = tries.iter().map(|step_try| StepSeen {
+        id: format!("s-{}", step_try.name),
+        name: step_try.name.clone(),
+        state,
+        started: None,
+        ended: state.has_ended().then_some(at(1)),
+        failure: None,
+    });
+    Observation::Steps(steps.collect())
+}
+
+fn read_steps(spare: bool) -> Act {
+    Act::ReadSteps { cluster: "j-0".into(), spare }
+}
+
+fn describe() -> Act {
+    Act::Describe { cluster: "j-0".into() }
+}
+
+#[test]
+fn with_events_a_run_costs_four_calls_and_a_partition_more_in_a_batch() {
+    for (tasks, steps, list_steps) in [(1, 1, 1), (1, 3, 1), (3, 2, 3)] {
+        let mut run = run(tasks, steps);
+        let mut emr = FakeEmr { arriving: Some(vec![]), ..FakeEmr::default() };
+        follow(&mut run, &mut emr, |_| false);
+        assert_eq!(run.state, RunState::Succeeded);
+        let total: usize = emr.counts.values().sum();
+        assert!(emr.counts["ListSteps"] <= list_steps, "{:?}", emr.counts);
+        assert!(total <= 3 + list_steps, "{:?}", emr.counts);
+    }
+}
+
+#[test]
+fn without_events_a_single_task_reads_its_steps_when_the_cluster_waits() {
+    let (mut run, mut emr) = (run(1, 3), FakeEmr::default());
+    follow(&mut run, &mut emr, |_| false);
+    assert_eq!(run.state, RunState::Succeeded);
+    assert_eq!((emr.counts["ListSteps"], emr.counts["TerminateJobFlows"]), (1, 1));
+}
+
+#[test]
+fn a_step_in_the_middle_changes_nothing_and_a_lost_event_is_made_up_for() {
+    let mut run = running(2);
+    let names: Vec<_> = run.attempt().unwrap().tries.iter().map(|t| t.name.clone()).collect();
+    let mut hints = Hints { looked: Some(at(1)), ..Hints::default() };
+    for (event, act) in [
+        (Event::Running, None),
+        (Event::StepCompleted(names[0].clone()), None),
+        (Event::StepStopped("somebody else's".into()), None),
+        (Event::StepStopped(names[0].clone()), Some(read_steps(false))),
+        (Event::StepCompleted(names[1].clone()), Some(read_steps(false))),
+        (Event::StepCompleted(String::new()), Some(read_steps(false))),
+        (Event::Ended, Some(Act::Survey)),
+    ] {
+        hints.events = [event.clone()].into();
+        hints.heard = true;
+        let decided = run.decide(Observation::Nothing, &hints, at(2)).act;
+        match act {
+            Some(act) => assert_eq!(decided, act, "{event:?}"),
+            None => assert!(matches!(decided, Act::Rest(Some(_))), "{event:?}: {decided:?}"),
+        }
+    }
+    assert_eq!(run.notices.last().unwrap().status, "running");
+    // Nothing is heard any more: polling is the safety net.
+    let quiet = Hints { heard: true, looked: Some(at(1)), ..Hints::default() };
+    let Act::Rest(Some(until)) = run.decide(Observation::Nothing, &quiet, at(2)).act else {
+        panic!("it rests")
+    };
+    assert!(until > at(5 * 60) && until <= at(16 * 60), "{until}");
+    assert_eq!(run.decide(Observation::Nothing, &quiet, until).act, Act::Survey);
+}
+
+#[test]
+fn all_runs_look_in_the_same_moment() {
+    let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));
+    assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
+}
+
+#[test]
+fn a_cluster_that_the_survey_hides_is_described_not_dead() {
+    let mut run = running(1);
+    assert_eq!(decide(&mut run, Observation::Nothing, 60), Act::Survey);
+    assert_eq!(decide(&mut run, Observation::Surveyed(None), 60), describe());
+    assert!(matches!(decide(&mut run, Observation::NotSeen, 60), Act::Rest(Some(_))));
+    assert_eq!((run.attempts.len(), run.state), (1, RunState::Running));
+}
+
+#[test]
+fn a_stale_survey_takes_nothing_back() {
+    let mut run = running(1);
+    let ended = Observation::Described(seen(ClusterState::Terminated));
+    assert_eq!(decide(&mut run, ended, 60), read_steps(false));
+    let stale = Observation::Surveyed(Some(seen(ClusterState::Running)));
+    assert_eq!(decide(&mut run, stale, 61), read_steps(false));
+    // The steps were read after the end, so they are final: a success counts.
+    let completed = steps(&run, StepState::Completed);
+    assert_eq!(decide(&mut run, completed, 62), Act::Rest(None));
+    assert_eq!(run.state, RunState::Succeeded);
+}
+
+#[test]
+fn cancelled_steps_are_blamed_on_somebody_only_when_the_cluster_goes_on_after_them() {
+    // A survey that may have begun before the steps were read proves nothing.
+    for (state, outcome) in [
+        (ClusterState::Waiting, Some(RunState::Terminating)),
+        (ClusterState::Terminating, None),
+        (ClusterState::Terminated, None),
+    ] {
+        let mut run = running(1);
+        let _ = decide(&mut run, Observation::Surveyed(Some(seen(ClusterState::Running))), 30);
+        let cancelled = steps(&run, StepState::Cancelled);
+        assert_eq!(decide(&mut run, cancelled.clone(), 31), describe());
+        let survey = Observation::Surveyed(Some(seen(ClusterState::Running)));
+        assert_eq!(decide(&mut run, survey, 32), describe());
+        let act = decide(&mut run, Observation::Described(seen(state)), 33);
+        if let Some(outcome) = outcome {
+            assert_eq!(run.state, outcome);
+            let Some(Outcome::Failed { reason }) = &run.members[0].outcome else { panic!() };
+            assert_eq!(reason, "step s0 was cancelled from outside");
+            continue;
+        }
+        assert_eq!(run.members[0].outcome, None);
+        if state.has_ended() {
+            assert_eq!(act, read_steps(false));
+            let _ = decide(&mut run, cancelled, 34);
+            assert_eq!((run.attempts.len(), run.state), (2, RunState::Launching));
+        }
+    }
+}
+
+#[test]
+fn a_list_from_before_the_lag_is_over_proves_nothing() {
+    let mut run = run(1, 1);
+    let _ = run.decide(Observation::Nothing, &Hints::default(), at(0));
+    let lost = Observation::Launched(Err(CallFailure::Unknown("no answer".into())));
+    let _ = decide(&mut run, lost, 0);
+    // The deadline is at 20, the lag ends at 80.
+    for (began, now, launches) in [(10, 40, false), (79, 100, false), (81, 100, true)] {
+        let absent = Observation::LookedUp { cluster: None, began: at(began) };
+        let act = decide(&mut run.clone(), absent, now);
+        assert_eq!(act == Act::Launch, launches, "began at {began}: {act:?}");
+    }
+}
+
+#[test]
+fn what_the_quota_puts_off_is_not_sent_and_counts_as_nothing() {
+    let mut run = run(1, 1);
+    let launch = decide(&mut run, Observation::Nothing, 0);
+    assert_eq!(decide(&mut run, launch.postponed(at(40)), 0), Act::Rest(Some(at(40))));
+    assert_eq!(run.attempt().unwrap().launch.throttled, 0);
+    assert_eq!(decide(&mut run, Observation::Nothing, 20), Act::Rest(Some(at(40))));
+    assert_eq!(decide(&mut run, Observation::Nothing, 40), Act::Launch);
+    assert_eq!(run.attempts.len(), 1);
+
+    let mut run = running(1);
+    let completed = steps(&run, StepState::Completed);
+    let terminate = decide(&mut run, completed, 30);
+    let postponed = terminate.postponed(at(50));
+    let mut hints = Hints { looked: Some(at(30)), ..Hints::default() };
+    hints.learn(&postponed, at(30));
+    assert_eq!(run.decide(postponed, &hints, at(30)).act, Act::Rest(Some(at(50))));
+    // It is sent without another look.
+    assert_eq!(run.decide(Observation::Nothing, &hints, at(50)).act, terminate);
+}
+
+#[test]
+fn steps_that_end_while_others_follow_are_read_now_and_then() {
+    let mut run = run(2, 1);
+    let _ = run.decide(Observation::Nothing, &Hints::default(), at(0));
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let survey = || Observation::Surveyed(Some(seen(ClusterState::Running)));
+    assert!(matches!(decide(&mut run, survey(), 299), Act::Rest(Some(_))));
+    assert_eq!(decide(&mut run, survey(), 300), read_steps(true));
+    let hints = Hints { steps_read: Some(at(300)), ..Hints::default() };
+    assert!(matches!(run.decide(survey(), &hints, at(599)).act, Act::Rest(Some(_))));
+    assert_eq!(run.decide(survey(), &hints, at(600)).act, read_steps(true));
+}
+
+#[test]
+fn a_run_stored_by_the_version_before_is_read() {
+    let run = running(1);
+    let mut stored = serde_json::to_value(&run).unwrap();
+    let limits = stored["limits"].as_object_mut().unwrap();
+    assert!(limits.remove("poll_interval_with_events").is_some());
+    assert!(limits.remove("steps_interval").is_some());
+    assert!(stored["attempts"][0].as_object_mut().unwrap().remove("end_reason").is_some());
+    assert_eq!(serde_json::from_value::<Run>(stored).unwrap(), run);
+}

@@ -1,0 +1,82 @@
+//! What is remembered of clusters: whose they are, and what EMR's events said
+//! since their run last looked. All of it can be lost.
+
+use std::collections::BTreeSet;
+
+use super::{Engine, Key};
+use crate::core::run::{Event, Hints, Run};
+
+/// How many clusters of nobody known are remembered: an event can be faster
+/// than the answer to the call that created its cluster.
+const STRANGERS_MAX: usize = 1_000;
+
+/// An event of EMR about a cluster or one of its steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterEvent {
+    pub cluster: String,
+    pub event: Event,
+}
+
+/// What is remembered of one cluster.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// None while no run is known to own it.
+    run: Option<String>,
+    hints: Hints,
+}
+
+impl Engine {
+    /// Something happened to a cluster: its run looks at once, if that may
+    /// matter to it.
+    pub fn cluster_changed(&self, event: &ClusterEvent) {
+        let mut memory = self.memory();
+        if !memory.clusters.contains_key(&event.cluster) {
+            let strangers = memory.clusters.values().filter(|watch| watch.run.is_none()).count();
+            if strangers >= STRANGERS_MAX {
+                memory.clusters.retain(|_, watch| watch.run.is_some());
+            }
+        }
+        let watch = memory.clusters.entry(event.cluster.clone()).or_default();
+        watch.hints.hear(event.event.clone());
+        let run = watch.run.clone().filter(|_| event.event != Event::Passing);
+        drop(memory);
+        if let Some(run) = run {
+            self.agenda.wake(Key::Run(run), self.clock.now());
+        }
+    }
+
+    pub(super) fn hints(&self, run: &Run) -> Hints {
+        let memory = self.memory();
+        let cluster = run.attempt().and_then(|attempt| attempt.cluster.as_ref());
+        let watch = cluster.and_then(|cluster| memory.clusters.get(cluster));
+        watch.map(|watch| watch.hints.clone()).unwrap_or_default()
+    }
+
+    /// Keeps what a turn has learnt about the cluster of an open run. The
+    /// events that it began with are dealt with, unless a look is still owed.
+    pub(super) fn remember(&self, run: &Run, hints: Hints) {
+        let mut memory = self.memory();
+        let over = run.attempts.len().saturating_sub(usize::from(!run.state.is_final()));
+        for cluster in run.attempts.iter().take(over).filter_map(|past| past.cluster.as_ref()) {
+            memory.clusters.remove(cluster);
+        }
+        if run.state.is_final() {
+            memory.survey.forget(&run.id);
+            return;
+        }
+        let Some(cluster) = run.attempt().and_then(|attempt| attempt.cluster.clone()) else {
+            return;
+        };
+        let watch = memory.clusters.entry(cluster).or_default();
+        watch.run = Some(run.id.clone());
+        let came = std::mem::take(&mut watch.hints.events);
+        let news: BTreeSet<_> = came.difference(&hints.events).cloned().collect();
+        let is_news = !news.is_empty();
+        let (heard, events) = (watch.hints.heard, if hints.owed { came } else { news });
+        watch.hints = Hints { heard, events, owed: false, ..hints };
+        drop(memory);
+        if is_news {
+            self.agenda.wake(Key::Run(run.id.clone()), self.clock.now());
+        }
+    }
+}
