@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::emr::Emr;
 use crate::aws::error::{AwsError, Kind};
+use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::sqs::Sqs;
 use crate::aws::store::{Store, StoreError};
@@ -80,6 +81,7 @@ pub async fn run(
         store,
         emr,
         sns,
+        S3::new(&aws),
         clock,
         settings.sweep_interval,
     ));

@@ -118,6 +118,11 @@ impl Sqs {
             .map_err(|error| AwsError::new("SQS", "ChangeMessageVisibilityBatch", &error))
     }
 
+    /// Where messages go that nobody can read.
+    pub fn quarantine_url(&self) -> &str {
+        &self.quarantine
+    }
+
     /// Keeps a message that nobody can read, with the reason beside it; without
     /// it where the message leaves no room.
     pub async fn quarantine(&self, message: &Received, reason: &str) -> Result<(), AwsError> {

@@ -11,3 +11,6 @@ pub mod run;
 pub mod schedule;
 pub mod task;
 pub mod template;
+
+#[cfg(test)]
+mod mails;

@@ -83,15 +83,28 @@ pub fn last_closing(catalog: &Catalog, task: &Task, partition: &Partition) -> Op
 
 /// Everything has come in; an input without any data may still stop the task.
 fn complete(catalog: &Catalog, task: &Task, item: &TaskPartition, now: Timestamp) -> TaskChange {
-    let change = |to, facts| TaskChange::new(&item.key, TaskState::Waiting, to, now, facts);
+    let change = |to, facts| {
+        let change = TaskChange::new(&item.key, TaskState::Waiting, to, now, facts);
+        change.on(&task.profile).since(item.since)
+    };
+    let ready = || {
+        let next = format!("it runs with the next batch of profile {}", task.profile);
+        change(TaskState::Ready, vec![received(item)]).then(&next)
+    };
     let Some(empty) = empty_input(catalog, task, item) else {
-        return change(TaskState::Ready, vec![received(item)]);
+        return ready();
     };
     let reason = format!("input {empty} has no data for {}", item.key.partition);
     match task.when_empty {
-        WhenEmpty::Run => change(TaskState::Ready, vec![received(item)]),
-        WhenEmpty::Skip => change(TaskState::Skipped, vec![]).because(&reason),
-        WhenEmpty::Fail => change(TaskState::Failed, vec![]).because(&reason),
+        WhenEmpty::Run => ready(),
+        WhenEmpty::Skip => change(TaskState::Skipped, vec![])
+            .because(&reason)
+            .then("tasks that read its outputs take this partition for complete and empty"),
+        WhenEmpty::Fail => change(TaskState::Failed, vec![]).because(&reason).then(&format!(
+            "nothing was run, as the task's when-empty says; find out why {empty} stayed empty: \
+             sluicegate why {} {}",
+            item.key.task, item.key.partition
+        )),
     }
 }
 

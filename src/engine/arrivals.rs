@@ -160,7 +160,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let Some(task) = self.catalog.tasks.get(&key.task) else { return Ok(()) };
         let closing = last_closing(&self.catalog, task, &key.partition);
-        let item = self.store.receive(key, receipts, closing).await?;
+        let item = self.store.receive(key, receipts, closing, self.clock.now()).await?;
         if item.state != TaskState::Waiting && !receipts.is_empty() {
             let (task, partition) = (&key.task, key.partition);
             tracing::info!(%task, %partition, state = item.state.name(), "arrived after the inputs were complete");

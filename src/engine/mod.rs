@@ -6,6 +6,7 @@
 mod agenda;
 mod arrivals;
 mod batches;
+mod logs;
 mod outbox;
 mod runs;
 mod schedules;
@@ -15,11 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::aws::emr::Emr;
+use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
@@ -47,6 +50,8 @@ enum Key {
     /// The ready partitions of a cluster profile.
     Batches(String),
     Run(String),
+    /// The logs that a run waits for.
+    Logs(String),
     Task(TaskKey),
 }
 
@@ -56,9 +61,11 @@ pub struct Engine {
     store: Store,
     emr: Emr,
     sns: Sns,
+    s3: S3,
     clock: Clock,
     sweep_interval: SignedDuration,
     agenda: Agenda,
+    log_readers: Semaphore,
     memory: Mutex<Memory>,
 }
 
@@ -75,6 +82,8 @@ struct Memory {
     publish_from: Option<Timestamp>,
     /// Clusters in use → their runs, for events.
     clusters: BTreeMap<String, String>,
+    /// Ends of logs that their runs have yet to take.
+    logs: logs::LogsRead,
 }
 
 impl Engine {
@@ -83,11 +92,22 @@ impl Engine {
         store: Store,
         emr: Emr,
         sns: Sns,
+        s3: S3,
         clock: Clock,
         sweep_interval: SignedDuration,
     ) -> Self {
-        let memory = Mutex::default();
-        Self { catalog, store, emr, sns, clock, sweep_interval, agenda: Agenda::default(), memory }
+        Self {
+            catalog,
+            store,
+            emr,
+            sns,
+            s3,
+            clock,
+            sweep_interval,
+            agenda: Agenda::default(),
+            log_readers: Semaphore::new(logs::READERS_MAX),
+            memory: Mutex::default(),
+        }
     }
 
     pub fn catalog(&self) -> &Catalog {
@@ -149,6 +169,7 @@ impl Engine {
             Key::Revisit(task) => self.revisit(task).await,
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
+            Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
         };
         let now = self.clock.now();

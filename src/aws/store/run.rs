@@ -115,11 +115,10 @@ impl Store {
     }
 }
 
-/// An open run is always due, so that any process finds it; the engine itself
+/// A run that is not settled is always due, so that any process finds it; the engine itself
 /// knows better when to look.
 fn due(run: &Run) -> Option<Timestamp> {
-    let open = !run.state.is_final() || !run.notices.is_empty();
-    open.then_some(run.created)
+    (!run.is_settled()).then_some(run.created)
 }
 
 fn read_run(item: &Item) -> Result<Run, Unreadable> {

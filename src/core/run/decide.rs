@@ -8,8 +8,7 @@ use super::{
     CallFailure, ClusterState, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
 };
-use crate::core::notice::{Fact, Severity};
-use crate::core::task::{TaskChange, TaskState};
+use crate::core::task::TaskChange;
 
 /// The one thing to do after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,10 +104,7 @@ impl Run {
             return Decision::rest_until(soon);
         };
         if !std::mem::replace(&mut attempt.unseen_at_end, true) {
-            self.notify(now, Severity::Failure, "not-seen", "cannot look at its cluster", vec![
-                Fact::new("reason", "EMR's answers to DescribeCluster or ListSteps fail; the log has them"),
-                Fact::new("next", "the cluster is terminated, its lifetime is over; what it did is told when EMR answers"),
-            ]);
+            self.tell_not_seen(now);
         }
         Decision::act(Act::Terminate { cluster })
     }
@@ -150,14 +146,7 @@ impl Run {
         attempt.cluster = Some(cluster);
         attempt.cluster_state = Some(ClusterState::Starting);
         self.state = RunState::Running;
-        let attempts = format!("{} of {}", self.attempts.len(), self.limits.max_attempts);
-        self.notify(
-            now,
-            Severity::Info,
-            "starting",
-            "has a cluster, which is starting",
-            vec![Fact::new("attempt", attempts)],
-        );
+        self.tell_starting(now);
     }
 
     fn not_launched(&mut self, failure: CallFailure, now: Timestamp) -> Decision {
@@ -171,9 +160,7 @@ impl Run {
                 attempt.launch.send_at = Some(at);
                 Decision::rest_until(at)
             }
-            CallFailure::Refused(reason) => {
-                self.give_up(&format!("EMR refused to create the cluster: {reason}"), now)
-            }
+            CallFailure::Refused(reason) => self.refused(&reason, now),
             CallFailure::Unknown(_) => Decision::rest_until(after(now, self.limits.poll_interval)),
         }
     }
@@ -226,7 +213,11 @@ impl Run {
             return Decision { act, changes };
         }
         if self.attempts.last().is_some_and(|attempt| now >= attempt.expires) {
-            changes.extend(self.fail_open("its cluster's lifetime was over", now));
+            changes.extend(self.fail_open(
+                "its cluster's lifetime was over",
+                "give the profile a longer lifetime, or find out what took so long",
+                now,
+            ));
         }
         if self.members.iter().all(|member| member.outcome.is_some()) {
             return Decision { act: self.terminate(state, now), changes };
@@ -242,7 +233,7 @@ impl Run {
     fn terminate(&mut self, state: ClusterState, now: Timestamp) -> Act {
         if self.state != RunState::Terminating {
             self.state = RunState::Terminating;
-            self.notify(now, Severity::Info, "terminating", "terminates its cluster", vec![]);
+            self.tell_terminating(now);
         }
         match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
             Some(cluster) if state != ClusterState::Terminating => Act::Terminate { cluster },
@@ -334,6 +325,7 @@ impl Run {
         reason: &str,
         now: Timestamp,
     ) -> Vec<TaskChange> {
+        self.limit_logs(now);
         let mut changes = Vec::new();
         if self.members.iter().any(|member| member.outcome.is_none()) {
             let cluster = self.attempts.last().and_then(|attempt| attempt.cluster.as_deref());
@@ -344,61 +336,44 @@ impl Run {
             let lost =
                 format!("cluster {} ended before its work ({words})", cluster.unwrap_or("?"));
             if self.attempts.len() < self.limits.max_attempts as usize {
-                self.notify(
-                    now,
-                    Severity::Warning,
-                    "attempt-lost",
-                    "lost its cluster and tries another",
-                    vec![Fact::new("reason", lost)],
-                );
+                self.tell_attempt_lost(&lost, now);
                 self.open_attempt(now);
                 return changes;
             }
-            changes = self.fail_open(&lost, now);
+            let advice = "find out who or what ended the cluster; its logs may tell";
+            changes = self.fail_open(&lost, advice, now);
         }
         self.finish(now);
         changes
     }
 
     /// No cluster can be had: ends the run.
-    fn give_up(&mut self, reason: &str, now: Timestamp) -> Decision {
-        let changes = self.fail_open(reason, now);
+    fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
+        let reason = format!("EMR refused to create the cluster: {reason}");
+        let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
+        let changes = self.fail_open(&reason, &advice, now);
         self.finish(now);
         Decision { act: Act::Rest(None), changes }
     }
 
-    pub(super) fn fail_open(&mut self, reason: &str, now: Timestamp) -> Vec<TaskChange> {
-        let id = self.id.clone();
-        let open = self.members.iter_mut().filter(|member| member.outcome.is_none());
-        open.map(|member| {
+    /// Fails every member that has not ended; `advice` says what a person can
+    /// do about it.
+    fn fail_open(&mut self, reason: &str, advice: &str, now: Timestamp) -> Vec<TaskChange> {
+        let open = self.members.iter().filter(|member| member.outcome.is_none());
+        let changes = open.map(|member| self.failed(member, reason, advice, None, now)).collect();
+        for member in self.members.iter_mut().filter(|member| member.outcome.is_none()) {
             member.outcome = Some(Outcome::Failed { reason: reason.to_owned() });
-            TaskChange::new(&member.key, TaskState::Running, TaskState::Failed, now, vec![])
-                .in_run(&id)
-                .because(reason)
-        })
-        .collect()
+        }
+        changes
     }
 
     fn finish(&mut self, now: Timestamp) {
-        let failed: Vec<_> = self
-            .members
-            .iter()
-            .filter(|member| matches!(member.outcome, Some(Outcome::Failed { .. })))
-            .map(|member| member.key.to_string())
-            .collect();
-        if failed.is_empty() {
-            self.state = RunState::Succeeded;
-            self.notify(now, Severity::Info, "run-succeeded", "succeeded", vec![]);
-        } else {
-            self.state = RunState::Failed;
-            self.notify(
-                now,
-                Severity::Warning,
-                "run-failed",
-                "ended with failures",
-                vec![Fact::new("failed", failed.join(", "))],
-            );
-        }
+        let failed = |member: &Member| matches!(member.outcome, Some(Outcome::Failed { .. }));
+        self.state = match self.members.iter().any(failed) {
+            true => RunState::Failed,
+            false => RunState::Succeeded,
+        };
+        self.tell_end(now);
     }
 }
 

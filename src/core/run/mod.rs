@@ -4,6 +4,8 @@
 
 mod decide;
 mod follow;
+mod logs;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -11,14 +13,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{AttemptLimits, Catalog, ClusterSpec, Profile, Retry, StepWork, Task};
-use super::notice::{Fact, Notice, Severity};
+use super::notice::Notice;
 use super::render::{self, Text, Values};
-use super::task::{TaskChange, TaskKey, TaskPartition, TaskState};
+use super::task::{TaskChange, TaskKey, TaskPartition};
 
 pub use decide::{Act, Decision};
+pub use logs::{LogFile, LogSeen, LogWanted};
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
+const NO_DETAILS: &str = "EMR gives no details";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -37,6 +41,10 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     /// Status changes not yet published, oldest first.
     pub notices: Vec<Notice>,
+    /// Logs of failed steps that have yet to come and be told; they outlast
+    /// the run's end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogWanted>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -258,15 +266,6 @@ impl Run {
     ) -> (Self, Vec<TaskChange>) {
         let members: Vec<_> =
             batch.iter().map(|(task, item)| member(catalog, task, item, id)).collect();
-        let changes = members
-            .iter()
-            .map(|member| {
-                let facts = vec![Fact::new("profile", profile.name.as_str())];
-                TaskChange::new(&member.key, TaskState::Ready, TaskState::Running, now, facts)
-                    .in_run(id)
-            })
-            .collect();
-        let names: Vec<_> = members.iter().map(|member| member.key.to_string()).collect();
         let mut run = Self {
             id: id.to_owned(),
             version: 0,
@@ -278,14 +277,12 @@ impl Run {
             members,
             attempts: Vec::new(),
             notices: Vec::new(),
+            logs: Vec::new(),
         };
-        run.notify(
-            now,
-            Severity::Info,
-            "launching",
-            "was created",
-            vec![Fact::new("profile", profile.name.as_str()), Fact::new("batch", names.join(", "))],
-        );
+        let members = run.members.iter().zip(batch);
+        let changes = members.map(|(member, (_, item))| words::running(&run, member, item, now));
+        let changes = changes.collect();
+        run.tell_created(batch.iter().filter_map(|(_, item)| item.ready_at).min(), now);
         run.open_attempt(now);
         (run, changes)
     }
@@ -316,40 +313,9 @@ impl Run {
         });
     }
 
-    /// Puts a notice of the run into its outbox. `event` is unique within the
-    /// attempt and starts with the status: `step-failed/etl/2013-01-01/x/1`.
-    fn notify(
-        &mut self,
-        at: Timestamp,
-        severity: Severity,
-        event: &str,
-        what: &str,
-        mut facts: Vec<Fact>,
-    ) {
-        let attempt = self.attempts.len();
-        if let Some(cluster) = self.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
-            facts.push(Fact::new("cluster", cluster.as_str()));
-        }
-        self.notices.push(Notice {
-            id: format!("run/{}/{attempt}/{event}", self.id),
-            at,
-            severity,
-            status: event.split('/').next().unwrap_or(event).to_owned(),
-            task: None,
-            partition: None,
-            run: Some(self.id.clone()),
-            headline: format!("run of {} {what}", self.title()),
-            facts,
-        });
-    }
-
-    /// What it runs, short enough for a subject.
-    fn title(&self) -> String {
-        let first = self.members.first().map_or_else(String::new, |member| member.key.to_string());
-        match self.members.len() {
-            0 | 1 => first,
-            more => format!("{first} and {} more", more - 1),
-        }
+    /// Whether nothing of it is left to do or to tell.
+    pub fn is_settled(&self) -> bool {
+        self.state.is_final() && self.notices.is_empty() && self.logs.is_empty()
     }
 }
 

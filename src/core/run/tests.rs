@@ -10,6 +10,7 @@ use super::*;
 use crate::core::catalog::testing::profile;
 use crate::core::catalog::{Dataset, StepSpec, WhenEmpty};
 use crate::core::partition::Grain;
+use crate::core::task::TaskState;
 
 /// How a call that creates something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
