@@ -6,6 +6,7 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod mails;
 mod readme;
 mod runs;
 mod schedules;

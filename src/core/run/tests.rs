@@ -387,6 +387,7 @@ proptest! {
         crashes in proptest::collection::vec(1usize..20, 0..4),
     ) {
         let mut run = run(tasks, steps);
+        run.cluster.log_uri = Some("s3://logs/".into());
         let mut emr = FakeEmr { fates, dying, ..FakeEmr::default() };
         for (task, step) in failures {
             let name = format!("t{task}/2013-01-01T05/s{step}");
@@ -398,6 +399,7 @@ proptest! {
         prop_assert!(changes.iter().all(|change| change.to.is_final()));
         prop_assert_eq!(emr.alive(), 0);
         prop_assert_eq!(emr.clusters.len(), run.attempts.len());
+        prop_assert!(run.logs.iter().all(|log| log.give_up.is_some()), "waited for without end");
         for cluster in &emr.clusters {
             let mut completed: Vec<_> = cluster
                 .steps
