@@ -17,6 +17,7 @@ use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::sources::task_files::{TaskFiles, TaskFilesError};
 use crate::sources::{inbox::Inbox, ticks};
 
 /// ECS kills 30 s after SIGTERM by default.
@@ -37,6 +38,8 @@ pub enum ServiceError {
         "the local AWS at {0} did not tell its clock\n    start it with: sluicegate-local serve"
     )]
     NoClock(String),
+    #[error(transparent)]
+    TaskFiles(#[from] TaskFilesError),
     #[error("the schedules cannot be started")]
     Schedules(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("a part of the service ended by itself; the log says why")]
@@ -75,10 +78,9 @@ pub async fn run(
     }
     let emr = Emr::new(&aws, &config.catalog.deployment);
 
-    let catalog = Arc::new(config.catalog);
     let engine = Arc::new(Engine::new(
-        Arc::clone(&catalog),
-        store,
+        config.catalog,
+        store.clone(),
         emr,
         sns,
         S3::new(&aws),
@@ -89,8 +91,17 @@ pub async fn run(
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
 
     let mut loops = JoinSet::new();
+    if let Some(files) = settings.task_files {
+        let mut files = TaskFiles::new(files, config.main, store, S3::new(&aws));
+        // Before anything arrives: what no dataset expects would be ignored.
+        files.start(&engine).await?;
+        loops.spawn(files.run(Arc::clone(&engine), shutdown.clone()));
+    }
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
-    loops.spawn(inbox.run(shutdown.clone()));
+    for _ in 0..settings.receivers {
+        loops.spawn(inbox.clone().run(shutdown.clone()));
+    }
+    let catalog = engine.catalog();
     let ticks = ticks::run(engine, shutdown.clone());
     tracing::info!(
         deployment = catalog.deployment,

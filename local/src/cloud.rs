@@ -17,7 +17,7 @@ use crate::events::Events;
 use crate::ids::Ids;
 use crate::route::{Route, Service, route, target_action};
 use crate::s3::{Listeners, S3};
-use crate::sns::Sns;
+use crate::sns::{self, Sns};
 use crate::sqs::Sqs;
 use crate::time::Time;
 use crate::wire::{Answer, ApiError, Request, Response};
@@ -92,13 +92,7 @@ impl Cloud {
         let time = self.time.dev();
         let (service, answer) = match route(&request) {
             Ok(route) => (route.service.name(), self.dispatch(&route, request).await),
-            Err(service) => {
-                let action = target_action(&request).to_owned();
-                let message = format!("{service} is not served here");
-                let error = ApiError::bad_request("UnknownService", message);
-                let answer = json_answer(&action, Err(error), JSON_1_0);
-                ("unknown", answer)
-            }
+            Err(service) => ("unknown", unknown_service(&service, &request)),
         };
         let millis = self.time.real().duration_since(started).as_millis();
         self.calls.record(&Call {
@@ -129,6 +123,10 @@ impl Cloud {
                 json_answer(action, result, JSON_1_1)
             }
             Service::S3 => self.s3.handle(request, region).await,
+            // A link has its parameters in the address.
+            Service::Sns if request.body.is_empty() => {
+                self.sns.call(request.uri.query().unwrap_or_default().as_bytes(), region)
+            }
             Service::Sns => self.sns.call(&request.body, region),
             Service::Emr => {
                 let body = json_body(&request);
@@ -199,6 +197,15 @@ fn json_answer(
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Answer { response, action: action.to_owned(), outcome: outcome.to_owned() }
+}
+
+/// In the protocol that the client most likely reads.
+fn unknown_service(service: &str, request: &Request) -> Answer {
+    let served = Service::ALL.map(Service::name).join(", ");
+    let message = format!("{service} is not served by the local AWS, which has {served}");
+    let error = ApiError::bad_request("UnknownService", message);
+    let action = target_action(request).to_owned();
+    if action.is_empty() { sns::refusal(error) } else { json_answer(&action, Err(error), JSON_1_0) }
 }
 
 /// Clients that know SQS from its Query protocol read the old code in a header.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::ids::Ids;
@@ -127,17 +128,24 @@ impl Events {
 
     /// One call of the API; `region` is the one the client signed for.
     pub fn call(&self, action: &str, body: Value, region: &str) -> Answer {
+        let bus = body["EventBusName"].as_str().unwrap_or("default").to_owned();
+        if bus != "default" && !bus.ends_with(":event-bus/default") {
+            return Err(ApiError::bad_request(
+                "ResourceNotFoundException",
+                format!("Event bus {bus} does not exist."),
+            ));
+        }
         match action {
-            "PutRule" => self.put_rule(parse_body(body)?, region),
-            "DescribeRule" => self.describe_rule(&parse_body(body)?),
-            "ListRules" => Ok(self.list_rules(&parse_body(body)?)),
-            "DeleteRule" => self.delete_rule(&parse_body(body)?),
-            "EnableRule" => self.set_enabled(&parse_body(body)?, true),
-            "DisableRule" => self.set_enabled(&parse_body(body)?, false),
-            "PutTargets" => self.put_targets(parse_body(body)?),
-            "RemoveTargets" => self.remove_targets(&parse_body(body)?),
-            "ListTargetsByRule" => self.list_targets(&parse_body(body)?),
-            "PutEvents" => self.put_events(parse_body(body)?),
+            "PutRule" => self.put_rule(parse(body)?, region),
+            "DescribeRule" => self.describe_rule(&parse(body)?),
+            "ListRules" => Ok(self.list_rules(&parse(body)?)),
+            "DeleteRule" => self.delete_rule(&parse(body)?),
+            "EnableRule" => self.set_enabled(&parse(body)?, true),
+            "DisableRule" => self.set_enabled(&parse(body)?, false),
+            "PutTargets" => self.put_targets(parse(body)?),
+            "RemoveTargets" => self.remove_targets(&parse(body)?),
+            "ListTargetsByRule" => self.list_targets(&parse(body)?),
+            "PutEvents" => self.put_events(parse(body)?),
             _ => Err(ApiError::bad_request(
                 "UnknownOperationException",
                 format!("the local EventBridge does not know {action}"),
@@ -317,6 +325,13 @@ impl Events {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Rule>> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn parse<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
+    parse_body(body).map_err(|error| match error.code {
+        "MissingParameter" => validation(error.message),
+        _ => error,
+    })
 }
 
 fn whole_seconds(instant: Timestamp) -> String {

@@ -1,7 +1,8 @@
 //! The Python environment of the local mode: a pinned Spark, a Java, the AWS
-//! command line and DuckDB, created on first use and kept after that. Not for
-//! running anything in it.
+//! command line, boto3 and DuckDB, created on first use and kept after that.
+//! Not for running anything in it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -140,9 +141,16 @@ fn is_current(root: &Path) -> bool {
 }
 
 fn create(root: &Path, progress: &Progress) -> Result<()> {
-    progress.phase("creating the Python environment for Spark (once, about 560 MB)");
-    clear(root)?;
-    create_venv(root)?;
+    let stamp = root.join(STAMP);
+    if stamp.exists() && fits(&root.join("bin/python")) {
+        progress.phase("bringing the Python environment up to date");
+        // Gone until the end, so that what is interrupted is begun anew.
+        fs::remove_file(&stamp).map_err(|source| io_error(&stamp, source))?;
+    } else {
+        progress.phase("creating the Python environment for Spark (once, about 560 MB)");
+        clear(root)?;
+        create_venv(root)?;
+    }
     let requirements = root.join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS).map_err(|source| io_error(&requirements, source))?;
     install(root, &requirements, progress)
@@ -193,7 +201,7 @@ fn create_venv(root: &Path) -> Result<()> {
 }
 
 /// Asks the program itself: a name may be a wrapper without a Python behind.
-fn fits(python: &str) -> bool {
+fn fits(python: impl AsRef<OsStr>) -> bool {
     const VERSION: &str = "import sys; print(*sys.version_info[:2])";
     let output = Command::new(python).args(["-c", VERSION]).output();
     let Ok(output) = output else {

@@ -1,6 +1,7 @@
 //! Which service a request is for, on the one port they share: by the scope it
 //! was signed for, else by its shape. Signatures are not verified.
 
+use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use crate::wire::Request;
@@ -24,17 +25,12 @@ pub struct Route {
 }
 
 impl Service {
+    pub const ALL: [Self; 6] =
+        [Self::DynamoDb, Self::Emr, Self::Events, Self::S3, Self::Sns, Self::Sqs];
+
     /// By the name in a credential scope.
     fn from_scope(name: &str) -> Option<Self> {
-        Some(match name {
-            "dynamodb" => Self::DynamoDb,
-            "elasticmapreduce" => Self::Emr,
-            "events" => Self::Events,
-            "s3" => Self::S3,
-            "sns" => Self::Sns,
-            "sqs" => Self::Sqs,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|service| service.name() == name)
     }
 
     /// The name in a credential scope, also used in the call log.
@@ -62,7 +58,7 @@ pub fn route(request: &Request) -> Result<Route, String> {
         Some("ElasticMapReduce") => Service::Emr,
         Some(name) if name.starts_with("DynamoDB_") => Service::DynamoDb,
         Some(other) => return Err(other.to_owned()),
-        None if is_form(request) => Service::Sns,
+        None if is_query_call(request) => Service::Sns,
         None => Service::S3,
     };
     let region = "us-east-1".to_owned();
@@ -79,12 +75,14 @@ fn target(request: &Request) -> Option<&str> {
     request.headers.get("x-amz-target")?.to_str().ok()
 }
 
-fn is_form(request: &Request) -> bool {
-    request
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"))
+/// A call of the Query protocol: a form that is posted to the root, or a link
+/// such as the one in mails that unsubscribes.
+fn is_query_call(request: &Request) -> bool {
+    let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_form =
+        content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+    let is_link = request.uri.query().is_some_and(|query| query.starts_with("Action="));
+    request.uri.path() == "/" && (request.method == Method::POST && is_form || is_link)
 }
 
 /// Region and service from `KEY/DATE/REGION/SERVICE/aws4_request`, in the
@@ -110,7 +108,7 @@ fn scope(request: &Request) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, Method};
+    use http::{HeaderMap, HeaderName};
 
     use super::*;
 
@@ -148,7 +146,13 @@ mod tests {
                 ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
                 Ok(("sns", "us-east-1")),
             ),
+            ("/?Action=Unsubscribe", ("accept", "*/*"), Ok(("sns", "us-east-1"))),
             ("/bucket/key", ("accept", "*/*"), Ok(("s3", "us-east-1"))),
+            (
+                "/bucket/key",
+                ("content-type", "application/x-www-form-urlencoded"),
+                Ok(("s3", "us-east-1")),
+            ),
         ] {
             let found = route(&request(uri, &[header]));
             let found = found.as_ref().map(|r| (r.service.name(), r.region.as_str()));

@@ -45,6 +45,8 @@ pub async fn serve(listener: TcpListener, cloud: Arc<Cloud>, shutdown: Cancellat
                 continue;
             }
         };
+        // Answers are small and waited for; the kernel is not to hold them back.
+        let _ = stream.set_nodelay(true);
         let cloud = Arc::clone(&cloud);
         let service = service_fn(move |request| answer(Arc::clone(&cloud), request));
         let connection = server.serve_connection(TokioIo::new(stream), service);

@@ -1,5 +1,7 @@
-//! What every service speaks: one HTTP request in, one response out, and AWS's
-//! error shape. Not for anything that belongs to one service.
+//! What services share: one HTTP request in, one response out, AWS's error
+//! shape and the rules for batches. Not for anything of one service alone.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -55,4 +57,31 @@ pub fn parse_body<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
         };
         ApiError::bad_request(code, message)
     })
+}
+
+/// The rules for the entries of a batch, the same in SQS and SNS.
+pub fn check_batch<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), ApiError> {
+    let refuse = |code, message: &str| Err(ApiError::bad_request(code, message));
+    let count = ids.len();
+    if count == 0 {
+        return refuse("EmptyBatchRequest", "There should be at least one entry.");
+    }
+    if count > 10 {
+        let message = "Maximum number of entries per request are 10.";
+        return refuse("TooManyEntriesInBatchRequest", message);
+    }
+    let ids: BTreeSet<&str> = ids.collect();
+    if ids.len() < count {
+        return refuse("BatchEntryIdsNotDistinct", "Ids must be distinct.");
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if ids.iter().any(|id| id.is_empty() || id.len() > 80 || !id.chars().all(allowed)) {
+        return refuse("InvalidBatchEntryId", "An id is malformed.");
+    }
+    Ok(())
+}
+
+/// Whether XML 1.0 can hold a character; SQS and XML requests take no others.
+pub fn is_xml(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

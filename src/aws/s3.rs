@@ -33,7 +33,7 @@ pub struct Listed {
 
 /// What was found at the end of a compressed log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tail {
+pub enum LogEnd {
     Text(String),
     TooLarge,
     Missing,
@@ -78,22 +78,51 @@ impl S3 {
         Ok(listed)
     }
 
+    /// The last `bytes_max` bytes of an object; None if there is no such object.
+    pub async fn tail(
+        &self,
+        bucket: &str,
+        key: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, AwsError> {
+        let request = self.client.get_object().bucket(bucket).key(key);
+        let answer = match request.range(format!("bytes=-{bytes_max}")).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = AwsError::new("S3", "GetObject", &error);
+                return match error.message.starts_with("NoSuchKey") {
+                    true => Ok(None),
+                    // An empty object has no range.
+                    false if error.message.starts_with("InvalidRange") => Ok(Some(Vec::new())),
+                    false => Err(error),
+                };
+            }
+        };
+        let body = answer.body.collect().await.map_err(|error| AwsError {
+            service: "S3",
+            action: "GetObject",
+            kind: Kind::Unknown,
+            message: error.to_string(),
+        })?;
+        Ok(Some(body.to_vec()))
+    }
+
     /// The end of a gzipped log. It is unpacked while it is read, so that only
     /// its end is ever in memory; what is damaged counts up to the damage.
-    pub async fn gzip_tail(&self, bucket: &str, key: &str) -> Result<Tail, AwsError> {
+    pub async fn log_end(&self, bucket: &str, key: &str) -> Result<LogEnd, AwsError> {
         let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 let error = AwsError::new("S3", "GetObject", &error);
                 return match error.message.starts_with("NoSuchKey") {
-                    true => Ok(Tail::Missing),
+                    true => Ok(LogEnd::Missing),
                     false => Err(error),
                 };
             }
         };
         let bytes = answer.content_length.and_then(|bytes| u64::try_from(bytes).ok());
         if bytes.is_none_or(|bytes| bytes > LOG_BYTES_MAX) {
-            return Ok(Tail::TooLarge);
+            return Ok(LogEnd::TooLarge);
         }
         let mut body = answer.body;
         let mut log = GzipTail::new();
@@ -128,13 +157,13 @@ impl GzipTail {
         }
     }
 
-    fn finish(mut self) -> Tail {
+    fn finish(mut self) -> LogEnd {
         // What a damaged end still holds; the damage itself is no news.
         let _ = self.0.try_finish();
         let last = self.0.get_ref();
         match last.total > UNPACKED_BYTES_MAX {
-            true => Tail::TooLarge,
-            false => Tail::Text(String::from_utf8_lossy(last.end()).into_owned()),
+            true => LogEnd::TooLarge,
+            false => LogEnd::Text(String::from_utf8_lossy(last.end()).into_owned()),
         }
     }
 }
@@ -194,7 +223,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn tail(packed: &[u8]) -> Tail {
+    fn tail(packed: &[u8]) -> LogEnd {
         let mut log = GzipTail::new();
         for chunk in packed.chunks(7_777) {
             if log.take(chunk).is_break() {
@@ -206,7 +235,7 @@ mod tests {
 
     fn text(packed: &[u8]) -> String {
         match tail(packed) {
-            Tail::Text(text) => text,
+            LogEnd::Text(text) => text,
             other => panic!("expected text, got {other:?}"),
         }
     }
@@ -238,6 +267,6 @@ mod tests {
         let packed =
             gzip((0..=UNPACKED_BYTES_MAX / megabyte.len() as u64).map(|_| megabyte.clone()));
         assert!((packed.len() as u64) < LOG_BYTES_MAX);
-        assert_eq!(tail(&packed), Tail::TooLarge);
+        assert_eq!(tail(&packed), LogEnd::TooLarge);
     }
 }

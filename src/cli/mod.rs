@@ -1,6 +1,8 @@
 //! The command line: what can be said, and which exit code follows. 0 is done,
 //! 1 is failed, 2 is wrong use or a wrong configuration.
 
+mod check;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,7 +39,13 @@ enum Command {
     /// Run the service until it is told to stop (SIGTERM or Ctrl-C)
     Run(RunArgs),
     /// Check a configuration and say every mistake in it
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    #[command(after_help = "Example:\n  \
+        sluicegate schema > sluicegate.schema.json\n\n\
+        With `#:schema ./sluicegate.schema.json` as its first line, editors (Even Better TOML, \
+        taplo) complete and check a configuration as it is written.")]
+    Schema,
     /// Work on the DynamoDB tables
     #[command(subcommand)]
     Tables(TablesCommand),
@@ -90,7 +98,8 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     let code = match cli.command {
         Command::Run(args) => run(args).await,
-        Command::Check(args) => check(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => check::schema(),
         Command::Tables(TablesCommand::Create(args)) => create_tables(args).await,
     };
     ExitCode::from(code)
@@ -99,7 +108,7 @@ pub async fn main() -> ExitCode {
 /// Loads the configuration, or says what is wrong with it.
 fn load(args: &ConfigArgs) -> Result<Config, u8> {
     config::load(&args.config).map_err(|error| {
-        report(&error);
+        check::say(&error);
         WRONG_USE
     })
 }
@@ -119,23 +128,6 @@ async fn run(args: RunArgs) -> u8 {
             report(&error);
             FAILED
         }
-    }
-}
-
-fn check(args: &ConfigArgs) -> u8 {
-    match load(args) {
-        Ok(config) => {
-            let catalog = config.catalog;
-            println!(
-                "{}: no mistakes; {} tasks, {} datasets, {} profiles",
-                args.config.display(),
-                catalog.tasks.len(),
-                catalog.datasets.len(),
-                catalog.profiles.len()
-            );
-            DONE
-        }
-        Err(code) => code,
     }
 }
 

@@ -1,21 +1,35 @@
-//! A mistake in the configuration and its place in the file, in words that
-//! say what to do.
+//! What is said about a configuration: mistakes, which refuse it, and
+//! warnings, which do not. Each has its place and words that say what to do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
+use super::source::Sources;
+
+/// So many known names are compared with an unknown one. More would make
+/// checking a huge file slow for the sake of its suggestions.
+const COMPARED_MAX: usize = 1000;
+/// So many known names are listed where none is near.
+const LISTED_MAX: usize = 20;
+
+/// Something wrong, or likely to be, at a place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// Bytes of the file.
     span: Range<usize>,
     message: String,
     help: Option<String>,
+    /// The name that nothing has, if that is the mistake.
+    unknown_name: Option<String>,
 }
 
 impl Mistake {
     pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: None }
+        Self { span, message: message.into(), help: None, unknown_name: None }
     }
 
     #[must_use]
@@ -31,66 +45,166 @@ impl Mistake {
         name: &str,
         known: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let mut known: Vec<_> = known.collect();
-        known.sort_by(|a, b| strsim::jaro(name, b).total_cmp(&strsim::jaro(name, a)));
-        let help = match known.first() {
-            Some(nearest) if strsim::jaro(name, nearest) > 0.7 => {
-                format!("did you mean {nearest:?}?")
-            }
-            Some(_) => format!("declared are: {}", known.join(", ")),
-            None => format!("no {what} is declared"),
+        let known: Vec<_> = known.collect();
+        let help = if known.is_empty() {
+            format!("no {what} is declared")
+        } else {
+            suggestion(name, &known, "declared are")
         };
-        Self::at(span, format!("there is no {what} {name:?}")).help(help)
+        let mut mistake = Self::at(span, format!("there is no {what} {name:?}")).help(help);
+        mistake.unknown_name = Some(name.to_owned());
+        mistake
+    }
+
+    /// Moved to a file whose first byte is at `start`.
+    #[must_use]
+    pub fn moved(mut self, start: usize) -> Self {
+        self.span = self.span.start + start..self.span.end + start;
+        self
+    }
+
+    pub fn unknown_name(&self) -> Option<&str> {
+        self.unknown_name.as_deref()
     }
 }
 
-/// All mistakes of one file, in its order.
+/// The known name that a person most likely meant.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let compared = known.iter().take(COMPARED_MAX);
+    let likeness = compared.map(|known| (strsim::jaro(name, known), *known));
+    let best = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.7).then_some(best.1)
+}
+
+/// `did you mean …?`, or the known names after `introduction`.
+pub fn suggestion(name: &str, known: &[&str], introduction: &str) -> String {
+    if let Some(nearest) = nearest(name, known) {
+        return format!("did you mean {nearest:?}?");
+    }
+    let listed = &known[..known.len().min(LISTED_MAX)];
+    let more = if listed.len() < known.len() { ", …" } else { "" };
+    format!("{introduction}: {}{more}", listed.join(", "))
+}
+
+/// What was found in a configuration, in the order of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes {
-    path: PathBuf,
-    /// Line and column from 1, then the mistake.
-    found: Vec<(usize, usize, Mistake)>,
+pub struct Findings {
+    kind: Kind,
+    found: Vec<Finding>,
 }
 
-impl Mistakes {
-    pub fn new(path: &Path, text: &str, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| mistake.span.start);
-        let found = mistakes
-            .into_iter()
-            .map(|mistake| {
-                let (line, column) = place(text, mistake.span.start);
-                (line, column, mistake)
-            })
-            .collect();
-        Self { path: path.to_owned(), found }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mistake,
+    Warning,
+}
+
+/// One mistake or warning as people and editors read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub file: PathBuf,
+    /// From 1; none where the whole file is meant.
+    pub line: Option<usize>,
+    /// From 1, in characters.
+    pub column: Option<usize>,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Findings {
+    pub fn mistakes(sources: &Sources<'_>, mistakes: Vec<Mistake>) -> Self {
+        Self { kind: Kind::Mistake, found: placed(sources, mistakes) }
     }
 
-    pub fn len(&self) -> usize {
-        self.found.len()
+    pub fn warnings(sources: &Sources<'_>, warnings: Vec<Mistake>) -> Self {
+        Self { kind: Kind::Warning, found: placed(sources, warnings) }
+    }
+
+    /// A file that is a mistake as a whole.
+    pub fn of_file(file: &Path, message: String) -> Self {
+        let file = file.to_owned();
+        let finding = Finding { file, line: None, column: None, message, help: None };
+        Self { kind: Kind::Mistake, found: vec![finding] }
+    }
+
+    #[must_use]
+    pub fn and(mut self, more: Findings) -> Self {
+        self.found.extend(more.found);
+        self
+    }
+
+    /// The files in which something was found.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.found.iter().map(|finding| finding.file.clone()).collect()
+    }
+
+    pub fn list(&self) -> &[Finding] {
+        &self.found
     }
 
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
+
+    /// `3 mistakes`, `1 warning`.
+    pub fn count(&self) -> String {
+        counted(self.found.len(), if self.kind == Kind::Mistake { "mistake" } else { "warning" })
+    }
 }
 
-fn place(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = before.matches('\n').count() + 1;
-    (line, before[line_start..].chars().count() + 1)
+/// `1 task`, `2 tasks`.
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
-impl fmt::Display for Mistakes {
+/// Sorts by place and turns places into files, lines and columns, in one pass
+/// over the texts.
+fn placed(sources: &Sources<'_>, mut mistakes: Vec<Mistake>) -> Vec<Finding> {
+    mistakes.sort_by_key(|mistake| mistake.span.start);
+    let (mut file, mut offset, mut line, mut column) = (None, 0, 1, 1);
+    let placed = mistakes.into_iter().map(|mistake| {
+        let (start, source) = sources.file_at(mistake.span.start);
+        if file != Some(start) {
+            (file, offset, line, column) = (Some(start), 0, 1, 1);
+        }
+        let between = source.text.get(offset..mistake.span.start - start).unwrap_or_default();
+        if let Some(newline) = between.rfind('\n') {
+            line += between.matches('\n').count();
+            column = 1 + between[newline + 1..].chars().count();
+        } else {
+            column += between.chars().count();
+        }
+        offset += between.len();
+        Finding {
+            file: source.path.clone(),
+            line: Some(line),
+            column: Some(column),
+            message: mistake.message,
+            help: mistake.help,
+        }
+    });
+    placed.collect()
+}
+
+/// One `error: file:line:column: what` each, its help below it, and their
+/// count at the end.
+impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (line, column, mistake)) in self.found.iter().enumerate() {
-            let newline = if number == 0 { "" } else { "\n" };
-            let path = self.path.display();
-            write!(f, "{newline}{path}:{line}:{column}: {}", mistake.message)?;
-            if let Some(help) = &mistake.help {
-                write!(f, "\n    {help}")?;
+        let word = match self.kind {
+            Kind::Mistake => "error",
+            Kind::Warning => "warning",
+        };
+        for Finding { file, line, column, message, help } in &self.found {
+            write!(f, "{word}: {}", file.display())?;
+            for position in [line, column].into_iter().flatten() {
+                write!(f, ":{position}")?;
+            }
+            writeln!(f, ": {message}")?;
+            if let Some(help) = help {
+                writeln!(f, "    {help}")?;
             }
         }
-        Ok(())
+        f.write_str(&self.count())
     }
 }

@@ -1,23 +1,45 @@
-//! The TOML file: `schema` is what may be written, `validate` turns it into
-//! the catalog and settings and reports every mistake with its place.
+//! The TOML file: `document` reads it, `schema` is what may be written,
+//! `structure` compares the two, `validate` turns the file into the catalog and
+//! settings. Every mistake is reported, with its place.
 
+mod document;
+mod files;
 mod mistake;
+mod reload;
 mod schema;
+pub mod secret;
+mod source;
+mod structure;
 mod validate;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 
+use self::mistake::Mistake;
+use self::source::Sources;
 use crate::core::catalog::Catalog;
 
-pub use mistake::{Mistake, Mistakes};
+pub use files::{FILE_BYTES_MAX, FILES_MAX, Place, TaskFiles, decode, is_task_file, read_folder};
+pub use mistake::{Finding, Findings, counted};
+pub use reload::{Found, Reloaded, Texts, reload};
+pub use schema::json_schema;
+pub use source::Source;
+
+/// A longer file is refused: it is something else given by accident.
+const BYTES_MAX: u64 = 1024 * 1024;
 
 /// A configuration that has passed every check.
 #[derive(Debug)]
 pub struct Config {
     pub catalog: Catalog,
     pub settings: Settings,
+    /// What is allowed but likely not meant.
+    pub warnings: Findings,
+    /// The main file, for when task files change.
+    pub main: Source,
 }
 
 /// How the service itself runs, apart from what it runs.
@@ -35,30 +57,142 @@ pub struct Settings {
     pub sweep_interval: SignedDuration,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: SignedDuration,
+    /// How many receive from the queue side by side.
+    pub receivers: u32,
+    pub task_files: Option<TaskFiles>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {}", .0.display())]
-    Read(PathBuf, #[source] std::io::Error),
+    Read(PathBuf, #[source] ReadError),
     #[error("{0}")]
-    Invalid(Mistakes),
+    Invalid(Findings),
+}
+
+/// Why there is no text to check.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is longer than 1 MiB, the most that a configuration may have")]
+    TooLong,
+    #[error("line {line} is not UTF-8 (byte {byte} of the file): save the file as UTF-8")]
+    NotUtf8 { line: usize, byte: usize },
 }
 
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+    let text = read(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
     parse(&text, path).map_err(ConfigError::Invalid)
 }
 
-/// Checks a configuration text; `path` is only for messages.
-pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
-    let file = toml::from_str::<schema::File>(text).map_err(|error| {
-        let at = error.span().unwrap_or_default();
-        Mistakes::new(path, text, vec![Mistake::at(at, error.message())])
-    })?;
-    validate::validate(file).map_err(|mistakes| Mistakes::new(path, text, mistakes))
+/// Like `load`, with the task files of a local folder as they are now.
+pub fn load_with_task_files(path: &Path) -> Result<Config, ConfigError> {
+    let config = load(path)?;
+    let Some(TaskFiles { place, .. }) = &config.settings.task_files else { return Ok(config) };
+    let Place::Folder(folder) = place else { return Ok(config) };
+    let found = read_folder(folder)
+        .map_err(|error| ConfigError::Read(folder.clone(), ReadError::Io(error)))?;
+    let (mut sources, mut broken) = (Vec::new(), None::<Findings>);
+    for (name, text) in found {
+        let file = place.file(&name);
+        match text {
+            Ok(text) => sources.push(Source::new(file, text)),
+            Err(reason) => {
+                let finding = Findings::of_file(&file, reason);
+                broken = Some(match broken {
+                    Some(findings) => findings.and(finding),
+                    None => finding,
+                });
+            }
+        }
+    }
+    match (assemble(&config.main, &sources), broken) {
+        (Ok(config), None) => Ok(config),
+        (Ok(_), Some(broken)) => Err(ConfigError::Invalid(broken)),
+        (Err(findings), None) => Err(ConfigError::Invalid(findings)),
+        (Err(findings), Some(broken)) => Err(ConfigError::Invalid(findings.and(broken))),
+    }
+}
+
+fn read(path: &Path) -> Result<String, ReadError> {
+    let mut bytes = Vec::new();
+    // One more than allowed, so that endless files end too.
+    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(ReadError::TooLong);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let byte = error.utf8_error().valid_up_to();
+        let newlines = error.as_bytes()[..byte].iter().filter(|byte| **byte == b'\n').count();
+        ReadError::NotUtf8 { line: newlines + 1, byte: byte + 1 }
+    })
+}
+
+/// Checks a configuration text; `path` is for messages.
+pub fn parse(text: &str, path: &Path) -> Result<Config, Findings> {
+    assemble(&Source::new(path, text), &[])
+}
+
+/// Checks the main file and task files as one configuration.
+pub fn assemble(main: &Source, files: &[Source]) -> Result<Config, Findings> {
+    let sources = Sources::new(main, files);
+    let mistakes = |mistakes| Findings::mistakes(&sources, mistakes);
+    let (mut document, mut found) = read_all(&sources).map_err(mistakes)?;
+    let schema = json_schema();
+    found.extend(structure::check(&document, &schema));
+    let set_aside = if found.is_empty() {
+        Default::default()
+    } else {
+        match structure::set_aside(&mut document, &schema) {
+            Some(names) => names,
+            None => return Err(mistakes(found)),
+        }
+    };
+    let checked = document::read(document)
+        .map_err(|mistake| vec![mistake])
+        .and_then(|file| validate::validate(&file));
+    match checked {
+        Ok((catalog, mut settings, warnings)) if found.is_empty() => {
+            if let Some(TaskFiles { place: Place::Folder(folder), .. }) = &mut settings.task_files {
+                // A folder is meant as seen from the main file.
+                *folder = main.path.parent().unwrap_or(Path::new("")).join(&folder);
+            }
+            let warnings = Findings::warnings(&sources, warnings);
+            Ok(Config { catalog, settings, warnings, main: main.clone() })
+        }
+        Ok(_) => Err(mistakes(found)),
+        Err(more) => {
+            // Who names a table that was set aside is not to blame.
+            let blamed = |mistake: &Mistake| {
+                mistake.unknown_name().is_none_or(|name| !set_aside.contains(name))
+            };
+            found.extend(more.into_iter().filter(blamed));
+            Err(mistakes(found))
+        }
+    }
+}
+
+/// One document of all files, and what spoils none of it. Files that are no
+/// TOML end it: what they declare is not known.
+fn read_all<'a>(
+    sources: &Sources<'a>,
+) -> Result<(document::Document<'a>, Vec<Mistake>), Vec<Mistake>> {
+    let (mut main, mut broken, mut found) = (None, Vec::new(), Vec::new());
+    for (start, source) in sources.iter() {
+        match (document::parse(&source.text), &mut main) {
+            (Ok(document), None) if start == 0 => main = Some(document),
+            (Ok(file), Some(main)) => found.extend(document::merge(main, file, start, sources)),
+            // The main file is broken: that is said already.
+            (Ok(_), None) => {}
+            (Err(mistake), _) => broken.push(mistake.moved(start)),
+        }
+    }
+    match main {
+        Some(main) if broken.is_empty() => Ok((main, found)),
+        _ => Err(broken),
+    }
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ fn one_mistake_is_said_with_its_place_and_a_way_out() {
         ("attempts = 3", "attempts = 300", "attempts is 300: expected 0 to 20"),
         ("delay = \"1s\"", "delay = \"20m\"", "the last retry comes after"),
         ("settle = \"16m\"", "settle = \"16 parsecs\"", "x.toml:18:10: "),
-        ("when-empty = \"skip\"", "when-emtpy = \"skip\"", "unknown field `when-emtpy`"),
-        ("deployment = \"demo\"", "", "missing field `deployment`"),
+        ("when-empty = \"skip\"", "when-emtpy = \"skip\"", "did you mean \"when-empty\""),
+        ("deployment = \"demo\"", "", "the file needs deployment"),
         ("[aws]", "[aws", "x.toml:4:5: "),
         ("on-demand = 1", "on-demand = 2", "exactly 1 instance"),
     ] {
@@ -90,7 +90,7 @@ fn all_mistakes_are_said_at_once_in_the_order_of_the_file() {
         .replace("{ dataset = \"raw\" }", "{ dataset = \"rav\" }")
         .replace("attempts = 3", "attempts = 300");
     let told = mistakes(&text);
-    let places: Vec<_> = told.lines().filter(|line| line.starts_with("x.toml")).collect();
+    let places: Vec<_> = told.lines().filter(|line| line.starts_with("error: x.toml")).collect();
     assert!(places.len() >= 3, "{told}");
-    assert!(places[0].starts_with("x.toml:16"), "{told}");
+    assert!(places[0].starts_with("error: x.toml:16"), "{told}");
 }

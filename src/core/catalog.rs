@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::partition::{Grain, Partition};
@@ -22,11 +23,28 @@ pub struct Dataset {
     pub completeness: Completeness,
 }
 
+impl Dataset {
+    /// Whether an object that belongs to the dataset says something about
+    /// completeness: beside a marker only the marker does.
+    pub fn counts(&self, key: &str) -> bool {
+        match &self.completeness {
+            Completeness::Marker { name } => self.location.rest(key) == Some(name),
+            _ => true,
+        }
+    }
+}
+
 /// When a dataset partition is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completeness {
     /// Its one object has arrived.
     Object,
+    /// The object of this name has arrived beside the others (`_SUCCESS`).
+    Marker { name: String },
+    /// So many distinct objects have arrived.
+    Count { objects: u64 },
+    /// At least one object has arrived, and then none for so long.
+    Quiet { quiet: SignedDuration },
     /// Its period is over and `settle` has passed since: every object that
     /// Firehose buffered for it has landed.
     Closed { settle: SignedDuration },
@@ -35,13 +53,45 @@ pub enum Completeness {
 }
 
 /// What a task does when an input holds no data at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenEmpty {
     #[default]
     Run,
     Skip,
     Fail,
+}
+
+/// How many of several things must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Need {
+    #[default]
+    All,
+    /// 1 is "any".
+    AtLeast(u32),
+}
+
+/// What a task does when it has waited long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTimeout {
+    #[default]
+    Fail,
+    /// Run with what is there.
+    Run,
+}
+
+/// How long a task partition waits for its inputs after its own end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitLimit {
+    pub timeout: SignedDuration,
+    pub then: OnTimeout,
+}
+
+impl WaitLimit {
+    pub fn deadline(&self, partition: &Partition) -> Timestamp {
+        partition.end().saturating_add(self.timeout).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// A dataset that a task reads, and which of its partitions: those that
@@ -51,6 +101,8 @@ pub struct Input {
     pub dataset: String,
     pub from: SignedDuration,
     pub to: SignedDuration,
+    /// How many partitions of the window.
+    pub need: Need,
 }
 
 #[derive(Debug, Clone)]
@@ -60,9 +112,20 @@ pub struct Task {
     pub grain: Grain,
     pub schedule: Option<Schedule>,
     pub inputs: Vec<Input>,
+    /// How many of the inputs.
+    pub need: Need,
+    pub wait: Option<WaitLimit>,
     pub outputs: Vec<String>,
     pub when_empty: WhenEmpty,
     pub steps: Vec<StepSpec>,
+}
+
+impl Task {
+    /// Whether time alone calls its partitions into being: its schedule, or
+    /// the end of each partition where waiting has a limit.
+    pub fn has_calendar(&self) -> bool {
+        self.schedule.is_some() || self.wait.is_some()
+    }
 }
 
 /// A step as written in the configuration, placeholders not yet filled in.
@@ -220,18 +283,31 @@ impl Catalog {
         self.by_prefix.contains_key(bucket)
     }
 
-    /// The dataset partitions that an object (key decoded) belongs to.
+    /// The dataset partitions that an object (key decoded) belongs to. What
+    /// lies beside a marker belongs too; `Dataset::counts` tells them apart.
     pub fn datasets_of<'a>(
         &'a self,
         bucket: &str,
         key: &'a str,
     ) -> impl Iterator<Item = (&'a Dataset, Partition)> {
+        self.near(bucket, key)
+            .filter_map(move |dataset| Some((dataset, dataset.location.matches(key)?)))
+    }
+
+    /// The dataset that an object would belong to if its key named a date that
+    /// exists.
+    pub fn misdated<'a>(&'a self, bucket: &str, key: &'a str) -> Option<&'a Dataset> {
+        self.near(bucket, key).find(|dataset| dataset.location.names_no_date(key))
+    }
+
+    /// The datasets whose location starts as the key does.
+    fn near<'a>(&'a self, bucket: &str, key: &'a str) -> impl Iterator<Item = &'a Dataset> {
         let prefixes = self.by_prefix.get(bucket);
         let starts = (0..=key.len()).filter_map(move |end| key.get(..end));
-        starts.filter_map(move |start| prefixes?.get(start)).flatten().filter_map(move |name| {
-            let dataset = self.datasets.get(name)?;
-            Some((dataset, dataset.location.matches(key)?))
-        })
+        starts
+            .filter_map(move |start| prefixes?.get(start))
+            .flatten()
+            .filter_map(|name| self.datasets.get(name))
     }
 
     /// The task partitions that read a dataset partition.
@@ -254,6 +330,15 @@ impl Catalog {
             self.window(input, partition).map(|partition| Element::data(&input.dataset, partition))
         });
         slot.into_iter().chain(data).collect()
+    }
+
+    /// How many partitions `window` gives at most.
+    pub fn window_partitions(&self, input: &Input) -> usize {
+        let Some(dataset) = self.datasets.get(&input.dataset) else { return 0 };
+        let length = dataset.location.grain().length().as_secs();
+        let (from, to) = (input.from.as_secs(), input.to.as_secs());
+        let partitions = to.saturating_sub(from).saturating_add(length - 1) / length;
+        usize::try_from(partitions).unwrap_or(0)
     }
 
     /// The partitions of one input that a task partition reads, oldest first.
@@ -315,7 +400,10 @@ mod tests {
                 dataset: "d".into(),
                 from: SignedDuration::from_hours(from),
                 to: SignedDuration::from_hours(to),
+                need: Need::All,
             }],
+            need: Need::All,
+            wait: None,
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: vec![],

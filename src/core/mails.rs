@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::catalog::testing::profile;
 use super::catalog::{
-    Catalog, Completeness, Dataset, Input, Profile, Retry, StepSpec, StepWork, Task, WhenEmpty,
+    Catalog, Completeness, Dataset, Input, Need, OnTimeout, Profile, Retry, StepSpec, StepWork,
+    Task, WaitLimit, WhenEmpty,
 };
 use super::notice::Notice;
 use super::partition::Grain;
@@ -53,8 +54,11 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
             dataset: "raw-logs".into(),
             from: SignedDuration::ZERO,
             to: SignedDuration::from_hours(1),
+            need: Need::All,
         }],
         outputs: vec!["hourly-logs".into()],
+        need: Need::All,
+        wait: None,
         when_empty,
         steps: vec![step("transform")],
     };
@@ -78,10 +82,10 @@ fn item(hour: &str, objects: u64) -> TaskPartition {
     item
 }
 
-fn ready(objects: u64, when_empty: WhenEmpty) -> Notice {
-    let catalog = catalog(when_empty);
-    match readiness(&catalog, &catalog.tasks["etl"], &item("05", objects), at(0)) {
-        Readiness::Change(change) => change.notice,
+/// What the hour 05 is told with when it stops waiting.
+fn decided(task: &Task, item: &TaskPartition) -> String {
+    match readiness(&catalog(task.when_empty), task, item, at(0)) {
+        Readiness::Change(change) => change.notice.message("prod").as_text(),
         other => panic!("expected a change, not {other:?}"),
     }
 }
@@ -158,7 +162,22 @@ fn partitions_that_wait() {
         ("task-skipped", 0, WhenEmpty::Skip),
         ("task-failed-without-data", 0, WhenEmpty::Fail),
     ] {
-        insta::assert_snapshot!(name, ready(objects, when_empty).message("prod").as_text());
+        let task = &catalog(when_empty).tasks["etl"];
+        insta::assert_snapshot!(name, decided(task, &item("05", objects)));
+    }
+}
+
+#[test]
+fn partitions_that_have_waited_long_enough() {
+    let mut task = catalog(WhenEmpty::Run).tasks["etl"].clone();
+    let more = Input { dataset: "hourly-logs".into(), ..task.inputs[0].clone() };
+    task.inputs.push(more);
+    let timeout = SignedDuration::from_mins(15);
+    for (name, then) in
+        [("task-failed-out-of-time", OnTimeout::Fail), ("task-ready-out-of-time", OnTimeout::Run)]
+    {
+        task.wait = Some(WaitLimit { timeout, then });
+        insta::assert_snapshot!(name, decided(&task, &item("05", 26)));
     }
 }
 

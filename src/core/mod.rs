@@ -9,6 +9,7 @@ pub mod readiness;
 pub mod render;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod task;
 pub mod template;
 

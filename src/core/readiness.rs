@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::catalog::{Catalog, Completeness, Task, WhenEmpty};
+use super::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task, WaitLimit, WhenEmpty};
 use super::notice::Fact;
 use super::partition::Partition;
 use super::task::{Element, Receipt, TaskChange, TaskPartition, TaskState};
+
+/// Partitions of one input that a reason names.
+const MISSING_NAMED_MAX: usize = 5;
 
 /// What a waiting task partition needs next.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,11 +19,28 @@ use super::task::{Element, Receipt, TaskChange, TaskPartition, TaskState};
 pub enum Readiness {
     /// Not all is there. `until` is when time alone may change that.
     Waiting { until: Option<Timestamp> },
-    /// These closed periods are over: count their objects, record the counts,
-    /// ask again.
+    /// These periods are over: count their objects, record the counts, ask
+    /// again.
     Close(Vec<(String, Partition)>),
-    /// Everything is there, or the policy for empty input says how it ends.
+    /// Everything is there, or a policy says how it ends.
     Change(Box<TaskChange>),
+}
+
+/// How far one input has come.
+struct Progress<'a> {
+    input: &'a Input,
+    standing: Standing,
+    missing: Vec<Partition>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// More can come, and is needed.
+    Open,
+    /// As much as is needed, with data.
+    Filled,
+    /// Nothing more can come, and there is no data.
+    Empty,
 }
 
 /// Decides about a waiting task partition.
@@ -30,98 +50,224 @@ pub fn readiness(
     item: &TaskPartition,
     now: Timestamp,
 ) -> Readiness {
-    let elements = catalog.elements(task, &item.key.partition);
-    let missing = item.missing(&elements);
-    if missing.is_empty() {
-        return Readiness::Change(Box::new(complete(catalog, task, item, now)));
+    if task.schedule.is_some() && !item.has(&Element::Slot) {
+        return Readiness::Waiting { until: None };
     }
-    let closings: Vec<_> = missing
-        .iter()
-        .filter_map(|element| match element {
-            Element::Data { dataset, partition } => {
-                let at = closes_at(catalog, dataset, partition)?;
-                Some((at, dataset, partition))
+    let inputs: Vec<_> =
+        task.inputs.iter().map(|input| Progress::of(catalog, item, input)).collect();
+    let change = match standing(task, &inputs) {
+        Standing::Filled => ready(task, item, now, vec![]),
+        Standing::Empty => empty(task, item, now, &empty_reason(item, &inputs)),
+        Standing::Open => {
+            let deadline = task.wait.map(|wait| wait.deadline(&item.key.partition));
+            let timed_out = deadline.is_some_and(|deadline| deadline <= now);
+            let (due, next) = closings(catalog, task, item, &inputs, timed_out, now);
+            if !due.is_empty() {
+                return Readiness::Close(due);
             }
-            Element::Slot => None,
-        })
-        .collect();
-    // All are closed together once the last period has settled: none is of
-    // use before the others.
-    match closings.iter().map(|(at, ..)| *at).max() {
-        Some(last) if last <= now => Readiness::Close(
-            closings
-                .into_iter()
-                .map(|(_, dataset, partition)| (dataset.clone(), *partition))
-                .collect(),
-        ),
-        until => Readiness::Waiting { until },
-    }
-}
-
-/// When a period counts as over; None for datasets that are not closed by time.
-fn closes_at(catalog: &Catalog, dataset: &str, partition: &Partition) -> Option<Timestamp> {
-    match catalog.datasets.get(dataset)?.completeness {
-        Completeness::Closed { settle } => {
-            Some(partition.end().saturating_add(settle).unwrap_or(Timestamp::MAX))
+            match task.wait.filter(|_| timed_out) {
+                Some(wait) => out_of_time(task, item, wait, &inputs, now),
+                None => {
+                    return Readiness::Waiting { until: next.into_iter().chain(deadline).min() };
+                }
+            }
         }
-        Completeness::Object | Completeness::Produced { .. } => None,
+    };
+    Readiness::Change(Box::new(change))
+}
+
+impl<'a> Progress<'a> {
+    fn of(catalog: &Catalog, item: &TaskPartition, input: &'a Input) -> Self {
+        let (mut with_data, mut missing) = (0, Vec::new());
+        for partition in catalog.window(input, &item.key.partition) {
+            let element = Element::data(&input.dataset, partition);
+            if !item.has(&element) {
+                missing.push(partition);
+            } else if item.has_data(&element) {
+                with_data += 1;
+            }
+        }
+        let enough = match input.need {
+            Need::All => missing.is_empty(),
+            Need::AtLeast(count) => missing.is_empty() || with_data >= count,
+        };
+        let standing = match (enough, with_data) {
+            (false, _) => Standing::Open,
+            (true, 0) => Standing::Empty,
+            (true, _) => Standing::Filled,
+        };
+        Self { input, standing, missing }
     }
 }
 
-/// When a task partition has to be looked at for its closed periods alone:
-/// what an arrival stores so that nobody forgets it.
-pub fn last_closing(catalog: &Catalog, task: &Task, partition: &Partition) -> Option<Timestamp> {
-    let elements = catalog.elements(task, partition);
-    elements
-        .iter()
-        .filter_map(|element| match element {
-            Element::Data { dataset, partition } => closes_at(catalog, dataset, partition),
-            Element::Slot => None,
-        })
-        .max()
+/// How far the task has come as a whole.
+fn standing(task: &Task, inputs: &[Progress<'_>]) -> Standing {
+    let count = |standing| inputs.iter().filter(|input| input.standing == standing).count();
+    let (open, filled) = (count(Standing::Open), count(Standing::Filled));
+    match task.need {
+        Need::All if open > 0 => Standing::Open,
+        Need::All if filled == inputs.len() => Standing::Filled,
+        Need::AtLeast(needed) if filled >= needed as usize => Standing::Filled,
+        Need::AtLeast(_) if open > 0 => Standing::Open,
+        Need::All | Need::AtLeast(_) => Standing::Empty,
+    }
 }
 
-/// Everything has come in; an input without any data may still stop the task.
-fn complete(catalog: &Catalog, task: &Task, item: &TaskPartition, now: Timestamp) -> TaskChange {
-    let change = |to, facts| {
-        let change = TaskChange::new(&item.key, TaskState::Waiting, to, now, facts);
-        change.on(&task.profile).since(item.since)
+/// The periods to be closed now, and when the next ones are. Where all
+/// partitions are needed none is of use before the others, so they are closed
+/// together after the last one; otherwise each as its time comes, and all that
+/// can be once the task has waited long enough.
+fn closings(
+    catalog: &Catalog,
+    task: &Task,
+    item: &TaskPartition,
+    inputs: &[Progress<'_>],
+    timed_out: bool,
+    now: Timestamp,
+) -> (Vec<(String, Partition)>, Option<Timestamp>) {
+    let (mut due, mut together) = (Vec::new(), Vec::new());
+    let (mut next, mut last) = (None, None);
+    for progress in inputs.iter().filter(|progress| progress.standing == Standing::Open) {
+        let each = timed_out || task.need != Need::All || progress.input.need != Need::All;
+        for partition in &progress.missing {
+            let dataset = &progress.input.dataset;
+            let Some(at) = closes_at(catalog, item, dataset, *partition) else { continue };
+            let unit = (dataset.clone(), *partition);
+            if !each {
+                together.push(unit);
+                last = last.max(Some(at));
+            } else if at <= now {
+                due.push(unit);
+            } else {
+                next = next.into_iter().chain([at]).min();
+            }
+        }
+    }
+    match last {
+        Some(last) if last <= now => due.extend(together),
+        Some(last) => next = next.into_iter().chain([last]).min(),
+        None => {}
+    }
+    (due, next)
+}
+
+/// When a period counts as over; None where time does not say so.
+fn closes_at(
+    catalog: &Catalog,
+    item: &TaskPartition,
+    dataset: &str,
+    partition: Partition,
+) -> Option<Timestamp> {
+    let (from, wait) = match catalog.datasets.get(dataset)?.completeness {
+        Completeness::Closed { settle } => (partition.end(), settle),
+        Completeness::Quiet { quiet } => {
+            match item.received.get(&Element::data(dataset, partition)) {
+                Some(Receipt::Partial(last)) => (*last, quiet),
+                _ => return None,
+            }
+        }
+        Completeness::Object
+        | Completeness::Marker { .. }
+        | Completeness::Count { .. }
+        | Completeness::Produced { .. } => return None,
     };
-    let ready = || {
-        let next = format!("it runs with the next batch of profile {}", task.profile);
-        change(TaskState::Ready, vec![received(item)]).then(&next)
-    };
-    let Some(empty) = empty_input(catalog, task, item) else {
-        return ready();
-    };
-    let reason = format!("input {empty} has no data for {}", item.key.partition);
+    Some(from.saturating_add(wait).unwrap_or(Timestamp::MAX))
+}
+
+fn change(
+    task: &Task,
+    item: &TaskPartition,
+    to: TaskState,
+    now: Timestamp,
+    facts: Vec<Fact>,
+) -> TaskChange {
+    let change = TaskChange::new(&item.key, TaskState::Waiting, to, now, facts);
+    change.on(&task.profile).since(item.since)
+}
+
+fn ready(task: &Task, item: &TaskPartition, now: Timestamp, mut more: Vec<Fact>) -> TaskChange {
+    let mut facts = vec![received(item)];
+    facts.append(&mut more);
+    let next = format!("it runs with the next batch of profile {}", task.profile);
+    change(task, item, TaskState::Ready, now, facts).then(&next)
+}
+
+/// It ends without having run; `why` names the setting that says so.
+fn failed(
+    task: &Task,
+    item: &TaskPartition,
+    now: Timestamp,
+    reason: &str,
+    why: &str,
+) -> TaskChange {
+    let next = format!(
+        "nothing was run, as the task's {why} says; find out why the data did not come: \
+         sluicegate why {} {}",
+        item.key.task, item.key.partition
+    );
+    change(task, item, TaskState::Failed, now, vec![]).because(reason).then(&next)
+}
+
+/// No data at all: the task says what that means.
+fn empty(task: &Task, item: &TaskPartition, now: Timestamp, reason: &str) -> TaskChange {
     match task.when_empty {
-        WhenEmpty::Run => ready(),
-        WhenEmpty::Skip => change(TaskState::Skipped, vec![])
-            .because(&reason)
+        WhenEmpty::Run => ready(task, item, now, vec![]),
+        WhenEmpty::Skip => change(task, item, TaskState::Skipped, now, vec![])
+            .because(reason)
             .then("tasks that read its outputs take this partition for complete and empty"),
-        WhenEmpty::Fail => change(TaskState::Failed, vec![]).because(&reason).then(&format!(
-            "nothing was run, as the task's when-empty says; find out why {empty} stayed empty: \
-             sluicegate why {} {}",
-            item.key.task, item.key.partition
-        )),
+        WhenEmpty::Fail => failed(task, item, now, reason, "when-empty"),
     }
 }
 
-/// The first input of which no partition in the window holds any data.
-fn empty_input<'a>(catalog: &Catalog, task: &'a Task, item: &TaskPartition) -> Option<&'a str> {
-    let has_data = |dataset: &str, partition| {
-        let receipt = item.received.get(&Element::data(dataset, partition));
-        receipt.is_some_and(|receipt| !receipt.is_empty())
-    };
-    task.inputs
-        .iter()
-        .find(|input| {
-            !catalog
-                .window(input, &item.key.partition)
-                .any(|partition| has_data(&input.dataset, partition))
-        })
-        .map(|input| input.dataset.as_str())
+fn empty_reason(item: &TaskPartition, inputs: &[Progress<'_>]) -> String {
+    let empty = inputs.iter().filter(|progress| progress.standing == Standing::Empty);
+    let names: Vec<_> = empty.map(|progress| progress.input.dataset.as_str()).collect();
+    let (noun, verb) = if names.len() == 1 { ("input", "has") } else { ("inputs", "have") };
+    format!("{noun} {} {verb} no data for {}", names.join(", "), item.key.partition)
+}
+
+/// The task has waited as long as it may.
+fn out_of_time(
+    task: &Task,
+    item: &TaskPartition,
+    wait: WaitLimit,
+    inputs: &[Progress<'_>],
+    now: Timestamp,
+) -> TaskChange {
+    let missing = missing_words(inputs);
+    let reason = format!(
+        "not everything came within {:#} after the end of {}: missing {missing}",
+        wait.timeout, item.key.partition
+    );
+    let any_data = item
+        .received
+        .keys()
+        .any(|element| matches!(element, Element::Data { .. }) && item.has_data(element));
+    match wait.then {
+        OnTimeout::Fail => failed(task, item, now, &reason, "on-timeout"),
+        OnTimeout::Run if any_data => {
+            let sentence =
+                format!("{} is ready without all of its inputs: its time is up", item.key);
+            let detail = format!("without {missing}");
+            ready(task, item, now, vec![Fact::new("missing", missing)]).warning(&detail, &sentence)
+        }
+        OnTimeout::Run => empty(task, item, now, &reason),
+    }
+}
+
+/// What is missing, short enough for a mail.
+fn missing_words(inputs: &[Progress<'_>]) -> String {
+    let open = inputs.iter().filter(|progress| progress.standing == Standing::Open);
+    let words = open.map(|Progress { input, missing, .. }| {
+        let named: Vec<_> =
+            missing.iter().take(MISSING_NAMED_MAX).map(ToString::to_string).collect();
+        let more = match missing.len().saturating_sub(MISSING_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{} {}{more}", input.dataset, named.join(", "))
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
 
 fn received(item: &TaskPartition) -> Fact {
@@ -156,7 +302,7 @@ fn received(item: &TaskPartition) -> Fact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::catalog::{Dataset, Input};
+    use crate::core::catalog::Dataset;
     use crate::core::partition::Grain;
     use crate::core::schedule::{Schedule, SlotPartition};
     use crate::core::task::TaskKey;
@@ -169,7 +315,7 @@ mod tests {
 
     fn input(dataset: &str, from: i64, to: i64) -> Input {
         let hours = SignedDuration::from_hours;
-        Input { dataset: dataset.into(), from: hours(from), to: hours(to) }
+        Input { dataset: dataset.into(), from: hours(from), to: hours(to), need: Need::All }
     }
 
     fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
@@ -179,6 +325,8 @@ mod tests {
             grain,
             schedule: None,
             inputs,
+            need: Need::All,
+            wait: None,
             outputs: vec![],
             when_empty: WhenEmpty::Skip,
             steps: vec![],
@@ -190,6 +338,11 @@ mod tests {
         let datasets = vec![
             dataset("raw", "s3://b/raw/{yyyy}/{MM}/{dd}/{HH}/*", closed),
             dataset("weather", "s3://b/w/{yyyy}{MM}{dd}", Completeness::Object),
+            dataset(
+                "partner",
+                "s3://b/p/{yyyy}/{MM}/{dd}/{HH}/*",
+                Completeness::Quiet { quiet: SignedDuration::from_mins(30) },
+            ),
             dataset(
                 "etl",
                 "s3://b/e/{yyyy}/{MM}/{dd}/{HH}/",
@@ -276,5 +429,123 @@ mod tests {
             decide(hourly, &waiting, "2013-01-02T00:00:00Z"),
             Readiness::Waiting { until: None }
         );
+    }
+
+    /// What the decision is, in a word, or until when it waits.
+    fn said(task: Task, item: &TaskPartition, now: &str) -> String {
+        match decide(task, item, now) {
+            Readiness::Waiting { until: None } => "waits".to_owned(),
+            Readiness::Waiting { until: Some(until) } => format!("until {until}"),
+            Readiness::Close(periods) => {
+                let periods: Vec<_> =
+                    periods.iter().map(|(name, period)| format!("{name}@{period}")).collect();
+                format!("close {}", periods.join(" "))
+            }
+            Readiness::Change(change) => {
+                let reason = change.reason.unwrap_or_default();
+                format!("{} {reason}", change.to.name()).trim_end().to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn a_quiet_period_counts_from_the_last_object() {
+        let hourly = task("t", Grain::Hour, vec![input("partner", 0, 1)]);
+        let last = |at: &str| {
+            item("t", "2013-01-01T05", &[("partner@2013-01-01T05", &format!("partial:{at}"))])
+        };
+        for (item, now, expected) in [
+            (item("t", "2013-01-01T05", &[]), "2013-01-02T00:00:00Z", "waits"),
+            (last("2013-01-01T09:00:00Z"), "2013-01-01T09:29:59Z", "until 2013-01-01T09:30:00Z"),
+            (last("2013-01-01T09:00:00Z"), "2013-01-01T09:30:00Z", "close partner@2013-01-01T05"),
+            (last("2013-01-01T09:10:00Z"), "2013-01-01T09:30:00Z", "until 2013-01-01T09:40:00Z"),
+        ] {
+            assert_eq!(said(hourly.clone(), &item, now), expected);
+        }
+    }
+
+    #[test]
+    fn any_and_at_least_go_by_partitions_with_data() {
+        let need = |need| {
+            let mut daily = task("t", Grain::Day, vec![input("etl", 0, 4)]);
+            daily.inputs[0].need = need;
+            daily
+        };
+        let at = "2013-01-02T00:00:00Z";
+        let skipped = [
+            ("etl@2013-01-01T00", "skipped"),
+            ("etl@2013-01-01T01", "skipped"),
+            ("etl@2013-01-01T02", "skipped"),
+            ("etl@2013-01-01T03", "skipped"),
+        ];
+        for (needed, received, expected) in [
+            (Need::AtLeast(1), &[][..], "waits"),
+            (Need::AtLeast(1), &[("etl@2013-01-01T00", "skipped")][..], "waits"),
+            (Need::AtLeast(1), &[("etl@2013-01-01T02", "run:1")][..], "ready"),
+            (Need::AtLeast(2), &[("etl@2013-01-01T02", "run:1")][..], "waits"),
+            (
+                Need::AtLeast(2),
+                &[("etl@2013-01-01T02", "run:1"), ("etl@2013-01-01T03", "run:2")][..],
+                "ready",
+            ),
+            (Need::AtLeast(2), &skipped[..], "skipped input etl has no data for 2013-01-01"),
+            (Need::All, &skipped[..3], "waits"),
+        ] {
+            assert_eq!(said(need(needed), &item("t", "2013-01-01", received), at), expected);
+        }
+    }
+
+    #[test]
+    fn a_task_may_need_only_some_of_its_inputs() {
+        let mut daily = task("t", Grain::Day, vec![input("weather", 0, 24), input("etl", 0, 1)]);
+        daily.need = Need::AtLeast(1);
+        let weather = ("weather@2013-01-01", "object:e");
+        for (received, expected) in [
+            (vec![], "waits"),
+            (vec![weather], "ready"),
+            (vec![("etl@2013-01-01T00", "skipped")], "waits"),
+            (vec![("etl@2013-01-01T00", "skipped"), weather], "ready"),
+        ] {
+            let item = item("t", "2013-01-01", &received);
+            assert_eq!(said(daily.clone(), &item, "2013-01-02T00:00:00Z"), expected);
+        }
+    }
+
+    #[test]
+    fn waiting_has_a_limit_when_the_task_says_so() {
+        let limited = |then| {
+            let mut daily = task(
+                "t",
+                Grain::Day,
+                vec![input("weather", 0, 24), input("partner", 5, 6), input("raw", 5, 6)],
+            );
+            daily.wait = Some(WaitLimit { timeout: SignedDuration::from_hours(6), then });
+            daily
+        };
+        let nothing = item("t", "2013-01-01", &[]);
+        let part = item(
+            "t",
+            "2013-01-01",
+            &[
+                ("partner@2013-01-01T05", "partial:2013-01-02T05:59:00Z"),
+                ("raw@2013-01-01T05", "closed:3"),
+            ],
+        );
+        let fail = OnTimeout::Fail;
+        let run = OnTimeout::Run;
+        let words = "not everything came within 6h after the end of 2013-01-01: missing \
+                     weather 2013-01-01";
+        for (then, item, now, expected) in [
+            (fail, &nothing, "2013-01-01T00:00:00Z", "until 2013-01-01T06:15:00Z".to_owned()),
+            (fail, &nothing, "2013-01-02T06:00:00Z", "close raw@2013-01-01T05".to_owned()),
+            (fail, &part, "2013-01-02T05:59:59Z", "until 2013-01-02T06:00:00Z".to_owned()),
+            (fail, &part, "2013-01-02T06:00:00Z", format!("failed {words}; partner 2013-01-01T05")),
+            (run, &part, "2013-01-02T06:00:00Z", "ready".to_owned()),
+        ] {
+            assert_eq!(said(limited(then), item, now), expected);
+        }
+        let empty = item("t", "2013-01-01", &[("raw@2013-01-01T05", "closed:0")]);
+        let said = said(limited(run), &empty, "2013-01-02T06:00:00Z");
+        assert!(said.starts_with("skipped not everything came within 6h"), "{said}");
     }
 }

@@ -123,10 +123,9 @@ impl Values {
         let partition = item.key.partition;
         let inputs = task.inputs.iter().filter_map(|input| {
             let location = &catalog.datasets.get(&input.dataset)?.location;
-            let with_data = catalog.window(input, &partition).filter(|read| {
-                let receipt = item.received.get(&Element::data(&input.dataset, *read));
-                receipt.is_some_and(|receipt| !receipt.is_empty())
-            });
+            let with_data = catalog
+                .window(input, &partition)
+                .filter(|read| item.has_data(&Element::data(&input.dataset, *read)));
             let uris: Vec<_> = with_data.map(|read| location.uri_of(&read)).collect();
             Some((input.dataset.clone(), uris.join(",")))
         });

@@ -69,9 +69,15 @@ pub enum Receipt {
     Produced(String),
     /// The producing task was skipped: complete, and nothing there.
     Skipped,
+    /// Objects have come, the last of them at this instant, but not all.
+    Partial(Timestamp),
 }
 
 impl Receipt {
+    pub fn is_complete(&self) -> bool {
+        !matches!(self, Receipt::Partial(_))
+    }
+
     /// Complete, but without any data.
     pub fn is_empty(&self) -> bool {
         matches!(self, Receipt::Closed(0) | Receipt::Skipped)
@@ -86,6 +92,7 @@ impl fmt::Display for Receipt {
             Receipt::Closed(objects) => write!(f, "closed:{objects}"),
             Receipt::Produced(run) => write!(f, "run:{run}"),
             Receipt::Skipped => f.write_str("skipped"),
+            Receipt::Partial(last) => write!(f, "partial:{last}"),
         }
     }
 }
@@ -128,6 +135,7 @@ impl FromStr for Receipt {
             "closed" => value.parse().ok().map(Receipt::Closed),
             "run" => Some(Receipt::Produced(value.to_owned())),
             "skipped" => Some(Receipt::Skipped),
+            "partial" => value.parse().ok().map(Receipt::Partial),
             _ => None,
         };
         receipt.ok_or_else(|| Unreadable::new("receipt", text))
@@ -280,6 +288,14 @@ impl TaskChange {
         self
     }
 
+    /// Not all is as it should be, although nothing has failed.
+    #[must_use]
+    pub fn warning(mut self, detail: &str, sentence: &str) -> Self {
+        self.notice.severity = Severity::Warning;
+        self.notice = self.notice.detailed(detail).saying(sentence);
+        self
+    }
+
     /// Since when it was in the state that it leaves.
     #[must_use]
     pub fn since(mut self, since: Option<Timestamp>) -> Self {
@@ -333,9 +349,19 @@ impl TaskPartition {
         }
     }
 
-    /// What of `elements` has not come in.
+    /// Whether all of an element has come in.
+    pub fn has(&self, element: &Element) -> bool {
+        self.received.get(element).is_some_and(Receipt::is_complete)
+    }
+
+    /// Whether an element has come in, in part at least, and holds data.
+    pub fn has_data(&self, element: &Element) -> bool {
+        self.received.get(element).is_some_and(|receipt| !receipt.is_empty())
+    }
+
+    /// What of `elements` has not come in completely.
     pub fn missing<'a>(&self, elements: &'a BTreeSet<Element>) -> Vec<&'a Element> {
-        elements.iter().filter(|element| !self.received.contains_key(element)).collect()
+        elements.iter().filter(|element| !self.has(element)).collect()
     }
 
     /// When the engine has to look at it, given how long it only waits for
@@ -363,8 +389,14 @@ mod tests {
         for element in ["slot", "weather@2013-01-01", "raw@2013-01-01T05"] {
             assert_eq!(element.parse::<Element>().unwrap().to_string(), element);
         }
-        for receipt in ["slot:2013-01-01T05:05:00Z", "object:a:b", "closed:0", "run:01J", "skipped"]
-        {
+        for receipt in [
+            "slot:2013-01-01T05:05:00Z",
+            "object:a:b",
+            "closed:0",
+            "run:01J",
+            "skipped",
+            "partial:2013-01-01T05:05:00.123Z",
+        ] {
             assert_eq!(receipt.parse::<Receipt>().unwrap().to_string(), receipt);
         }
         assert!("weather".parse::<Element>().is_err());

@@ -116,6 +116,19 @@ impl Template {
 
     /// The partition that a key (decoded, without its bucket) belongs to.
     pub fn matches(&self, key: &str) -> Option<Partition> {
+        let [year, month, day, hour] = self.fields(key)?;
+        let small = |value: Option<i16>| value.and_then(|value| i8::try_from(value).ok());
+        Partition::of_civil(year?, small(month)?, small(day)?, small(hour))
+    }
+
+    /// Whether a key has the right form, but names a date or an hour that does
+    /// not exist (2013-02-30) or lies beyond time (9999-12-31).
+    pub fn names_no_date(&self, key: &str) -> bool {
+        self.fields(key).is_some() && self.matches(key).is_none()
+    }
+
+    /// The fields' values in a key of the right form.
+    fn fields(&self, key: &str) -> Option<[Option<i16>; 4]> {
         let mut rest = key;
         let mut found: [Option<i16>; 4] = [None; 4];
         for part in &self.parts {
@@ -142,9 +155,16 @@ impl Template {
         if self.many == rest.is_empty() {
             return None;
         }
-        let [year, month, day, hour] = found;
-        let small = |value: Option<i16>| value.and_then(|value| i8::try_from(value).ok());
-        Partition::of_civil(year?, small(month)?, small(day)?, small(hour))
+        Some(found)
+    }
+
+    /// What `*` stands for in a key that matches.
+    pub fn rest<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let fixed = self.parts.iter().map(|part| match part {
+            Part::Literal(text) => text.len(),
+            Part::Field(field) => field.width(),
+        });
+        key.get(fixed.sum()..)
     }
 
     /// The key of a partition; for `*` templates the prefix its objects share.
@@ -254,6 +274,23 @@ mod tests {
         ] {
             assert_eq!(Template::parse(text).unwrap_err(), error, "{text}");
         }
+    }
+
+    #[test]
+    fn tells_an_impossible_date_from_another_form() {
+        let template = Template::parse("s3://b/raw/{yyyy}/{MM}/{dd}/{HH}/*").unwrap();
+        for (key, misdated) in [
+            ("raw/2013/02/30/05/x", true),
+            ("raw/2013/01/01/24/x", true),
+            // Beyond the last instant that we can name.
+            ("raw/9999/12/31/05/x", true),
+            ("raw/9999/12/30/05/x", false),
+            ("raw/2013/1/01/05/x", false),
+            ("other/2013/02/30/05/x", false),
+        ] {
+            assert_eq!(template.names_no_date(key), misdated, "{key}");
+        }
+        assert_eq!(template.rest("raw/2013/01/01/05/_SUCCESS"), Some("_SUCCESS"));
     }
 
     proptest! {

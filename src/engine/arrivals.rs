@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::{Engine, KNOWN_MAX, Key, UNKNOWN_MAX};
 use crate::aws::store::{ObjectId, StoreError};
-use crate::core::catalog::Completeness;
+use crate::core::catalog::{Catalog, Completeness, Task};
 use crate::core::partition::Partition;
-use crate::core::readiness::last_closing;
+use crate::core::readiness::{Readiness, readiness};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
 /// Writes of one receive that run side by side.
@@ -30,8 +30,15 @@ pub struct Arrival {
 /// What became of the arrivals of one receive.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// Indexes of arrivals whose effect is not durable, with the reason.
-    pub failed: BTreeMap<usize, String>,
+    /// Indexes of arrivals whose effect is not durable, and why.
+    pub failed: BTreeMap<usize, NotRecorded>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRecorded {
+    pub reason: String,
+    /// It would fail again in the same way.
+    pub permanent: bool,
 }
 
 type Receipts = Vec<(Element, Receipt)>;
@@ -51,42 +58,52 @@ impl Engine {
     /// Makes arrivals durable and acts on what they complete. An arrival that
     /// is not reported as failed may be forgotten by its sender.
     pub async fn record(&self, arrivals: &[Arrival]) -> Recorded {
-        let writes = self.plan(arrivals);
+        let catalog = self.catalog();
+        let writes = self.plan(&catalog, arrivals);
         let results = futures::stream::iter(writes)
-            .map(|write| async move { (self.write(&write.target).await, write.arrivals) })
+            .map(|write| {
+                let catalog = &catalog;
+                async move { (self.write(catalog, &write.target).await, write.arrivals) }
+            })
             .buffer_unordered(WRITES_MAX)
             .collect::<Vec<_>>()
             .await;
         let mut recorded = Recorded::default();
         for (result, touched) in results {
             if let Err(error) = result {
-                let reason = error.to_string();
-                recorded.failed.extend(touched.into_iter().map(|index| (index, reason.clone())));
+                let failed =
+                    NotRecorded { reason: error.to_string(), permanent: error.is_permanent() };
+                recorded.failed.extend(touched.into_iter().map(|index| (index, failed.clone())));
             }
         }
         recorded
     }
 
-    fn plan(&self, arrivals: &[Arrival]) -> Vec<Write> {
+    fn plan(&self, catalog: &Catalog, arrivals: &[Arrival]) -> Vec<Write> {
         let mut tasks: BTreeMap<TaskKey, (Receipts, BTreeSet<usize>)> = BTreeMap::new();
         let mut units: BTreeMap<(String, Partition), (BTreeSet<ObjectId>, BTreeSet<usize>)> =
             BTreeMap::new();
         for (index, arrival) in arrivals.iter().enumerate() {
             let mut known = false;
-            for (dataset, partition) in self.catalog.datasets_of(&arrival.bucket, &arrival.key) {
+            for (dataset, partition) in catalog.datasets_of(&arrival.bucket, &arrival.key) {
                 known = true;
                 match dataset.completeness {
-                    Completeness::Object => {
+                    Completeness::Object | Completeness::Marker { .. } => {
+                        if !dataset.counts(&arrival.key) {
+                            continue;
+                        }
                         let element = Element::data(&dataset.name, partition);
                         let receipt = Receipt::Object(arrival.version.clone());
-                        for key in self.catalog.readers_of(&dataset.name, &partition) {
+                        for key in catalog.readers_of(&dataset.name, &partition) {
                             let (receipts, from) = tasks.entry(key).or_default();
                             receipts.retain(|(other, _)| *other != element);
                             receipts.push((element.clone(), receipt.clone()));
                             from.insert(index);
                         }
                     }
-                    Completeness::Closed { .. } => {
+                    Completeness::Closed { .. }
+                    | Completeness::Count { .. }
+                    | Completeness::Quiet { .. } => {
                         let unit = (dataset.name.clone(), partition);
                         let (objects, from) = units.entry(unit).or_default();
                         let Arrival { bucket, key, version } = arrival;
@@ -98,7 +115,7 @@ impl Engine {
                 }
             }
             if !known {
-                self.report_unknown(arrival);
+                self.report_unknown(catalog, arrival);
             }
         }
         let tasks = tasks.into_iter().map(|(key, (receipts, arrivals))| Write {
@@ -114,40 +131,72 @@ impl Engine {
 
     /// Says what was not expected, once for each top folder: a bucket may
     /// hold much that is not ours.
-    fn report_unknown(&self, arrival: &Arrival) {
+    fn report_unknown(&self, catalog: &Catalog, arrival: &Arrival) {
         let Arrival { bucket, key, .. } = arrival;
         let folder = key.split_once('/').map_or("", |(folder, _)| folder);
         let place = format!("{bucket}/{folder}");
         let mut memory = self.memory();
         let news = memory.unknown.len() < UNKNOWN_MAX && memory.unknown.insert(place);
         drop(memory);
-        match (news, self.catalog.knows_bucket(bucket)) {
-            (false, _) => {
-                tracing::debug!(%bucket, %key, "no dataset's location matches this object")
-            }
-            (true, true) => tracing::warn!(
+        if !news {
+            tracing::debug!(%bucket, %key, "no dataset's location matches this object");
+        } else if let Some(dataset) = catalog.misdated(bucket, key) {
+            tracing::warn!(
+                %bucket, %key, dataset = dataset.name,
+                "this object's key names a date or hour that does not exist, it belongs to no \
+                 partition: correct its sender; more under this folder are only logged at level debug"
+            );
+        } else if catalog.knows_bucket(bucket) {
+            tracing::warn!(
                 %bucket, %key,
                 "no dataset's location matches this object: correct the location, or leave it; \
                  more under this folder are only logged at level debug"
-            ),
-            (true, false) => tracing::warn!(
+            );
+        } else {
+            tracing::warn!(
                 %bucket, %key,
                 "no dataset lies in this bucket: add one, or remove the bucket's notification"
-            ),
+            );
         }
     }
 
-    async fn write(&self, target: &Target) -> Result<(), StoreError> {
+    async fn write(&self, catalog: &Catalog, target: &Target) -> Result<(), StoreError> {
         match target {
-            Target::Task { key, receipts } => {
-                self.receive(key, receipts).await?;
-            }
+            Target::Task { key, receipts } => self.receive(catalog, key, receipts).await,
             Target::Unit { dataset, partition, objects } => {
                 self.store.journal(dataset, partition, objects).await?;
-                for key in self.catalog.readers_of(dataset, partition) {
-                    self.make_known(&key).await?;
-                }
+                self.take_unit(catalog, dataset, *partition).await
             }
+        }
+    }
+
+    /// What follows for its readers from new objects of a many-object
+    /// partition, which are in the journal now.
+    async fn take_unit(
+        &self,
+        catalog: &Catalog,
+        dataset: &str,
+        partition: Partition,
+    ) -> Result<(), StoreError> {
+        let readers = catalog.readers_of(dataset, &partition);
+        let completeness = catalog.datasets.get(dataset).map(|dataset| &dataset.completeness);
+        let partial = Receipt::Partial(self.clock.now());
+        let receipt = match completeness {
+            Some(Completeness::Count { objects }) => {
+                let count = self.store.count_objects(dataset, &partition).await?;
+                if count < *objects { partial } else { Receipt::Closed(count) }
+            }
+            Some(Completeness::Quiet { .. }) => partial,
+            _ => {
+                for key in readers {
+                    self.make_known(catalog, &key).await?;
+                }
+                return Ok(());
+            }
+        };
+        let receipts = [(Element::data(dataset, partition), receipt)];
+        for key in readers {
+            self.receive(catalog, &key, &receipts).await?;
         }
         Ok(())
     }
@@ -155,30 +204,49 @@ impl Engine {
     /// Records receipts and decides about the partition as it is now.
     pub(super) async fn receive(
         &self,
+        catalog: &Catalog,
         key: &TaskKey,
         receipts: &[(Element, Receipt)],
     ) -> Result<(), StoreError> {
-        let Some(task) = self.catalog.tasks.get(&key.task) else { return Ok(()) };
-        let closing = last_closing(&self.catalog, task, &key.partition);
-        let item = self.store.receive(key, receipts, closing, self.clock.now()).await?;
+        let Some(task) = catalog.tasks.get(&key.task) else { return Ok(()) };
+        let look = self.first_look(catalog, task, key, receipts);
+        let item = self.store.receive(key, receipts, look, self.clock.now()).await?;
         if item.state != TaskState::Waiting && !receipts.is_empty() {
             let (task, partition) = (&key.task, key.partition);
             tracing::info!(%task, %partition, state = item.state.name(), "arrived after the inputs were complete");
         }
-        let decided = self.decide_task(item).await?;
+        let decided = self.decide_task(catalog, item).await?;
         self.plan_look(&decided.item, decided.until);
         Ok(())
+    }
+
+    /// When a partition of which no more than this is known has to be looked
+    /// at: stored with the first write, so that nobody forgets it.
+    fn first_look(
+        &self,
+        catalog: &Catalog,
+        task: &Task,
+        key: &TaskKey,
+        receipts: &[(Element, Receipt)],
+    ) -> Option<Timestamp> {
+        let mut item = TaskPartition::new(key.clone());
+        item.received.extend(receipts.iter().cloned());
+        match readiness(catalog, task, &item, self.clock.now()) {
+            Readiness::Waiting { until } => until,
+            // Decided right after the write.
+            Readiness::Close(_) | Readiness::Change(_) => None,
+        }
     }
 
     /// A partition that only time can complete has to be stored once, so that
     /// it is looked at when its time has come. One with a schedule is stored
     /// by its slot.
-    async fn make_known(&self, key: &TaskKey) -> Result<(), StoreError> {
-        let task = self.catalog.tasks.get(&key.task);
+    async fn make_known(&self, catalog: &Catalog, key: &TaskKey) -> Result<(), StoreError> {
+        let task = catalog.tasks.get(&key.task);
         if task.is_none_or(|task| task.schedule.is_some()) || self.memory().known.contains(key) {
             return Ok(());
         }
-        self.receive(key, &[]).await?;
+        self.receive(catalog, key, &[]).await?;
         let mut memory = self.memory();
         if memory.known.len() >= KNOWN_MAX {
             memory.known.clear();

@@ -8,7 +8,7 @@ use super::{Engine, Key};
 use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
 use crate::core::batch::{Gather, gather};
-use crate::core::catalog::Profile;
+use crate::core::catalog::{Catalog, Profile};
 use crate::core::run::Run;
 use crate::core::task::{TaskKey, TaskPartition};
 
@@ -26,7 +26,8 @@ impl Engine {
 
     /// Whether a partition that became ready at `since` already waits here.
     pub(super) fn is_gathered(&self, key: &TaskKey, since: Timestamp) -> bool {
-        let Some(task) = self.catalog.tasks.get(&key.task) else { return false };
+        let catalog = self.catalog();
+        let Some(task) = catalog.tasks.get(&key.task) else { return false };
         let memory = self.memory();
         let ready = memory.ready.get(&task.profile);
         ready.is_some_and(|ready| ready.contains_key(&(since, key.clone())))
@@ -36,7 +37,8 @@ impl Engine {
         &self,
         profile: &str,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let Some(profile) = self.catalog.profiles.get(profile) else { return Ok(None) };
+        let catalog = self.catalog();
+        let Some(profile) = catalog.profiles.get(profile) else { return Ok(None) };
         let mut profile = profile.clone();
         loop {
             let now = self.clock.now();
@@ -49,7 +51,7 @@ impl Engine {
                     Gather::Take(count) => ready.values().take(count).cloned().collect(),
                 }
             };
-            match self.start_run(&profile, &batch, now).await {
+            match self.start_run(&catalog, &profile, &batch, now).await {
                 // Usually a run too large for DynamoDB's 400 KB: fewer fit.
                 Err(StoreError::Aws(error)) if error.kind == Kind::Refused => {
                     tracing::error!(profile = profile.name, partitions = batch.len(), %error, "no run can be made of this batch");
@@ -72,15 +74,21 @@ impl Engine {
 
     async fn start_run(
         &self,
+        catalog: &Catalog,
         profile: &Profile,
         batch: &[TaskPartition],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let members: Vec<_> = batch
             .iter()
-            .filter_map(|item| Some((self.catalog.tasks.get(&item.key.task)?, item)))
+            .filter_map(|item| Some((catalog.tasks.get(&item.key.task)?, item)))
             .collect();
-        let (mut run, changes) = Run::new(&self.catalog, profile, &members, &self.new_id(), now);
+        if members.is_empty() {
+            // Their tasks have gone meanwhile; they may come back.
+            self.forget_ready(&profile.name, batch);
+            return Ok(());
+        }
+        let (mut run, changes) = Run::new(catalog, profile, &members, &self.new_id(), now);
         let result = self.store.commit_run(&mut run, &changes).await;
         if matches!(result, Ok(()) | Err(StoreError::Conflict(_))) {
             self.forget_ready(&profile.name, batch);

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, Key};
 use crate::aws::error::{AwsError, Kind};
-use crate::aws::s3::{Tail, split_uri};
+use crate::aws::s3::{LogEnd, split_uri};
 use crate::aws::store::StoreError;
 use crate::core::run::{LogFile, LogSeen, LogWanted, Run};
 
@@ -90,11 +90,11 @@ impl Engine {
             .collect();
         for file in log.readable(&files, now) {
             let name = file.name.clone();
-            match self.s3.gzip_tail(bucket, &format!("{prefix}{name}")).await? {
-                Tail::Text(text) if text.trim().is_empty() => {}
-                Tail::Text(text) => return Ok(LogSeen::Tail { file: name, text }),
-                Tail::TooLarge => return Ok(LogSeen::TooLarge { file: name }),
-                Tail::Missing => {}
+            match self.s3.log_end(bucket, &format!("{prefix}{name}")).await? {
+                LogEnd::Text(text) if text.trim().is_empty() => {}
+                LogEnd::Text(text) => return Ok(LogSeen::Tail { file: name, text }),
+                LogEnd::TooLarge => return Ok(LogSeen::TooLarge { file: name }),
+                LogEnd::Missing => {}
             }
         }
         Ok(LogSeen::Nothing)

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -31,7 +31,7 @@ use crate::core::task::{TaskKey, TaskPartition};
 
 use self::agenda::Agenda;
 
-pub use arrivals::{Arrival, Recorded};
+pub use arrivals::{Arrival, NotRecorded, Recorded};
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;
@@ -57,7 +57,8 @@ enum Key {
 
 /// Everything a turn needs.
 pub struct Engine {
-    catalog: Arc<Catalog>,
+    /// Replaced when task files change; a turn works with one of them.
+    catalog: watch::Sender<Arc<Catalog>>,
     store: Store,
     emr: Emr,
     sns: Sns,
@@ -88,7 +89,7 @@ struct Memory {
 
 impl Engine {
     pub fn new(
-        catalog: Arc<Catalog>,
+        catalog: Catalog,
         store: Store,
         emr: Emr,
         sns: Sns,
@@ -97,7 +98,7 @@ impl Engine {
         sweep_interval: SignedDuration,
     ) -> Self {
         Self {
-            catalog,
+            catalog: watch::Sender::new(Arc::new(catalog)),
             store,
             emr,
             sns,
@@ -110,8 +111,36 @@ impl Engine {
         }
     }
 
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.borrow())
+    }
+
+    /// Tells when the catalog is replaced.
+    pub fn catalogs(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
+    /// Goes on with other tasks and datasets. Runs keep what they started with.
+    pub fn replace_catalog(&self, catalog: Catalog) {
+        self.catalog.send_replace(Arc::new(catalog));
+        let mut memory = self.memory();
+        memory.known.clear();
+        // Who is ready comes back by the sweep, to the profile it has now.
+        memory.ready.clear();
+        drop(memory);
+        self.look_at_all();
+    }
+
+    /// Looks at everything that nothing else would say needs a look.
+    fn look_at_all(&self) {
+        let now = self.clock.now();
+        self.agenda.wake(Key::Sweep, now);
+        for task in self.catalog().tasks.values() {
+            self.agenda.wake(Key::Revisit(task.name.clone()), now);
+            if task.has_calendar() {
+                self.agenda.wake(Key::Schedule(task.name.clone()), now);
+            }
+        }
     }
 
     pub fn clock(&self) -> Clock {
@@ -121,14 +150,7 @@ impl Engine {
     /// Takes turns until told to stop, then lets those under way finish. Ends
     /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let now = self.clock.now();
-        self.agenda.wake(Key::Sweep, now);
-        for task in self.catalog.tasks.values() {
-            self.agenda.wake(Key::Revisit(task.name.clone()), now);
-            if task.schedule.is_some() {
-                self.agenda.wake(Key::Schedule(task.name.clone()), now);
-            }
-        }
+        self.look_at_all();
         let mut turns = JoinSet::new();
         loop {
             tokio::select! {

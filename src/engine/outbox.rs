@@ -28,7 +28,7 @@ impl Engine {
         if self.memory().publish_from.is_some_and(|from| now < from) {
             return false;
         }
-        let message = notice.message(&self.catalog.deployment);
+        let message = notice.message(&self.catalog().deployment);
         let result = self.sns.publish(&message).await;
         let failed = result.is_err();
         self.memory().publish_from = failed.then(|| super::after(self.clock.now(), RETRY_AFTER));

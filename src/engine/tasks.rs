@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
+use crate::core::catalog::Catalog;
 use crate::core::readiness::{Readiness, readiness};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
@@ -21,13 +22,14 @@ pub(super) struct Decided {
 impl Engine {
     pub(super) async fn turn_task(&self, key: &TaskKey) -> Result<Option<Timestamp>, StoreError> {
         let Some(item) = self.store.task(key).await? else { return Ok(None) };
-        if !self.catalog.tasks.contains_key(&key.task) {
+        let catalog = self.catalog();
+        if !catalog.tasks.contains_key(&key.task) {
             return self.leave_alone(&item).await;
         }
-        let Decided { mut item, until } = self.decide_task(item).await?;
+        let Decided { mut item, until } = self.decide_task(&catalog, item).await?;
         let told = item.outputs_pending;
         if told {
-            self.tell_readers(&item).await?;
+            self.tell_readers(&catalog, &item).await?;
             item.outputs_pending = false;
         }
         let published = self.publish(&item.notices).await;
@@ -53,12 +55,13 @@ impl Engine {
     /// may have changed since it was last looked at, and nothing else would
     /// say so.
     pub(super) async fn revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
+        let catalog = self.catalog();
         let mut from = None;
         loop {
             let page = self.store.waiting(task, from).await?;
             for item in page.items {
                 let decided = match item {
-                    Ok(item) => self.decide_task(item).await,
+                    Ok(item) => self.decide_task(&catalog, item).await,
                     Err(error) => Err(error),
                 };
                 match decided {
@@ -90,17 +93,21 @@ impl Engine {
 
     /// Lets the core decide about a partition as just read or written, and
     /// commits until nothing more follows.
-    pub(super) async fn decide_task(&self, item: TaskPartition) -> Result<Decided, StoreError> {
+    pub(super) async fn decide_task(
+        &self,
+        catalog: &Catalog,
+        item: TaskPartition,
+    ) -> Result<Decided, StoreError> {
         let mut item = item;
         for _ in 0..DECISIONS_MAX {
-            let Some(task) = self.catalog.tasks.get(&item.key.task) else { break };
+            let Some(task) = catalog.tasks.get(&item.key.task) else { break };
             if item.state == TaskState::Ready {
                 self.gather(&task.profile, &item);
             }
             if item.state != TaskState::Waiting {
                 break;
             }
-            item = match readiness(&self.catalog, task, &item, self.clock.now()) {
+            item = match readiness(catalog, task, &item, self.clock.now()) {
                 Readiness::Waiting { until } => return Ok(Decided { item, until }),
                 Readiness::Close(periods) => {
                     let mut receipts = Vec::with_capacity(periods.len());
@@ -125,16 +132,20 @@ impl Engine {
 
     /// Tells the tasks that read its outputs that this partition of them is
     /// complete.
-    async fn tell_readers(&self, item: &TaskPartition) -> Result<(), StoreError> {
-        let Some(task) = self.catalog.tasks.get(&item.key.task) else { return Ok(()) };
+    async fn tell_readers(
+        &self,
+        catalog: &Catalog,
+        item: &TaskPartition,
+    ) -> Result<(), StoreError> {
+        let Some(task) = catalog.tasks.get(&item.key.task) else { return Ok(()) };
         let receipt = match (item.state, &item.run) {
             (TaskState::Succeeded, Some(run)) => Receipt::Produced(run.clone()),
             _ => Receipt::Skipped,
         };
         for output in &task.outputs {
             let element = Element::data(output, item.key.partition);
-            for reader in self.catalog.readers_of(output, &item.key.partition) {
-                match self.receive(&reader, &[(element.clone(), receipt.clone())]).await {
+            for reader in catalog.readers_of(output, &item.key.partition) {
+                match self.receive(catalog, &reader, &[(element.clone(), receipt.clone())]).await {
                     // One item that cannot be read keeps nothing from the others.
                     Err(error @ StoreError::Unreadable { .. }) => {
                         tracing::error!(%error, "left alone: written by a newer version, or damaged");

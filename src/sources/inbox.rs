@@ -2,20 +2,27 @@
 //! only when its effect is durable. What cannot be read goes to quarantine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Content};
+use crate::aws::AwsError;
 use crate::aws::sqs::{Received, Sqs};
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::engine::{Arrival, Engine};
 
 /// After a failed receive.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// How long a stop waits for the answer to a receive: one that is on its way is
+/// here by then, and an idle long poll holds nothing up for longer.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// A body in an alert is there to recognise the message by.
 const BODY_CHARS_MAX: usize = 500;
 
+/// Several of them may receive side by side.
+#[derive(Clone)]
 pub struct Inbox {
     pub sqs: Sqs,
     pub engine: Arc<Engine>,
@@ -23,33 +30,42 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Receives until told to stop; messages received but not yet recorded by
-    /// then are given back.
+    /// Receives until told to stop. Messages received but not yet looked at by
+    /// then are given back, those of an answer under way too.
     pub async fn run(self, shutdown: CancellationToken) {
-        loop {
-            let received = tokio::select! {
+        while !shutdown.is_cancelled() {
+            let receive = self.sqs.receive(self.visibility_timeout);
+            tokio::pin!(receive);
+            tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
-                received = self.sqs.receive(self.visibility_timeout) => received,
-            };
-            match received {
-                Ok(messages) if shutdown.is_cancelled() => {
-                    if let Err(error) = self.sqs.give_back(&messages).await {
-                        tracing::warn!(%error, "messages not given back, they come again by themselves");
+                () = shutdown.cancelled() => {
+                    if let Ok(Ok(messages)) = tokio::time::timeout(ANSWER_GRACE, receive).await {
+                        self.give_back(&messages).await;
                     }
                 }
-                Ok(messages) => self.take(messages).await,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot receive, will try again");
-                    let clock = self.engine.clock();
-                    let retry = clock.now().saturating_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
-                    tokio::select! {
-                        biased;
-                        () = shutdown.cancelled() => return,
-                        () = clock.sleep_until(retry) => {}
-                    }
-                }
+                received = &mut receive => match received {
+                    Ok(messages) if shutdown.is_cancelled() => self.give_back(&messages).await,
+                    Ok(messages) => self.take(messages).await,
+                    Err(error) => self.pause(&error, &shutdown).await,
+                },
             }
+        }
+    }
+
+    async fn give_back(&self, messages: &[Received]) {
+        if let Err(error) = self.sqs.give_back(messages).await {
+            tracing::warn!(%error, "messages not given back, they come again by themselves");
+        }
+    }
+
+    async fn pause(&self, error: &AwsError, shutdown: &CancellationToken) {
+        tracing::warn!(%error, "cannot receive, will try again");
+        let clock = self.engine.clock();
+        let retry = clock.now().saturating_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = clock.sleep_until(retry) => {}
         }
     }
 
@@ -64,17 +80,21 @@ impl Inbox {
         }
         let recorded = self.engine.record(&arrivals).await;
         let mut done = Vec::new();
-        for (message, content, range) in read {
+        for (message, mut content, range) in read {
             for cluster in &content.clusters {
                 self.engine.cluster_changed(cluster);
             }
-            if let Some((_, reason)) = recorded.failed.range(range).next() {
+            let failed: Vec<_> = recorded.failed.range(range).map(|(_, failed)| failed).collect();
+            if let Some(passing) = failed.iter().find(|failed| !failed.permanent) {
                 tracing::warn!(
                     message = message.id,
-                    reason,
+                    reason = passing.reason,
                     "not recorded, the message comes again"
                 );
-            } else if content.problems.is_empty() || self.quarantine(&message, &content).await {
+                continue;
+            }
+            content.problems.extend(failed.iter().map(|failed| failed.reason.clone()));
+            if content.problems.is_empty() || self.quarantine(&message, &content).await {
                 done.push(message);
             }
         }

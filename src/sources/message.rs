@@ -12,6 +12,10 @@ use crate::engine::Arrival;
 
 /// Envelopes in envelopes: S3 in SNS in EventBridge is three.
 const DEPTH_MAX: usize = 5;
+/// S3's own bounds.
+const BUCKET_BYTES_MAX: usize = 255;
+const KEY_BYTES_MAX: usize = 1024;
+const VERSION_BYTES_MAX: usize = 1024;
 /// Reasons go into a message attribute and a log line.
 const REASONS_MAX: usize = 5;
 
@@ -60,7 +64,9 @@ fn take_envelope(value: Value, depth: usize, content: &mut Content) {
     }
     if let Some(Value::Array(records)) = value.get("Records") {
         for (number, record) in records.iter().enumerate() {
-            if let Err(problem) = take_record(record, content) {
+            if let Some((what, inner)) = wrapped_record(record) {
+                take_inner(what, inner, depth, content);
+            } else if let Err(problem) = take_record(record, content) {
                 content.problems.push(format!("record {number}: {problem}"));
             }
         }
@@ -69,10 +75,7 @@ fn take_envelope(value: Value, depth: usize, content: &mut Content) {
     if text("Type") == Some("Notification")
         && let Some(inner) = text("Message")
     {
-        match serde_json::from_str(inner) {
-            Ok(inner) => take_envelope(inner, depth - 1, content),
-            Err(error) => content.problems.push(format!("the SNS message is not JSON: {error}")),
-        }
+        take_inner("SNS message", inner, depth, content);
         return;
     }
     match (text("source"), value.get("detail")) {
@@ -91,6 +94,21 @@ fn take_envelope(value: Value, depth: usize, content: &mut Content) {
              from aws.s3 or aws.emr"
                 .to_owned(),
         ),
+    }
+}
+
+/// A record that holds another message, as Lambda gets them from SNS and SQS
+/// and as some forwarders send them on.
+fn wrapped_record(record: &Value) -> Option<(&'static str, &str)> {
+    let sns = record.pointer("/Sns/Message").and_then(Value::as_str);
+    let sqs = record.get("body").and_then(Value::as_str);
+    sns.map(|inner| ("SNS message", inner)).or(sqs.map(|inner| ("SQS message", inner)))
+}
+
+fn take_inner(what: &str, inner: &str, depth: usize, content: &mut Content) {
+    match serde_json::from_str(inner) {
+        Ok(inner) => take_envelope(inner, depth - 1, content),
+        Err(error) => content.problems.push(format!("the {what} is not JSON: {error}")),
     }
 }
 
@@ -151,7 +169,7 @@ fn take_record(record: &Value, content: &mut Content) -> Result<(), String> {
     }
     let object = record.s3.object;
     let key = decode_key(&object.key)?;
-    let version = object.version_id.or(object.e_tag).or(object.sequencer);
+    let version = [object.version_id, object.e_tag, object.sequencer];
     push(content, record.s3.bucket.name, key, version)
 }
 
@@ -177,19 +195,33 @@ fn take_bridged_object(kind: &str, detail: &Value, content: &mut Content) -> Res
     }
     let detail = BridgedDetail::deserialize(detail).map_err(|error| error.to_string())?;
     let object = detail.object;
-    let version = object.version_id.or(object.etag).or(object.sequencer);
+    let version = [object.version_id, object.etag, object.sequencer];
     push(content, detail.bucket.name, object.key, version)
 }
 
+/// The first of `versions` that says something is the object's identity beside
+/// its bucket and key. A bucket whose versioning is suspended gives every object
+/// the version "null", so there the ETag tells.
 fn push(
     content: &mut Content,
     bucket: String,
     key: String,
-    version: Option<String>,
+    versions: [Option<String>; 3],
 ) -> Result<(), String> {
-    let Some(version) = version else {
+    let says = |version: &String| !version.is_empty() && version != "null";
+    let Some(version) = versions.into_iter().flatten().find(says) else {
         return Err(format!("object {key:?} has neither version id nor ETag nor sequencer"));
     };
+    for (what, text, bytes_max) in [
+        ("bucket", &bucket, BUCKET_BYTES_MAX),
+        ("key", &key, KEY_BYTES_MAX),
+        ("version", &version, VERSION_BYTES_MAX),
+    ] {
+        if text.is_empty() || text.len() > bytes_max {
+            let bytes = text.len();
+            return Err(format!("its {what} has {bytes} bytes: S3 knows 1 to {bytes_max}"));
+        }
+    }
     content.arrivals.push(Arrival { bucket, key, version });
     Ok(())
 }
@@ -246,6 +278,81 @@ mod tests {
     }
 
     #[test]
+    fn reads_the_samples_that_aws_documents() {
+        let flower = |bucket: &str, version: &str, key: &str| Arrival {
+            bucket: bucket.into(),
+            key: key.into(),
+            version: version.into(),
+        };
+        let direct = flower(
+            "amzn-s3-demo-bucket",
+            "096fKKXTRTtl3on89fVO.nfljtsv6qko",
+            "red flower & leaf.jpg",
+        );
+        let bridged = flower(
+            "amzn-s3-demo-bucket1",
+            "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e",
+            "red flower & leaf.jpg",
+        );
+        for (sample, arrivals, clusters) in [
+            (include_str!("samples/s3-direct.json"), vec![direct.clone()], vec![]),
+            (include_str!("samples/s3-sns.json"), vec![direct], vec![]),
+            (include_str!("samples/s3-eventbridge.json"), vec![bridged], vec![]),
+            (include_str!("samples/s3-test-event.json"), vec![], vec![]),
+            (include_str!("samples/emr-step.json"), vec![], vec!["j-123456789ABCD".to_owned()]),
+            (include_str!("samples/emr-cluster.json"), vec![], vec!["j-123456789ABCD".to_owned()]),
+        ] {
+            assert_eq!(read(sample), Content { arrivals, clusters, problems: vec![] });
+        }
+    }
+
+    #[test]
+    fn unwraps_what_forwarders_send_on() {
+        let direct = json!({ "Records": [record("a/1.gz")] }).to_string();
+        let as_sns =
+            json!({ "Records": [{ "EventSource": "aws:sns", "Sns": { "Message": direct } }] });
+        let as_sqs = json!({ "Records": [
+            { "eventSource": "aws:sqs", "body": as_sns.to_string() },
+            { "eventSource": "aws:sqs", "body": "half" },
+        ] });
+        assert_eq!(keys(&as_sns), ["a/1.gz"]);
+        let content = read(&as_sqs.to_string());
+        assert_eq!(content.arrivals, [arrival("a/1.gz", "e1")]);
+        assert!(
+            content.reason().starts_with("the SQS message is not JSON"),
+            "{}",
+            content.reason()
+        );
+    }
+
+    #[test]
+    fn an_identity_is_a_version_an_etag_or_a_sequencer() {
+        for (version, etag, sequencer, expected) in [
+            (json!("v1"), json!("e1"), json!("00A"), Some("v1")),
+            (json!("null"), json!("e1"), json!("00A"), Some("e1")),
+            (json!(null), json!(""), json!("00A"), Some("00A")),
+            (json!(null), json!(null), json!(null), None),
+            (json!("v".repeat(1025)), json!("e1"), json!("00A"), None),
+        ] {
+            let mut record = record("k");
+            let object = &mut record["s3"]["object"];
+            object["versionId"] = version;
+            object["eTag"] = etag;
+            object["sequencer"] = sequencer;
+            let content = read(&json!({ "Records": [record] }).to_string());
+            let found = content.arrivals.first().map(|arrival| arrival.version.as_str());
+            assert_eq!(found, expected);
+            assert_eq!(content.problems.len(), usize::from(expected.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_thousand_records_are_a_thousand_arrivals() {
+        let records: Vec<_> = (0..1000).map(|number| record(&format!("k/{number}"))).collect();
+        assert_eq!(keys(&json!({ "Records": records })).len(), 1000);
+    }
+
+    #[test]
     fn decodes_keys_exactly_once() {
         for (encoded, key) in [
             ("a+b.gz", "a b.gz"),
@@ -253,6 +360,9 @@ mod tests {
             ("a%252Bb", "a%2Bb"),
             ("caf%C3%A9/%E2%82%AC", "café/€"),
             ("nul%00", "nul\0"),
+            ("what%3F%23.gz", "what?#.gz"),
+            ("100%25", "100%"),
+            ("a%2fb", "a/b"),
         ] {
             assert_eq!(keys(&json!({ "Records": [record(encoded)] })), [key]);
         }

@@ -1,5 +1,7 @@
-//! What wakes the engine: messages from the queue and ticks of schedules.
+//! What wakes the engine: messages from the queue, ticks of schedules,
+//! task files that change.
 
 pub mod inbox;
 pub mod message;
+pub mod task_files;
 pub mod ticks;

@@ -16,15 +16,25 @@ pub async fn run(
     engine: Arc<Engine>,
     shutdown: CancellationToken,
 ) -> Result<(), JobSchedulerError> {
-    let mut scheduler = JobScheduler::new().await?;
-    for task in engine.catalog().tasks.values() {
-        if let Some(schedule) = &task.schedule {
-            scheduler.add(job(&engine, &task.name, schedule)?).await?;
+    let mut catalogs = engine.catalogs();
+    while !shutdown.is_cancelled() {
+        let catalog = catalogs.borrow_and_update().clone();
+        let mut scheduler = JobScheduler::new().await?;
+        for task in catalog.tasks.values() {
+            if let Some(schedule) = &task.schedule {
+                scheduler.add(job(&engine, &task.name, schedule)?).await?;
+            }
         }
+        scheduler.start().await?;
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            // An error means that the engine has gone.
+            changed = catalogs.changed() => if changed.is_err() { shutdown.cancelled().await },
+        }
+        scheduler.shutdown().await?;
     }
-    scheduler.start().await?;
-    shutdown.cancelled().await;
-    scheduler.shutdown().await
+    Ok(())
 }
 
 fn job(engine: &Arc<Engine>, task: &str, schedule: &Schedule) -> Result<Job, JobSchedulerError> {

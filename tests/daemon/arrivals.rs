@@ -98,3 +98,89 @@ async fn a_partition_that_a_new_configuration_completes_runs_after_the_restart()
     world.start();
     world.mail("t/2013-01-01/succeeded").await;
 }
+
+/// A notification of S3's own with these (encoded) keys.
+fn notification(keys: &[String]) -> String {
+    let records: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            format!(
+                r#"{{"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+                "s3": {{"bucket": {{"name": "landing"}}, "object": {{"key": "{key}", "eTag": "e"}}}}}}"#
+            )
+        })
+        .collect();
+    format!(r#"{{"Records": [{}]}}"#, records.join(","))
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_are_arrivals() {
+    let dataset = "[datasets.odd]\nlocation = \"s3://landing/odd/{yyyy}-{MM}-{dd}/*\"\n\
+                   complete = \"count\"\nobjects = 8\n";
+    let world = World::new(&(dataset.to_owned() + &daily_task("t", &["odd"], "true"))).await;
+    let longest = "x".repeat(1024 - "odd/2013-01-01/".len());
+    let keys =
+        ["a+b", "a%2Bb", "100%25", "what%3F%23", "nul%00", "%E2%82%AC+caf%C3%A9", "%F0%9F%9A%B0"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([longest]);
+    let keys: Vec<_> = keys.map(|key| format!("odd/2013-01-01/{key}")).collect();
+    world.send(&notification(&keys)).await;
+    let mail = world.mail("t/2013-01-01/succeeded").await;
+    assert!(mail.subject.contains("t 2013-01-01 succeeded"));
+    assert_eq!(world.queued("quarantine").await, 0);
+}
+
+#[tokio::test]
+async fn a_message_of_a_thousand_records_counts_each() {
+    let files = daily_file("a");
+    let world =
+        World::new(&(files + &daily_task("t", &["a", "b"], "true") + &daily_file("b"))).await;
+    let day = |number: usize| {
+        format!(
+            "a/{:04}-{:02}-{:02}.csv",
+            2000 + number / 300,
+            1 + number / 25 % 12,
+            1 + number % 25
+        )
+    };
+    let mut keys: Vec<_> = (0..999).map(day).collect();
+    keys.push("a/%FF.csv".to_owned());
+    world.send(&notification(&keys)).await;
+    world.until("the alert", || (world.mails_about("message/").len() == 1).then_some(())).await;
+    assert_eq!(world.calls("dynamodb", "UpdateItem"), 999);
+    assert_eq!(world.queued("quarantine").await, 1);
+    assert_eq!(world.queued("inbox").await, 0);
+}
+
+#[tokio::test]
+async fn the_last_days_of_time_are_days_like_others() {
+    let world = World::new(&(daily_file("a") + &daily_task("t", &["a"], "true"))).await;
+    // Beyond what can be named, and beyond what exists.
+    world.put("a/9999-12-31.csv", "1").await;
+    world.put("a/2013-02-30.csv", "1").await;
+    world.put("a/9999-12-30.csv", "1").await;
+    world.mail("t/9999-12-30/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+    assert_eq!(world.queued("quarantine").await, 0);
+}
+
+#[tokio::test]
+async fn a_stop_gives_back_what_it_has_received() {
+    let tasks = daily_file("a") + &daily_task("t", &["a"], "true");
+    let mut world = World::new(&tasks).await;
+    world.stop().await;
+    // Nothing that is kept hidden comes again in time.
+    world.configure_engine("visibility-timeout = \"12h\"\nreceivers = 4");
+    for day in 1..=5 {
+        world.start();
+        let key = format!("a/2013-01-{day:02}.csv");
+        // The stop meets long polls that this answers, or is about to.
+        world.put(&key, "1").await;
+        world.stop().await;
+    }
+    world.start();
+    for day in 1..=5 {
+        world.mail(&format!("t/2013-01-{day:02}/succeeded")).await;
+    }
+}

@@ -6,10 +6,12 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod completeness;
 mod mails;
 mod readme;
 mod runs;
 mod schedules;
 mod spark;
 mod start;
+mod task_files;
 mod world;

@@ -117,6 +117,21 @@ impl World {
         Access { region: Some("us-east-1".into()), local }
     }
 
+    /// A line before all tables for the daemon's next start.
+    pub fn configure_head(&mut self, line: &str) {
+        self.config.insert_str(0, line);
+    }
+
+    /// How the daemon ended by itself.
+    pub async fn ended(&mut self) -> Result<(), app::ServiceError> {
+        self.daemon.take().unwrap().task.await.unwrap()
+    }
+
+    /// A line of `[engine]` for the daemon's next start.
+    pub fn configure_engine(&mut self, line: &str) {
+        self.config = self.config.replace("[engine]\n", &format!("[engine]\n{line}\n"));
+    }
+
     /// What the daemon is to run from its next start on.
     pub fn configure(&mut self, tasks: &str) {
         self.config = format!("{HEAD}{tasks}");
@@ -186,6 +201,15 @@ impl World {
             .unwrap();
         let counts = attributes.attributes().unwrap().values();
         counts.map(|count| count.parse::<usize>().unwrap()).sum()
+    }
+
+    /// Waits until every message has been taken from the inbox.
+    pub async fn taken(&self) {
+        let start = Instant::now();
+        while self.queued("inbox").await > 0 {
+            assert!(start.elapsed() < PATIENCE, "messages are left in the inbox");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub fn mails(&self) -> Vec<Mail> {

@@ -9,8 +9,9 @@ use super::machine::{Machine, Refusal, idle_timeout};
 use super::model::{Cluster, Now, StepState};
 use super::query::{
     AddJobFlowSteps, AddTags, CancelSteps, DescribeStep, InstanceState, ListClusters,
-    ListInstances, ListSteps, OfCluster, OfJobFlows, PutAutoTerminationPolicy, RemoveTags,
-    SetKeepJobFlowAlive, SetTerminationProtection, SetVisibleToAllUsers, StepCancellation,
+    ListInstances, ListSteps, ModifyCluster, OfCluster, OfJobFlows, PutAutoTerminationPolicy,
+    RemoveTags, SetKeepJobFlowAlive, SetTerminationProtection, SetVisibleToAllUsers,
+    StepCancellation,
 };
 use super::request::RunJobFlow;
 use super::rules::{
@@ -24,6 +25,7 @@ const PAGE: usize = 50;
 const JOB_FLOWS_MAX: usize = 10;
 /// Step ids in one ListSteps.
 const STEP_IDS_MAX: usize = 10;
+const STEP_CONCURRENCY: std::ops::RangeInclusive<i32> = 1..=256;
 
 /// Answers one call; the effects are left in the machine.
 pub fn call(
@@ -68,6 +70,7 @@ pub fn call(
                 cluster.keep_alive = request.keep_job_flow_alive_when_no_steps;
             })
         }
+        "ModifyCluster" => modify_cluster(machine, &parse(body)?, now),
         "PutAutoTerminationPolicy" => put_auto_termination_policy(machine, &parse(body)?, now),
         "GetAutoTerminationPolicy" => {
             let request: OfCluster = parse(body)?;
@@ -234,6 +237,23 @@ fn remove_tags(machine: &mut Machine, request: &RemoveTags, now: Now) -> Result<
     update_cluster(machine, &request.resource_id, now, |cluster| {
         cluster.tags.retain(|key, _| !request.tag_keys.contains(key));
     })
+}
+
+fn modify_cluster(
+    machine: &mut Machine,
+    request: &ModifyCluster,
+    now: Now,
+) -> Result<Value, ApiError> {
+    let level = request.step_concurrency_level;
+    if level.is_some_and(|level| !STEP_CONCURRENCY.contains(&level)) {
+        return Err(refused("stepConcurrencyLevel must be between 1 and 256."));
+    }
+    update_cluster(machine, &request.cluster_id, now, |cluster| {
+        let level = level.or(cluster.request.step_concurrency_level);
+        cluster.request.step_concurrency_level = level;
+    })?;
+    let level = find(machine, &request.cluster_id)?.step_concurrency();
+    Ok(json!({"StepConcurrencyLevel": level}))
 }
 
 fn put_auto_termination_policy(

@@ -133,6 +133,13 @@ pub struct ListInstances {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub struct ModifyCluster {
+    pub cluster_id: String,
+    pub step_concurrency_level: Option<i32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct PutAutoTerminationPolicy {
     pub cluster_id: String,
     pub auto_termination_policy: Option<AutoTerminationPolicy>,

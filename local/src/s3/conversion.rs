@@ -20,13 +20,8 @@ impl From<StoreError> for S3Error {
             StoreError::NoSuchKey => S3ErrorCode::NoSuchKey,
             StoreError::BucketNotEmpty => S3ErrorCode::BucketNotEmpty,
             StoreError::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
-            StoreError::FileBesideFolder(_) | StoreError::FolderWithContent => {
-                S3ErrorCode::InvalidRequest
-            }
-            StoreError::Key(KeyError::TooLong | KeyError::NameTooLong) => {
-                S3ErrorCode::KeyTooLongError
-            }
-            StoreError::Key(KeyError::NotAPath) => S3ErrorCode::InvalidArgument,
+            StoreError::Key(KeyError::TooLong) => S3ErrorCode::KeyTooLongError,
+            StoreError::Key(KeyError::ClimbsOut) => S3ErrorCode::InvalidURI,
             StoreError::Io(source) => {
                 tracing::error!(error = %source, "object store failed");
                 S3ErrorCode::InternalError

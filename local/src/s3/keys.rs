@@ -1,5 +1,5 @@
-//! Keys as file names: which keys can lie on disk, and which files are
-//! objects. Not for reading or writing anything.
+//! Keys as file names: which keys S3 takes, which of them can be plain files,
+//! and which files are objects. Not for reading or writing anything.
 
 use std::path::{Path, PathBuf};
 
@@ -8,39 +8,48 @@ const NAME_BYTES_MAX: usize = 255;
 /// S3's own limit.
 const KEY_BYTES_MAX: usize = 1024;
 
-/// Why a key cannot be an object here.
+/// Why S3 refuses a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("your key is too long")]
     TooLong,
-    #[error(
-        "the local S3 keeps objects as plain files: no part of a key between slashes can be longer than 255 bytes"
-    )]
-    NameTooLong,
-    #[error(
-        "the local S3 keeps objects as plain files: a key cannot have empty parts, \".\" or \"..\" between slashes, nor contain NUL"
-    )]
-    NotAPath,
+    #[error("could not parse the specified URI: the key has more \"..\" than parts before them")]
+    ClimbsOut,
 }
 
-/// The path of a key below its bucket's folder. A key that ends in a slash is
-/// a folder's marker.
-pub fn relative_path(key: &str) -> Result<PathBuf, KeyError> {
+/// Refuses the few keys that S3 refuses.
+pub fn check(key: &str) -> Result<(), KeyError> {
     if key.len() > KEY_BYTES_MAX {
         return Err(KeyError::TooLong);
     }
-    let parts = key.strip_suffix('/').unwrap_or(key).split('/');
-    let mut path = PathBuf::new();
-    for part in parts {
-        if part.is_empty() || part == "." || part == ".." || part.contains('\0') {
-            return Err(KeyError::NotAPath);
+    let mut depth = 0_i32;
+    for part in key.split('/') {
+        match part {
+            ".." => depth -= 1,
+            "" | "." => {}
+            _ => depth += 1,
         }
-        if part.len() > NAME_BYTES_MAX {
-            return Err(KeyError::NameTooLong);
+        if depth < 0 {
+            return Err(KeyError::ClimbsOut);
+        }
+    }
+    Ok(())
+}
+
+/// The path below the bucket's folder at which a key's object is a plain file.
+/// None for keys that no file can have, and for those that would be taken for
+/// Hadoop's leavings.
+pub fn plain_path(key: &str) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    let mut parts = key.split('/').peekable();
+    while let Some(part) = parts.next() {
+        let no_name = part.is_empty() || part == "." || part == ".." || part.contains('\0');
+        if no_name || part.len() > NAME_BYTES_MAX || is_hidden(part, parts.peek().is_some()) {
+            return None;
         }
         path.push(part);
     }
-    Ok(path)
+    Some(path)
 }
 
 /// The key of a file below its bucket's folder, if its name is UTF-8.
@@ -54,11 +63,12 @@ pub fn is_hidden(name: &str, is_folder: bool) -> bool {
     if is_folder { name == "_temporary" } else { name.starts_with('.') && name.ends_with(".crc") }
 }
 
-/// The folder below which all keys with this prefix lie.
+/// The folder below which all plain files with this prefix lie.
 pub fn folder_of_prefix(prefix: &str) -> PathBuf {
     let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-    // A prefix that no key can have leads to the bucket, where nothing matches.
-    relative_path(folder).unwrap_or_default()
+    // A prefix that no plain file can have leads to the bucket, where nothing
+    // matches.
+    plain_path(folder).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -66,25 +76,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_keys_that_no_file_can_have() {
-        let long = "x".repeat(256);
-        let longer = "x/".repeat(513);
+    fn refuses_what_s3_refuses() {
+        let (longest, too_long) = ("x/".repeat(512), "x/".repeat(512) + "x");
         for (key, expected) in [
-            ("a/b=1/c d.gz", Ok("a/b=1/c d.gz")),
-            ("a/", Ok("a")),
-            ("../a", Err(KeyError::NotAPath)),
-            ("a/../../b", Err(KeyError::NotAPath)),
-            ("a//b", Err(KeyError::NotAPath)),
-            ("/a", Err(KeyError::NotAPath)),
-            ("a/./b", Err(KeyError::NotAPath)),
-            ("a\0b", Err(KeyError::NotAPath)),
-            ("", Err(KeyError::NotAPath)),
-            (&long[..], Err(KeyError::NameTooLong)),
-            (&longer[..], Err(KeyError::TooLong)),
+            ("a/../b", Ok(())),
+            ("a/b/../../c", Ok(())),
+            ("a//b/./c/", Ok(())),
+            ("/a", Ok(())),
+            ("..a", Ok(())),
+            ("../a", Err(KeyError::ClimbsOut)),
+            ("a/../../b", Err(KeyError::ClimbsOut)),
+            ("/../a", Err(KeyError::ClimbsOut)),
+            (&longest[..], Ok(())),
+            (&too_long[..], Err(KeyError::TooLong)),
         ] {
-            let path = relative_path(key);
-            let path = path.as_ref().map(|path| path.to_str().unwrap());
-            assert_eq!(path.map_err(|e| *e), expected, "{key:?}");
+            assert_eq!(check(key), expected, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_path_never_leaves_the_bucket() {
+        let long = "x".repeat(256);
+        for key in [
+            "",
+            "a/",
+            "/a",
+            "a//b",
+            "a/./b",
+            "a/../b",
+            "..",
+            "../a",
+            "a\0b",
+            &long,
+            "_temporary/x",
+            "a/_temporary/0/x",
+            "a/.b.crc",
+        ] {
+            assert_eq!(plain_path(key), None, "{key:?}");
+        }
+        for key in ["a", "a/b=1/c d.gz", "a%2F..%2Fb", "x/.crc/y", "~/$HOME", "ü+?#&", "_temporary"]
+        {
+            assert_eq!(plain_path(key), Some(PathBuf::from(key)), "{key:?}");
         }
     }
 

@@ -31,6 +31,9 @@ use crate::wire::{Answer, Request, Response};
 pub use self::buckets::{Listeners, Snapshot};
 pub use self::store::StoreError;
 
+const METHODS: [Method; 6] =
+    [Method::DELETE, Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT];
+
 /// The region that a request was signed for; where buckets are created.
 #[derive(Debug, Clone)]
 struct SignedRegion(String);
@@ -87,7 +90,13 @@ impl S3 {
     pub async fn handle(&self, request: Request, region: &str) -> Answer {
         let operation = Operation::default();
         let wants_body = request.method != Method::HEAD;
+        let known = METHODS.contains(&request.method);
         let mut response = match self.prepare(request, region, &operation) {
+            Ok(_) if !known => xml_error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "The specified method is not allowed against this resource.",
+            ),
             Ok(request) => self.run(request).await,
             Err(error) => xml_error(StatusCode::BAD_REQUEST, "InvalidRequest", &error.to_string()),
         };

@@ -18,6 +18,7 @@ use super::notify::Change;
 use super::store::{Description, StoreError};
 use super::uploads::Upload;
 use super::{Operation, SignedRegion, checksums, configuration};
+use crate::wire;
 
 /// S3's page size.
 const PAGE: i32 = 1000;
@@ -59,7 +60,11 @@ impl S3 for Protocol {
         let constraint = request.input.create_bucket_configuration;
         let constraint = constraint.and_then(|configuration| configuration.location_constraint);
         let region = constraint.map_or(signed, |constraint| constraint.as_str().to_owned());
-        self.buckets.store().create_bucket(&request.input.bucket, &region)?;
+        match self.buckets.store().create_bucket(&request.input.bucket, &region) {
+            // S3's oldest region, and only this, forgives the owner.
+            Err(StoreError::BucketExists) if region == "us-east-1" => {}
+            other => other?,
+        }
         let location = Some(format!("/{}", request.input.bucket));
         Ok(S3Response::new(CreateBucketOutput { location }))
     }
@@ -234,6 +239,9 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let input = request.input;
         self.buckets.store().bucket(&input.bucket)?;
+        if input.delete.objects.iter().any(|object| !object.key.chars().all(wire::is_xml)) {
+            return Err(s3_error!(MalformedXML));
+        }
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
             match self.buckets.delete(&input.bucket, &object.key) {
@@ -322,7 +330,7 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
         self.buckets.store().bucket(&input.bucket)?;
-        super::keys::relative_path(&input.key).map_err(StoreError::from)?;
+        super::keys::check(&input.key).map_err(StoreError::from)?;
         let upload_id = self.buckets.uploads().create(&Upload {
             bucket: input.bucket.clone(),
             key: input.key.clone(),
@@ -516,12 +524,18 @@ impl Protocol {
     fn list(&self, listing: &Listing<'_>) -> S3Result<Listed> {
         let store = self.buckets.store();
         let stamps = store.stamps(listing.bucket, listing.prefix)?;
-        let limit = listing.limit.unwrap_or(PAGE).clamp(0, PAGE);
+        let limit = listing.limit.unwrap_or(PAGE);
+        if limit < 0 {
+            return Err(s3_error!(
+                InvalidArgument,
+                "Argument maxKeys must be an integer between 0 and 2147483647"
+            ));
+        }
         let query = Query {
             prefix: listing.prefix,
             delimiter: listing.delimiter,
             after: listing.after,
-            limit: usize::try_from(limit).unwrap_or_default(),
+            limit: usize::try_from(limit.min(PAGE)).unwrap_or_default(),
         };
         let page = page(stamps.keys().map(String::as_str), &query);
         let encode = |text: &str| encoded(text, listing.encoding);

@@ -1,6 +1,7 @@
 //! Buckets as folders and objects as plain files, which Spark reads and writes
 //! too; what else S3 knows of an object lies beside, may be missing, and is
-//! worked out again when a file changed. Knows no protocol.
+//! worked out again when a file changed. Objects whose keys no file can have,
+//! or not beside the others, lie aside under a digest. Knows no protocol.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::keys::{KeyError, folder_of_prefix, is_hidden, key_of, relative_path};
+use super::keys::{KeyError, check, folder_of_prefix, is_hidden, key_of, plain_path};
 use super::notify::Notifications;
 use crate::ids::{hex, md5_hex};
 use crate::time::Time;
@@ -28,12 +29,6 @@ pub enum StoreError {
     BucketNotEmpty,
     #[error("your previous request to create the named bucket succeeded and you already own it")]
     BucketExists,
-    #[error(
-        "the local S3 keeps objects as plain files: {0:?} cannot be an object beside keys that continue it after a slash"
-    )]
-    FileBesideFolder(String),
-    #[error("the marker of a folder cannot have content here")]
-    FolderWithContent,
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error("cannot use the object's file")]
@@ -95,6 +90,9 @@ pub struct Bucket {
     #[serde(default)]
     pub notifications: Notifications,
 }
+
+/// The folder of what cannot be a plain file.
+const ASIDE: &str = "aside";
 
 /// The buckets of the account.
 #[derive(Debug)]
@@ -188,45 +186,61 @@ impl Store {
         description: Description,
     ) -> Result<Object, StoreError> {
         self.bucket(bucket)?;
-        let path = self.root.join(bucket).join(relative_path(key)?);
-        if key.ends_with('/') {
-            if fs::metadata(content)?.len() > 0 {
-                return Err(StoreError::FolderWithContent);
-            }
-            fs::create_dir_all(&path).map_err(|error| beside(error, key))?;
-            fs::remove_file(content)?;
-        } else {
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(|error| beside(error, key))?;
-            }
-            remove_empty_folders(&path);
-            fs::rename(content, &path).map_err(|error| beside(error, key))?;
-        }
+        check(key)?;
+        let path = self.place(bucket, key, content)?;
         let object = Object {
             key: key.to_owned(),
             etag,
             last_modified: self.time.dev(),
             description,
-            stamp: stamp_of_key(key, &fs::metadata(&path)?),
+            stamp: Stamp::of(&fs::metadata(&path)?),
             announced: true,
         };
         self.save(bucket, &object)?;
         Ok(object)
     }
 
+    /// Moves content to where the key's object lies from now on.
+    fn place(&self, bucket: &str, key: &str, content: &Path) -> io::Result<PathBuf> {
+        let aside = self.aside(bucket, key);
+        if let Some(path) = self.plain(bucket, key)
+            && place_plainly(content, &path)?
+        {
+            remove_if_there(&aside)?;
+            return Ok(path);
+        }
+        if let Some(parent) = aside.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::rename(content, &aside)?;
+        if let Some(folder) = key.strip_suffix('/').and_then(|folder| self.plain(bucket, folder)) {
+            // A folder's marker: Hadoop then finds an empty folder, unless an
+            // object of that name is in the way.
+            let _ = fs::create_dir_all(folder);
+        }
+        Ok(aside)
+    }
+
+    /// Where an object's content lies. A plain file comes first: it is newer,
+    /// written behind our back once nothing was in its way any more.
+    fn locate(&self, bucket: &str, key: &str) -> Result<(PathBuf, Stamp), StoreError> {
+        check(key)?;
+        let places = [self.plain(bucket, key), Some(self.aside(bucket, key))];
+        for path in places.into_iter().flatten() {
+            if let Ok(metadata) = fs::metadata(&path)
+                && metadata.is_file()
+            {
+                return Ok((path, Stamp::of(&metadata)));
+            }
+        }
+        Err(StoreError::NoSuchKey)
+    }
+
     /// What is known of an object; worked out again if its file changed.
     pub fn head(&self, bucket: &str, key: &str) -> Result<Object, StoreError> {
         self.bucket(bucket)?;
-        let path = self.root.join(bucket).join(relative_path(key)?);
-        let metadata = fs::metadata(&path).map_err(|_| StoreError::NoSuchKey)?;
+        let (path, stamp) = self.locate(bucket, key)?;
         let known: Option<Object> = read_json(&self.meta_path(bucket, key));
-        if key.ends_with('/') {
-            return known.filter(|_| metadata.is_dir()).ok_or(StoreError::NoSuchKey);
-        }
-        if !metadata.is_file() {
-            return Err(StoreError::NoSuchKey);
-        }
-        let stamp = Stamp::of(&metadata);
         if let Some(known) = known.filter(|known| known.stamp == stamp) {
             return Ok(known);
         }
@@ -244,11 +258,8 @@ impl Store {
 
     pub fn read(&self, bucket: &str, key: &str) -> Result<(Object, Vec<u8>), StoreError> {
         let object = self.head(bucket, key)?;
-        if key.ends_with('/') {
-            return Ok((object, Vec::new()));
-        }
-        let content = fs::read(self.root.join(bucket).join(relative_path(key)?))?;
-        Ok((object, content))
+        let (path, _) = self.locate(bucket, key)?;
+        Ok((object, fs::read(path)?))
     }
 
     /// Marks an object's creation as notified.
@@ -260,18 +271,20 @@ impl Store {
     /// Whether there was such an object to delete.
     pub fn delete(&self, bucket: &str, key: &str) -> Result<bool, StoreError> {
         self.bucket(bucket)?;
-        let Ok(relative) = relative_path(key) else {
-            return Ok(false);
+        match self.locate(bucket, key) {
+            Err(StoreError::NoSuchKey) => return Ok(false),
+            other => other?,
         };
-        if self.head(bucket, key).is_err() {
-            return Ok(false);
-        }
-        let path = self.root.join(bucket).join(relative);
         self.forget(bucket, key)?;
-        if !key.ends_with('/') {
-            fs::remove_file(&path)?;
+        remove_if_there(&self.aside(bucket, key))?;
+        if let Some(path) = self.plain(bucket, key) {
+            if path.is_file() {
+                fs::remove_file(&path)?;
+            }
+            self.prune(bucket, &path);
+        } else if let Some(folder) = key.strip_suffix('/').and_then(|f| self.plain(bucket, f)) {
+            self.prune(bucket, &folder);
         }
-        self.prune(bucket, &path);
         Ok(true)
     }
 
@@ -291,6 +304,7 @@ impl Store {
         prefix: &str,
     ) -> Result<BTreeMap<String, Stamp>, StoreError> {
         self.bucket(bucket)?;
+        let mut found = self.stamps_aside(bucket, prefix)?;
         let root = self.root.join(bucket);
         let walk = walkdir::WalkDir::new(root.join(folder_of_prefix(prefix)))
             .into_iter()
@@ -299,24 +313,36 @@ impl Store {
                 let is_folder = entry.file_type().is_dir();
                 entry.depth() == 0 || name.is_some_and(|name| !is_hidden(name, is_folder))
             });
-        let mut found = BTreeMap::new();
         // Files may go while we walk: Spark renames and removes them.
-        for entry in walk.filter_map(Result::ok) {
-            let relative = entry.path().strip_prefix(&root).ok();
-            let Some(mut key) = relative.and_then(key_of).filter(|key| !key.is_empty()) else {
-                continue;
-            };
-            if entry.file_type().is_dir() {
-                key.push('/');
-            }
-            let is_object = entry.file_type().is_file()
-                || (entry.file_type().is_dir() && self.meta_path(bucket, &key).exists());
-            if key.starts_with(prefix)
-                && is_object
+        for entry in walk.filter_map(Result::ok).filter(|entry| entry.file_type().is_file()) {
+            if let Some(key) = entry.path().strip_prefix(&root).ok().and_then(key_of)
+                && key.starts_with(prefix)
                 && let Ok(metadata) = entry.metadata()
             {
-                let stamp = stamp_of_key(&key, &metadata);
-                found.insert(key, stamp);
+                found.insert(key, Stamp::of(&metadata));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those that are no plain files.
+    fn stamps_aside(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<BTreeMap<String, Stamp>, StoreError> {
+        let mut found = BTreeMap::new();
+        let entries = match fs::read_dir(self.meta.join(bucket).join(ASIDE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            other => other?,
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let known: Option<Object> =
+                entry.file_name().to_str().and_then(|d| read_json(&self.described(bucket, d)));
+            if let Some(object) = known.filter(|object| object.key.starts_with(prefix))
+                && let Ok(metadata) = entry.metadata()
+            {
+                found.insert(object.key, Stamp::of(&metadata));
             }
         }
         Ok(found)
@@ -330,11 +356,21 @@ impl Store {
             let Some(key) = relative.and_then(key_of) else {
                 return;
             };
-            let is_marker = self.meta_path(bucket, &format!("{key}/")).exists();
-            if folder.exists() && (is_marker || fs::remove_dir(folder).is_err()) {
+            let is_marked = self.aside(bucket, &format!("{key}/")).exists();
+            if folder.exists() && (is_marked || fs::remove_dir(folder).is_err()) {
                 return;
             }
         }
+    }
+
+    /// The plain file of a key that can have one.
+    fn plain(&self, bucket: &str, key: &str) -> Option<PathBuf> {
+        Some(self.root.join(bucket).join(plain_path(key)?))
+    }
+
+    /// The place of an object that is no plain file.
+    fn aside(&self, bucket: &str, key: &str) -> PathBuf {
+        self.meta.join(bucket).join(ASIDE).join(md5_hex(key.as_bytes()))
     }
 
     fn save(&self, bucket: &str, object: &Object) -> Result<(), StoreError> {
@@ -349,19 +385,38 @@ impl Store {
     /// Named by a digest: keys can be longer than file names, and `a.json` may
     /// be a folder's name as well.
     fn meta_path(&self, bucket: &str, key: &str) -> PathBuf {
-        let name = format!("{}.json", md5_hex(key.as_bytes()));
-        self.meta.join(bucket).join("objects").join(name)
+        self.described(bucket, &md5_hex(key.as_bytes()))
+    }
+
+    fn described(&self, bucket: &str, digest: &str) -> PathBuf {
+        self.meta.join(bucket).join("objects").join(format!("{digest}.json"))
     }
 }
 
-/// A folder's own size and date say nothing about its marker.
-fn stamp_of_key(key: &str, metadata: &fs::Metadata) -> Stamp {
-    let mut stamp = Stamp::of(metadata);
-    if key.ends_with('/') {
-        stamp.size = 0;
-        stamp.mtime_nanos = 0;
+/// False if a file or folder of another key is in the way.
+fn place_plainly(content: &Path, path: &Path) -> io::Result<bool> {
+    let moved = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        remove_empty_folders(path);
+        fs::rename(content, path)
+    });
+    match moved.map_err(|error| (error.kind(), error)) {
+        Ok(()) => Ok(true),
+        Err((
+            io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::DirectoryNotEmpty,
+            _,
+        )) => Ok(false),
+        Err((_, error)) => Err(error),
     }
-    stamp
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Folders without files stand in no object's way.
@@ -373,16 +428,6 @@ fn remove_empty_folders(path: &Path) {
     for entry in folders.into_iter().filter_map(Result::ok) {
         // Fails where there is a file, which the rename will then report.
         let _ = fs::remove_dir(entry.path());
-    }
-}
-
-fn beside(error: io::Error, key: &str) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::NotADirectory
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::AlreadyExists
-        | io::ErrorKind::DirectoryNotEmpty => StoreError::FileBesideFolder(key.to_owned()),
-        _ => StoreError::Io(error),
     }
 }
 
@@ -409,110 +454,4 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-
-    struct Fixture {
-        dir: tempfile::TempDir,
-        store: Store,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let store = Store::open(dir.path(), Time::new(Clock::real())).unwrap();
-            store.create_bucket("b", "eu-west-1").unwrap();
-            Self { dir, store }
-        }
-
-        fn put(&self, key: &str, content: &str) -> Result<Object, StoreError> {
-            let file = self.dir.path().join("new");
-            fs::write(&file, content).unwrap();
-            let etag = md5_hex(content.as_bytes());
-            self.store.put("b", key, &file, etag, Description::default())
-        }
-
-        /// As Spark does it.
-        fn write_behind(&self, key: &str, content: &str) {
-            let path = self.store.root().join("b").join(key);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-
-        fn keys(&self, prefix: &str) -> Vec<String> {
-            self.store.stamps("b", prefix).unwrap().into_keys().collect()
-        }
-    }
-
-    #[test]
-    fn objects_are_plain_files_and_nothing_else_lies_there() {
-        let fixture = Fixture::new();
-        fixture.put("raw/2013/a b.gz", "hello").unwrap();
-        let files: Vec<_> = walkdir::WalkDir::new(fixture.store.root())
-            .into_iter()
-            .map(Result::unwrap)
-            .filter(|entry| entry.file_type().is_file())
-            .map(|entry| entry.path().to_owned())
-            .collect();
-        assert_eq!(files, [fixture.store.root().join("b/raw/2013/a b.gz")]);
-        let (object, content) = fixture.store.read("b", "raw/2013/a b.gz").unwrap();
-        assert_eq!((content.as_slice(), object.etag), (&b"hello"[..], md5_hex(b"hello")));
-    }
-
-    #[test]
-    fn a_file_changed_behind_our_back_has_its_own_etag() {
-        let fixture = Fixture::new();
-        fixture.put("k", "one").unwrap();
-        fixture.write_behind("k", "two!");
-        let object = fixture.store.head("b", "k").unwrap();
-        assert_eq!((object.etag, object.announced), (md5_hex(b"two!"), false));
-        fixture.put("k", "three").unwrap();
-        assert!(fixture.store.head("b", "k").unwrap().announced);
-    }
-
-    #[test]
-    fn lists_in_the_order_of_keys_and_hides_what_is_no_object() {
-        let fixture = Fixture::new();
-        for key in ["a/b", "a-c", "a/.part.crc", "a/_temporary/0/x", "a/_SUCCESS", "z"] {
-            fixture.write_behind(key, "");
-        }
-        fixture.put("marker/", "").unwrap();
-        fs::create_dir_all(fixture.store.root().join("b/empty")).unwrap();
-        assert_eq!(fixture.keys(""), ["a-c", "a/_SUCCESS", "a/b", "marker/", "z"]);
-        assert_eq!(fixture.keys("a/"), ["a/_SUCCESS", "a/b"]);
-        assert_eq!(fixture.keys("a"), ["a-c", "a/_SUCCESS", "a/b"]);
-        assert_eq!(fixture.keys("../"), [""; 0]);
-    }
-
-    #[test]
-    fn an_object_cannot_lie_beside_keys_below_it() {
-        let fixture = Fixture::new();
-        fixture.put("a/b", "").unwrap();
-        for key in ["a", "a/b/c"] {
-            let put = fixture.put(key, "");
-            assert!(matches!(put, Err(StoreError::FileBesideFolder(_))), "{key}: {put:?}");
-        }
-        assert!(matches!(fixture.store.head("b", "a"), Err(StoreError::NoSuchKey)));
-        fixture.store.delete("b", "a/b").unwrap();
-        fixture.put("a", "now it can").unwrap();
-    }
-
-    #[test]
-    fn folders_go_with_their_last_object_unless_they_are_marked() {
-        let fixture = Fixture::new();
-        fixture.put("x/y/z", "").unwrap();
-        fixture.put("m/", "").unwrap();
-        fixture.put("m/z", "").unwrap();
-        assert!(fixture.store.delete("b", "x/y/z").unwrap());
-        assert!(fixture.store.delete("b", "m/z").unwrap());
-        assert!(!fixture.store.delete("b", "m/z").unwrap());
-        assert!(!fixture.store.root().join("b/x").exists());
-        assert_eq!(fixture.keys(""), ["m/"]);
-        let refused = fixture.store.delete_bucket("b");
-        assert!(matches!(refused, Err(StoreError::BucketNotEmpty)));
-        fixture.store.delete("b", "m/").unwrap();
-        fixture.store.delete_bucket("b").unwrap();
-        assert!(matches!(fixture.store.bucket("b"), Err(StoreError::NoSuchBucket)));
-    }
-}
+mod tests;

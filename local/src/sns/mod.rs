@@ -6,10 +6,9 @@ mod message;
 mod query;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use bytes::Bytes;
 
 use self::message::{Body, MESSAGE_BYTES_MAX, Message, invalid};
 use self::query::{Params, Xml};
@@ -19,11 +18,11 @@ use crate::mail::{Mail, Mailbox};
 use crate::sqs::Sqs;
 use crate::sqs::queue::MessageAttributes;
 use crate::time::Time;
-use crate::wire::{ACCOUNT, Answer, ApiError};
+use crate::wire::{ACCOUNT, Answer, ApiError, check_batch};
 
 type Answered = Result<Xml, ApiError>;
 
-/// Subscriptions on one page of a listing.
+/// Topics or subscriptions on one page of a listing.
 const PAGE: usize = 100;
 
 /// The topics of the account, with their deliveries.
@@ -50,9 +49,10 @@ impl Sns {
         Ok(Self { topics: Mutex::default(), mailbox, sqs, time, ids, endpoint })
     }
 
-    /// One call of the API; `region` is the one the client signed for.
-    pub fn call(&self, body: &Bytes, region: &str) -> Answer {
-        let params = Params::parse(body);
+    /// One call of the API, its parameters form-encoded; `region` is the one
+    /// the client signed for.
+    pub fn call(&self, form: &[u8], region: &str) -> Answer {
+        let params = Params::parse(form);
         let action = params.get("Action").unwrap_or_default();
         let result = self.dispatch(action, &params, region);
         let outcome = result.as_ref().map_or_else(|error| error.code, |_| "ok").to_owned();
@@ -87,9 +87,12 @@ impl Sns {
         match action {
             "CreateTopic" => self.create_topic(params, region),
             "DeleteTopic" => self.delete_topic(params),
-            "ListTopics" => Ok(self.list_topics()),
+            "ListTopics" => Ok(self.list_topics(params)),
             "GetTopicAttributes" => self.get_topic_attributes(params),
             "SetTopicAttributes" => self.set_topic_attributes(params),
+            "ListTagsForResource" => self.list_tags(params),
+            "TagResource" => self.tag(params),
+            "UntagResource" => self.untag(params),
             "Subscribe" => self.subscribe(params),
             "Unsubscribe" => self.unsubscribe(params),
             "ListSubscriptions" => self.list_subscriptions(params, None),
@@ -102,6 +105,10 @@ impl Sns {
             "SetSubscriptionAttributes" => self.set_subscription_attributes(params),
             "Publish" => self.publish(params),
             "PublishBatch" => self.publish_batch(params),
+            "" => Err(ApiError::bad_request(
+                "MissingAction",
+                "The request must contain the parameter Action.",
+            )),
             _ => Err(ApiError::bad_request(
                 "InvalidAction",
                 format!("the local SNS does not know {action}"),
@@ -116,8 +123,11 @@ impl Sns {
             return Err(invalid("Topic Name"));
         }
         let arn = format!("arn:aws:sns:{region}:{ACCOUNT}:{name}");
-        let attributes = params.map("Attributes");
-        self.lock().topics.entry(arn.clone()).or_insert(Topic { attributes });
+        let mut topic = Topic::new(tags(params)?);
+        for (name, value) in params.map("Attributes") {
+            topic.set(&name, &value)?;
+        }
+        self.lock().topics.entry(arn.clone()).or_insert(topic);
         Ok(Xml::default().text("TopicArn", &arn))
     }
 
@@ -126,17 +136,48 @@ impl Sns {
         Ok(Xml::default())
     }
 
-    fn list_topics(&self) -> Xml {
+    fn list_topics(&self, params: &Params) -> Xml {
+        let after = params.get("NextToken").unwrap_or_default();
         let topics = self.lock();
-        let arns = topics.topics.keys();
-        let members: Vec<Xml> = arns.map(|arn| Xml::default().text("TopicArn", arn)).collect();
-        Xml::default().node("Topics", &Xml::default().members(&members))
+        let mut rest = topics.topics.keys().filter(|arn| arn.as_str() > after);
+        let page: Vec<&String> = rest.by_ref().take(PAGE).collect();
+        let members: Vec<Xml> =
+            page.iter().map(|arn| Xml::default().text("TopicArn", arn)).collect();
+        let xml = Xml::default().node("Topics", &Xml::default().members(&members));
+        match (rest.next(), page.last()) {
+            (Some(_), Some(last)) => xml.text("NextToken", last),
+            _ => xml,
+        }
+    }
+
+    fn list_tags(&self, params: &Params) -> Answered {
+        let mut topics = self.lock();
+        let tags = &topics.topic_mut(params.require("ResourceArn")?)?.tags;
+        let members: Vec<Xml> = tags
+            .iter()
+            .map(|(key, value)| Xml::default().text("Key", key).text("Value", value))
+            .collect();
+        Ok(Xml::default().node("Tags", &Xml::default().members(&members)))
+    }
+
+    fn tag(&self, params: &Params) -> Answered {
+        let mut topics = self.lock();
+        topics.topic_mut(params.require("ResourceArn")?)?.tags.extend(tags(params)?);
+        Ok(Xml::default())
+    }
+
+    fn untag(&self, params: &Params) -> Answered {
+        let keys = params.list("TagKeys.member");
+        let mut topics = self.lock();
+        let topic = topics.topic_mut(params.require("ResourceArn")?)?;
+        topic.tags.retain(|key, _| !keys.iter().any(|entry| entry.get("") == Some(key)));
+        Ok(Xml::default())
     }
 
     fn get_topic_attributes(&self, params: &Params) -> Answered {
         let arn = params.require("TopicArn")?;
         let mut topics = self.lock();
-        let mut attributes = topics.topic_mut(arn)?.attributes.clone();
+        let mut attributes = topics.topic_mut(arn)?.attributes();
         let confirmed = topics.of_topic(arn).count().to_string();
         for (name, value) in [
             ("TopicArn", arn),
@@ -155,7 +196,7 @@ impl Sns {
         let value = params.get("AttributeValue").unwrap_or_default();
         let mut topics = self.lock();
         let topic = topics.topic_mut(params.require("TopicArn")?)?;
-        topic.attributes.insert(name.to_owned(), value.to_owned());
+        topic.set(name, value)?;
         Ok(Xml::default())
     }
 
@@ -242,13 +283,7 @@ impl Sns {
         let topic_arn = params.require("TopicArn")?;
         self.lock().check_topic(topic_arn)?;
         let entries = params.list("PublishBatchRequestEntries.member");
-        if entries.is_empty() {
-            return Err(ApiError::bad_request("EmptyBatchRequest", "The batch is empty."));
-        }
-        if entries.len() > 10 {
-            let message = "The batch has more than 10 entries.";
-            return Err(ApiError::bad_request("TooManyEntriesInBatchRequest", message));
-        }
+        check_batch(entries.iter().map(|entry| entry.get("Id").unwrap_or_default()))?;
         let size: usize = entries.iter().filter_map(|e| e.get("Message")).map(str::len).sum();
         if size > MESSAGE_BYTES_MAX {
             return Err(ApiError::bad_request("BatchRequestTooLong", "The batch is too long."));
@@ -333,4 +368,19 @@ impl Sns {
     fn lock(&self) -> MutexGuard<'_, Topics> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A refusal in the Query protocol, where there is no action to answer.
+pub fn refusal(error: ApiError) -> Answer {
+    let outcome = error.code.to_owned();
+    let response = query::answer("", Err(error), "");
+    Answer { response, action: String::new(), outcome }
+}
+
+fn tags(params: &Params) -> Result<BTreeMap<String, String>, ApiError> {
+    let tags = params.list("Tags.member");
+    let pair = |tag: &Params| {
+        Ok((tag.require("Key")?.to_owned(), tag.get("Value").unwrap_or_default().to_owned()))
+    };
+    tags.iter().map(pair).collect()
 }

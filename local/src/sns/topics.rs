@@ -14,7 +14,39 @@ use crate::wire::ApiError;
 #[derive(Debug, Clone, Default)]
 pub struct Topic {
     /// Display name, policies and the like: kept and returned.
-    pub attributes: BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What a topic can be told; all of it is without effect here.
+const TOPIC_ATTRIBUTES: [&str; 8] = [
+    "ArchivePolicy",
+    "DataProtectionPolicy",
+    "DeliveryPolicy",
+    "DisplayName",
+    "KmsMasterKeyId",
+    "Policy",
+    "SignatureVersion",
+    "TracingConfig",
+];
+
+impl Topic {
+    pub fn new(tags: BTreeMap<String, String>) -> Self {
+        Self { tags, ..Self::default() }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
+        let of_delivery = name.ends_with("FeedbackRoleArn") || name.ends_with("FeedbackSampleRate");
+        if !TOPIC_ATTRIBUTES.contains(&name) && !of_delivery {
+            return Err(invalid("AttributeName"));
+        }
+        self.attributes.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    pub fn attributes(&self) -> BTreeMap<String, String> {
+        self.attributes.clone()
+    }
 }
 
 /// How a subscriber is reached.
@@ -167,12 +199,12 @@ pub struct Topics {
 
 impl Topics {
     pub fn topic_mut(&mut self, arn: &str) -> Result<&mut Topic, ApiError> {
-        self.topics.get_mut(arn).ok_or_else(|| not_found("Topic does not exist"))
+        self.topics.get_mut(arn).ok_or_else(|| no_topic(arn))
     }
 
     pub fn check_topic(&self, arn: &str) -> Result<(), ApiError> {
         let known = self.topics.contains_key(arn);
-        known.then_some(()).ok_or_else(|| not_found("Topic does not exist"))
+        known.then_some(()).ok_or_else(|| no_topic(arn))
     }
 
     pub fn subscription_mut(&mut self, arn: &str) -> Result<&mut Subscription, ApiError> {
@@ -219,6 +251,15 @@ impl Topics {
     }
 }
 
+fn no_topic(arn: &str) -> ApiError {
+    match arn.split(':').count() {
+        6.. => not_found("Topic does not exist"),
+        parts => {
+            invalid(&format!("TopicArn Reason: An ARN must have at least 6 elements, not {parts}"))
+        }
+    }
+}
+
 fn not_found(message: &str) -> ApiError {
     ApiError { status: StatusCode::NOT_FOUND, code: "NotFound", message: message.to_owned() }
 }
@@ -230,9 +271,11 @@ mod tests {
     use super::super::query::Params;
     use super::*;
 
+    const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:t";
+
     fn subscription(endpoint: &str, settings: &[(&str, &str)]) -> Subscription {
         let mut subscription =
-            Subscription::new(format!("t:{endpoint}"), "t", Protocol::Sqs, endpoint);
+            Subscription::new(format!("{TOPIC}:{endpoint}"), TOPIC, Protocol::Sqs, endpoint);
         for (name, value) in settings {
             subscription.set(name, value).unwrap();
         }
@@ -242,7 +285,7 @@ mod tests {
     #[test]
     fn filters_choose_the_recipients() {
         let mut topics = Topics::default();
-        topics.topics.insert("t".to_owned(), Topic::default());
+        topics.topics.insert(TOPIC.to_owned(), Topic::default());
         let body = ("FilterPolicyScope", "MessageBody");
         for (endpoint, settings) in [
             ("all", vec![]),
@@ -257,7 +300,8 @@ mod tests {
             b"Message={\"task\":{\"name\":\"flights\"}}&MessageAttributes.entry.1.Name=state\
               &MessageAttributes.entry.1.Value.DataType=String&MessageAttributes.entry.1.Value.StringValue=FAILED",
         );
-        let message = Message::parse(&params, "t", "id".to_owned(), Timestamp::UNIX_EPOCH).unwrap();
+        let message =
+            Message::parse(&params, TOPIC, "id".to_owned(), Timestamp::UNIX_EPOCH).unwrap();
         let recipients = topics.recipients(&message);
         let endpoints: Vec<&str> = recipients.iter().map(|s| s.endpoint.as_str()).collect();
         assert_eq!(endpoints, ["all", "body", "failed"]);
@@ -266,13 +310,13 @@ mod tests {
     #[test]
     fn an_endpoint_is_subscribed_once() {
         let mut topics = Topics::default();
-        topics.topics.insert("t".to_owned(), Topic::default());
+        topics.topics.insert(TOPIC.to_owned(), Topic::default());
         let first = topics.subscribe(subscription("q", &[])).unwrap();
-        let again = Subscription { arn: "t:new".to_owned(), ..subscription("q", &[]) };
+        let again = Subscription { arn: format!("{TOPIC}:new"), ..subscription("q", &[]) };
         assert_eq!(topics.subscribe(again), Ok(first));
         let other = subscription("q", &[("RawMessageDelivery", "true")]);
         assert_eq!(topics.subscribe(other).map_err(|e| e.code), Err("InvalidParameter"));
-        topics.remove_topic("t");
+        topics.remove_topic(TOPIC);
         assert!(topics.subscriptions.is_empty());
         assert_eq!(topics.subscribe(subscription("q", &[])).map_err(|e| e.code), Err("NotFound"));
     }

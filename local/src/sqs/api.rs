@@ -1,7 +1,7 @@
 //! The actions of SQS: request and response shapes, validation, batches.
 //! What a queue does with them is the state machine's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::digest::attributes_md5;
 use super::queue::{Delivery, MessageAttributes, Outgoing, Queue};
 use super::settings::{Settings, unknown_attribute};
 use crate::ids::md5_hex;
-use crate::wire::{ACCOUNT, ApiError, parse_body};
+use crate::wire::{ACCOUNT, ApiError, check_batch, parse_body};
 
 type Answer = Result<Value, ApiError>;
 
@@ -37,6 +37,30 @@ struct GetQueueUrl {
 struct ListQueues {
     #[serde(default)]
     queue_name_prefix: String,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListDeadLetterSourceQueues {
+    queue_url: String,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TagQueue {
+    queue_url: String,
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UntagQueue {
+    queue_url: String,
+    tag_keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +96,7 @@ struct SendMessage {
 #[serde(rename_all = "PascalCase")]
 struct MessageBody {
     message_body: String,
-    delay_seconds: Option<u32>,
+    delay_seconds: Option<i64>,
     #[serde(default)]
     message_attributes: MessageAttributes,
 }
@@ -81,9 +105,9 @@ struct MessageBody {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ReceiveMessage {
     queue_url: String,
-    max_number_of_messages: Option<usize>,
-    visibility_timeout: Option<u32>,
-    wait_time_seconds: Option<u32>,
+    max_number_of_messages: Option<i64>,
+    visibility_timeout: Option<i64>,
+    wait_time_seconds: Option<i64>,
     #[serde(default)]
     message_system_attribute_names: Vec<String>,
     /// The older name of the same.
@@ -105,7 +129,7 @@ struct DeleteMessage {
 struct ChangeMessageVisibility {
     queue_url: String,
     receipt_handle: String,
-    visibility_timeout: u32,
+    visibility_timeout: i64,
 }
 
 #[derive(Deserialize)]
@@ -130,12 +154,15 @@ impl Sqs {
         match action {
             "CreateQueue" => self.create_queue(parse_body(body)?, region),
             "GetQueueUrl" => self.get_queue_url(&parse_body(body)?),
-            "ListQueues" => self.list_queues(&parse_body(body)?),
+            "ListQueues" => self.list_queues(parse_body(body)?),
+            "ListDeadLetterSourceQueues" => self.list_sources(parse_body(body)?),
             "DeleteQueue" => self.delete_queue(&parse_body(body)?),
             "PurgeQueue" => self.purge_queue(&parse_body(body)?),
             "GetQueueAttributes" => self.get_queue_attributes(&parse_body(body)?),
             "SetQueueAttributes" => self.set_queue_attributes(&parse_body(body)?),
             "ListQueueTags" => self.list_queue_tags(&parse_body(body)?),
+            "TagQueue" => self.tag_queue(parse_body(body)?),
+            "UntagQueue" => self.untag_queue(&parse_body(body)?),
             "SendMessage" => self.send_message(parse_body(body)?),
             "DeleteMessage" => self.delete_message(&parse_body(body)?),
             "ChangeMessageVisibility" => self.change_visibility(&parse_body(body)?),
@@ -173,14 +200,38 @@ impl Sqs {
         Ok(json!({ "QueueUrl": self.url(&request.queue_name) }))
     }
 
-    fn list_queues(&self, request: &ListQueues) -> Answer {
+    fn list_queues(&self, request: ListQueues) -> Answer {
         let queues = self.lock();
-        let urls: Vec<String> = queues
-            .names()
-            .filter(|name| name.starts_with(&request.queue_name_prefix))
-            .map(|name| self.url(name))
-            .collect();
-        Ok(json!({ "QueueUrls": urls }))
+        let names = queues.names().filter(|name| name.starts_with(&request.queue_name_prefix));
+        self.page("QueueUrls", names, request.max_results, request.next_token)
+    }
+
+    fn list_sources(&self, request: ListDeadLetterSourceQueues) -> Answer {
+        let queues = self.lock();
+        let target = name_in_url(&request.queue_url);
+        queues.get(target)?;
+        let names = queues.sources(target);
+        self.page("queueUrls", names, request.max_results, request.next_token)
+    }
+
+    /// Without a limit all at once, as SQS does it; the token is the last name.
+    fn page<'a>(
+        &self,
+        member: &str,
+        names: impl Iterator<Item = &'a str>,
+        limit: Option<i64>,
+        token: Option<String>,
+    ) -> Answer {
+        let limit = limit.map(|limit| within("MaxResults", limit, 1, 1_000)).transpose()?;
+        let after = token.unwrap_or_default();
+        let mut rest = names.filter(|name| *name > after.as_str());
+        let page: Vec<&str> = rest.by_ref().take(limit.unwrap_or(1_000) as usize).collect();
+        let urls: Vec<String> = page.iter().map(|name| self.url(name)).collect();
+        let mut answer = json!({ member: urls });
+        if let (Some(_), Some(_), Some(last)) = (limit, rest.next(), page.last()) {
+            answer["NextToken"] = json!(last);
+        }
+        Ok(answer)
     }
 
     fn delete_queue(&self, request: &OneQueue) -> Answer {
@@ -238,15 +289,26 @@ impl Sqs {
         Ok(json!({ "Tags": queue.tags }))
     }
 
+    fn tag_queue(&self, request: TagQueue) -> Answer {
+        let mut queues = self.lock();
+        queues.get_mut(name_in_url(&request.queue_url))?.tags.extend(request.tags);
+        Ok(json!({}))
+    }
+
+    fn untag_queue(&self, request: &UntagQueue) -> Answer {
+        let mut queues = self.lock();
+        let queue = queues.get_mut(name_in_url(&request.queue_url))?;
+        queue.tags.retain(|key, _| !request.tag_keys.contains(key));
+        Ok(json!({}))
+    }
+
     fn send_message(&self, request: SendMessage) -> Answer {
         let MessageBody {
             message_body: body,
             delay_seconds: delay_secs,
             message_attributes: attributes,
         } = request.message;
-        if delay_secs.is_some_and(|secs| secs > 900) {
-            return Err(invalid_parameter("DelaySeconds must be between 0 and 900."));
-        }
+        let delay_secs = delay_secs.map(|secs| within("DelaySeconds", secs, 0, 900)).transpose()?;
         let id = self.ids.uuid();
         let mut answer = Map::new();
         answer.insert("MessageId".to_owned(), id.as_str().into());
@@ -260,25 +322,20 @@ impl Sqs {
     }
 
     pub(super) async fn receive_message(&self, request: ReceiveMessage) -> Answer {
-        let max = request.max_number_of_messages.unwrap_or(1);
-        if !(1..=10).contains(&max) {
-            return Err(invalid_parameter("MaxNumberOfMessages must be between 1 and 10."));
-        }
-        if request.wait_time_seconds.is_some_and(|secs| secs > 20) {
-            return Err(invalid_parameter("WaitTimeSeconds must be between 0 and 20."));
-        }
-        if request.visibility_timeout.is_some_and(|secs| secs > 43_200) {
-            return Err(invalid_parameter("VisibilityTimeout must be between 0 and 43200."));
-        }
+        let max =
+            within("MaxNumberOfMessages", request.max_number_of_messages.unwrap_or(1), 1, 10)?;
+        let wait = request.wait_time_seconds;
+        let wait = wait.map(|secs| within("WaitTimeSeconds", secs, 0, 20)).transpose()?;
+        let visibility = request.visibility_timeout.map(visibility_secs).transpose()?;
         let name = name_in_url(&request.queue_url);
         let configured = self.lock().get(name)?.settings.wait_secs;
-        let wait_secs = request.wait_time_seconds.unwrap_or(configured);
+        let wait_secs = wait.unwrap_or(configured);
         let deadline = self
             .time
             .real()
             .checked_add(SignedDuration::from_secs(i64::from(wait_secs)))
             .unwrap_or(Timestamp::MAX);
-        let deliveries = self.receive(name, max, request.visibility_timeout, deadline).await?;
+        let deliveries = self.receive(name, max as usize, visibility, deadline).await?;
         let messages: Vec<Value> =
             deliveries.iter().map(|delivery| message_json(delivery, &request)).collect();
         // SQS leaves the member out when there is nothing.
@@ -295,7 +352,7 @@ impl Sqs {
         let now = self.time.real();
         self.lock().get_mut(name_in_url(&request.queue_url))?.change_visibility(
             &request.receipt_handle,
-            request.visibility_timeout,
+            visibility_secs(request.visibility_timeout)?,
             now,
         )?;
         // With visibility 0 the message can be received at once.
@@ -307,7 +364,11 @@ impl Sqs {
     fn batch(&self, action: &str, request: Batch, region: &str) -> Answer {
         let name = name_in_url(&request.queue_url);
         let size_max = self.lock().get(name)?.settings.message_bytes_max;
-        check_batch(&request.entries, size_max)?;
+        check_batch(request.entries.iter().map(|entry| entry.id.as_str()))?;
+        let body = |entry: &BatchEntry| entry.rest.get("MessageBody")?.as_str().map(str::len);
+        if request.entries.iter().filter_map(body).sum::<usize>() > size_max {
+            return Err(ApiError::bad_request("BatchRequestTooLong", "The batch is too long."));
+        }
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for entry in request.entries {
             let mut body = entry.rest;
@@ -331,33 +392,6 @@ impl Sqs {
     fn url(&self, name: &str) -> String {
         format!("{}/{ACCOUNT}/{name}", self.endpoint)
     }
-}
-
-fn check_batch(entries: &[BatchEntry], size_max: usize) -> Result<(), ApiError> {
-    let refuse = |code, message: &str| Err(ApiError::bad_request(code, message));
-    if entries.is_empty() {
-        return refuse("EmptyBatchRequest", "There should be at least one entry.");
-    }
-    if entries.len() > 10 {
-        return refuse(
-            "TooManyEntriesInBatchRequest",
-            "Maximum number of entries per request are 10.",
-        );
-    }
-    let ids: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
-    if ids.len() < entries.len() {
-        return refuse("BatchEntryIdsNotDistinct", "Ids must be distinct.");
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if ids.iter().any(|id| id.is_empty() || id.len() > 80 || !id.chars().all(allowed)) {
-        return refuse("InvalidBatchEntryId", "An id is malformed.");
-    }
-    let body = |entry: &BatchEntry| entry.rest.get("MessageBody")?.as_str().map(str::len);
-    let size: usize = entries.iter().filter_map(body).sum();
-    if size > size_max {
-        return refuse("BatchRequestTooLong", "The batch is too long.");
-    }
-    Ok(())
 }
 
 fn message_json(delivery: &Delivery, request: &ReceiveMessage) -> Value {
@@ -406,6 +440,19 @@ fn selects(pattern: &str, name: &str) -> bool {
 /// The last part of a queue's URL; clients may also give the bare name.
 fn name_in_url(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
+}
+
+fn visibility_secs(secs: i64) -> Result<u32, ApiError> {
+    within("VisibilityTimeout", secs, 0, 43_200)
+}
+
+fn within(name: &str, value: i64, min: u32, max: u32) -> Result<u32, ApiError> {
+    let fitting = u32::try_from(value).ok().filter(|value| (min..=max).contains(value));
+    fitting.ok_or_else(|| {
+        invalid_parameter(&format!(
+            "Value {value} for parameter {name} is invalid. Reason: Must be between {min} and {max}, if provided."
+        ))
+    })
 }
 
 fn invalid_parameter(message: &str) -> ApiError {

@@ -9,12 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
 use crate::ids::md5_hex;
-use crate::wire::ApiError;
+use crate::wire::{ApiError, is_xml};
 
 /// SQS lets this many messages of a queue be in flight.
 const IN_FLIGHT_MAX: usize = 120_000;
-/// No message stays invisible for longer after one receive.
-const VISIBILITY_SECS_MAX: u32 = 43_200;
 
 /// A message attribute in SQS's own JSON form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +122,12 @@ impl Queue {
                 "The request must contain the parameter MessageBody.",
             ));
         }
+        if !message.body.chars().all(is_xml) {
+            return Err(ApiError::bad_request(
+                "InvalidMessageContents",
+                "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF",
+            ));
+        }
         if size > self.settings.message_bytes_max {
             let max = self.settings.message_bytes_max;
             return Err(ApiError::bad_request(
@@ -216,14 +220,6 @@ impl Queue {
         now: Timestamp,
     ) -> Result<(), ApiError> {
         self.advance(now);
-        if secs > VISIBILITY_SECS_MAX {
-            return Err(ApiError::bad_request(
-                "InvalidParameterValue",
-                format!(
-                    "Value {secs} for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and {VISIBILITY_SECS_MAX}."
-                ),
-            ));
-        }
         let serial = self.resolve(receipt)?;
         let Some((serial, message)) = serial.and_then(|serial| {
             let message = self.messages.get_mut(&serial)?;
@@ -332,6 +328,14 @@ impl Queues {
 
     pub fn get_mut(&mut self, name: &str) -> Result<&mut Queue, ApiError> {
         self.queues.get_mut(name).ok_or_else(no_queue)
+    }
+
+    /// The queues whose dead letters go to `target`.
+    pub fn sources<'a>(&'a self, target: &'a str) -> impl Iterator<Item = &'a str> {
+        let queues = self.queues.iter().filter(move |(_, queue)| {
+            queue.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == target)
+        });
+        queues.map(|(name, _)| name.as_str())
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {

@@ -2,6 +2,7 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod file;
 mod item;
 mod run;
 mod tables;
@@ -43,6 +44,19 @@ pub enum StoreError {
         #[source]
         source: Unreadable,
     },
+}
+
+impl StoreError {
+    /// Whether the same write would be refused again: what it holds is at
+    /// fault (an item too large), not permissions or the moment.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            StoreError::Aws(error) => {
+                error.kind == Kind::Refused && error.message.starts_with("ValidationException")
+            }
+            StoreError::Conflict(_) | StoreError::Unreadable { .. } => false,
+        }
+    }
 }
 
 /// What the due index names: something that has to be looked at.

@@ -9,7 +9,7 @@ use super::item::{self, Item};
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
 use crate::core::notice::Notice;
-use crate::core::partition::Partition;
+use crate::core::schedule::Entry;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
@@ -329,14 +329,15 @@ impl Store {
         Ok(mark.map(Mark))
     }
 
-    /// Moves a schedule's mark from `old` to `new` and gives each slot to its
-    /// partition, all or nothing; refused when another replica was faster.
+    /// Moves a calendar's mark from `old` to `new` and stores each partition
+    /// that it called into being, all or nothing; refused when another replica
+    /// was faster.
     pub async fn fire(
         &self,
         task: &str,
         old: Option<Mark>,
         new: Mark,
-        slots: &[(Partition, Timestamp)],
+        entries: &[Entry],
     ) -> Result<(), StoreError> {
         let mut put = Put::builder()
             .table_name(&self.task_table)
@@ -353,11 +354,24 @@ impl Store {
         };
         let put = put.build().map_err(super::run::build_error)?;
         let mut actions = vec![TransactWriteItem::builder().put(put).build()];
-        for (partition, slot) in slots {
-            let mut expression = Expression::first(*slot);
-            let attribute = format!("{}{}", item::RECEIVED_PREFIX, Element::Slot);
-            expression.set(&attribute, item::text(Receipt::Slot(*slot).to_string()));
-            expression.set(item::DUE, item::instant(*slot));
+        for entry in entries {
+            let since = match entry {
+                Entry::Slot { slot, .. } => *slot,
+                Entry::End { .. } => new.0,
+            };
+            let mut expression = Expression::first(since);
+            let partition = match entry {
+                Entry::Slot { partition, slot } => {
+                    let attribute = format!("{}{}", item::RECEIVED_PREFIX, Element::Slot);
+                    expression.set(&attribute, item::text(Receipt::Slot(*slot).to_string()));
+                    expression.set(item::DUE, item::instant(*slot));
+                    partition
+                }
+                Entry::End { partition, deadline } => {
+                    expression.set_once(item::DUE, item::instant(*deadline));
+                    partition
+                }
+            };
             let update = Update::builder()
                 .table_name(&self.task_table)
                 .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))

@@ -2,23 +2,26 @@
 //! that can be wrong in their meaning carry their place, for `validate`.
 
 mod dataset;
+mod json;
 mod profile;
 mod task;
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
+pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Fleet, Profile};
-pub use task::{Retry, Schedule, Step, StepKind, Task};
+pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
 
 /// A value and its place in the file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Placed<T>(Spanned<T>);
 
@@ -35,13 +38,34 @@ impl<T> Placed<T> {
         self.0.get_ref()
     }
 
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
-
     /// Bytes of the file.
     pub fn span(&self) -> Range<usize> {
         self.0.span()
+    }
+}
+
+impl<T: Default> Default for Placed<T> {
+    fn default() -> Self {
+        Self::unplaced(T::default())
+    }
+}
+
+/// The place is no part of what is written.
+impl<T: JsonSchema> JsonSchema for Placed<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 
@@ -51,41 +75,85 @@ impl Borrow<str> for Placed<String> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// What sluicegate runs, and how: datasets, the tasks that read and make them,
+/// and the profiles of their clusters.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "sluicegate configuration")]
 pub struct File {
     /// Names this installation: in clusters' names and tags, and in alerts.
     pub deployment: Text,
+    /// The queues, the topic and the tables that the service uses.
     pub aws: Aws,
+    /// How the service itself works. All of it has defaults.
     #[serde(default)]
     pub engine: Engine,
+    /// More profiles, datasets and tasks in files of their own.
+    pub task_files: Option<TaskFiles>,
+    /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
+    /// partitions share one.
     #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
+    /// Datasets: `[datasets.NAME]` says where objects lie and when a partition
+    /// of them is complete.
     #[serde(default)]
     pub datasets: BTreeMap<Text, Dataset>,
+    /// Tasks: `[tasks.NAME]` says what runs, on which partition, and when.
     #[serde(default)]
     pub tasks: BTreeMap<Text, Task>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The queues, the topic and the tables that the service uses.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Aws {
-    /// Left out: as the environment says (AWS_REGION, the instance's region).
-    pub region: Option<String>,
+    /// The region, such as us-east-1. Left out: as the environment says
+    /// (AWS_REGION, the instance's region).
+    pub region: Option<Text>,
+    /// The queue that S3 notifies: its name or its URL.
     pub queue: Text,
+    /// Another queue, for messages that cannot be read: its name or its URL.
     pub quarantine: Text,
+    /// The SNS topic that every status change goes to:
+    /// arn:aws:sns:REGION:ACCOUNT:NAME.
     pub topic_arn: Text,
-    /// Default: `DEPLOYMENT-`.
+    /// What the tables' names start with. Default: the deployment's name and a
+    /// dash.
     pub table_prefix: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Files with more profiles, datasets and tasks, read again and again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TaskFiles {
+    /// A folder beside this file (`tasks`) or a prefix in S3
+    /// (`s3://bucket/tasks/`); every file in it that ends in .toml counts.
+    pub path: Text,
+    /// How often they are read.
+    #[serde(default = "one_minute")]
+    pub interval: Duration,
+}
+
+fn one_minute() -> Duration {
+    Placed::unplaced(SignedDuration::from_mins(1))
+}
+
+/// How the service itself works.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Engine {
+    /// How often a cluster is looked at when no event says so.
     pub poll_interval: Duration,
+    /// How often the tables are searched for work that no event announced.
     pub sweep_interval: Duration,
+    /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: Duration,
+    /// How many receive from the queue side by side.
+    pub receivers: Placed<u32>,
+    /// A call that creates something leaves within this time after its intent
+    /// was stored, or not at all.
     pub send_within: Duration,
+    /// How long after that EMR's lists may take to show what the call created.
     pub list_lag: Duration,
 }
 
@@ -96,6 +164,7 @@ impl Default for Engine {
             poll_interval: secs(30),
             sweep_interval: secs(30),
             visibility_timeout: secs(120),
+            receivers: Placed::unplaced(2),
             send_within: secs(20),
             list_lag: secs(60),
         }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Duration, Placed, Text};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Profile {
     #[serde(default = "one")]
@@ -41,7 +42,7 @@ pub struct Profile {
     pub tags: BTreeMap<Text, String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BootstrapAction {
     pub name: String,
@@ -50,7 +51,7 @@ pub struct BootstrapAction {
     pub args: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Fleet {
     pub instance_types: Placed<Vec<String>>,

@@ -10,6 +10,9 @@ use crate::config::schema::{self, Complete, File, Placed};
 use crate::core::catalog::{Completeness, Dataset};
 use crate::core::template::Template;
 
+/// Their identities are counted at every receive.
+const OBJECTS_MAX: u32 = 10_000;
+
 impl Check {
     /// Dataset → the task that lists it as an output.
     pub(super) fn producers(&mut self, file: &File) -> BTreeMap<String, String> {
@@ -77,44 +80,126 @@ impl Check {
             }
             return Some(Completeness::Produced { task: task.clone() });
         }
-        let kind = complete.map(|complete| *complete.get_ref());
-        match (kind, location.is_many(), &raw.settle) {
-            (None | Some(Complete::Object), false, None) => Some(Completeness::Object),
-            (Some(Complete::Closed), true, Some(settle)) => {
-                let bounds = SignedDuration::ZERO..=SignedDuration::from_hours(48);
-                Some(Completeness::Closed { settle: self.within("settle", settle, bounds) })
+        self.rule(name, raw, location)
+    }
+
+    /// The rule and its one field: which belongs to which, and where.
+    fn rule(
+        &mut self,
+        name: &Placed<String>,
+        raw: &schema::Dataset,
+        location: &Template,
+    ) -> Option<Completeness> {
+        let kind = raw.complete.as_ref().map_or(Complete::Object, |complete| *complete.get_ref());
+        let fields = [
+            ("settle", Complete::Closed, raw.settle.as_ref().map(Placed::span)),
+            ("marker", Complete::Marker, raw.marker.as_ref().map(Placed::span)),
+            ("objects", Complete::Count, raw.objects.as_ref().map(Placed::span)),
+            ("quiet", Complete::Quiet, raw.quiet.as_ref().map(Placed::span)),
+        ];
+        for (field, owner, span) in fields {
+            if let Some(span) = span.filter(|_| owner != kind) {
+                let message = format!("{field} belongs to complete = {:?}", word(owner));
+                self.report(
+                    Mistake::at(span, message)
+                        .help(format!("add complete = {:?}, or leave {field} out", word(owner))),
+                );
+                return None;
             }
-            (Some(Complete::Closed), _, None) => {
-                self.report(Mistake::at(name.span(), "complete = \"closed\" needs settle").help(
-                    "how long after its end a period may still get objects; \
-                         for Firehose its buffer (up to 900 s) and a margin: settle = \"16m\"",
-                ));
-                None
+        }
+        self.suits(raw, kind, location)?;
+        let (minute, hours) = (SignedDuration::from_mins(1), SignedDuration::from_hours);
+        Some(match kind {
+            Complete::Object => Completeness::Object,
+            Complete::Closed => {
+                let settle = self.needed(name, kind, "settle = \"20m\"", raw.settle.as_ref())?;
+                let bounds = SignedDuration::ZERO..=hours(48);
+                Completeness::Closed { settle: self.within("settle", settle, bounds) }
             }
-            (None | Some(Complete::Object), true, _) => {
+            Complete::Marker => {
+                let marker = raw.marker.as_ref();
+                if let Some(marker) = marker.filter(|marker| marker.get_ref().is_empty()) {
+                    self.report(
+                        Mistake::at(marker.span(), "marker is empty").help(
+                            "write what stands in the place of * in the marker's key: _SUCCESS",
+                        ),
+                    );
+                }
+                let name = marker.map_or("_SUCCESS", |marker| marker.get_ref().as_str());
+                Completeness::Marker { name: name.to_owned() }
+            }
+            Complete::Count => {
+                let objects = self.needed(name, kind, "objects = 24", raw.objects.as_ref())?;
+                let objects = self.count("objects", objects, 1..=OBJECTS_MAX);
+                Completeness::Count { objects: objects.into() }
+            }
+            Complete::Quiet => {
+                let quiet = self.needed(name, kind, "quiet = \"15m\"", raw.quiet.as_ref())?;
+                Completeness::Quiet { quiet: self.within("quiet", quiet, minute..=hours(48)) }
+            }
+        })
+    }
+
+    fn needed<'a, T>(
+        &mut self,
+        name: &Placed<String>,
+        kind: Complete,
+        example: &str,
+        value: Option<&'a T>,
+    ) -> Option<&'a T> {
+        if value.is_none() {
+            let help = match kind {
+                Complete::Closed => format!(
+                    "how long after its end a period may still get objects; for Firehose its \
+                     buffer (up to 900 s) and a margin: {example}"
+                ),
+                _ => format!("for example {example}"),
+            };
+            let (field, _) = example.split_once(' ').unwrap_or((example, ""));
+            let message = format!("complete = {:?} needs {field}", word(kind));
+            self.report(Mistake::at(name.span(), message).help(help));
+        }
+        value
+    }
+
+    /// One object has a name, many share a prefix.
+    fn suits(&mut self, raw: &schema::Dataset, kind: Complete, location: &Template) -> Option<()> {
+        match (kind, location.is_many()) {
+            (Complete::Object, true) => {
                 self.report(
                     Mistake::at(
                         raw.location.span(),
                         "a location that ends in * has no one object to wait for",
                     )
-                    .help("add complete = \"closed\" and settle = \"16m\""),
+                    .help(
+                        "add complete = \"closed\" (with settle), \"marker\", \"count\" (with objects) \
+                         or \"quiet\" (with quiet)",
+                    ),
                 );
                 None
             }
-            (Some(Complete::Closed), false, _) => {
+            (Complete::Object, false) | (_, true) => Some(()),
+            (_, false) => {
                 self.report(
-                    Mistake::at(raw.location.span(), "complete = \"closed\" is for many objects")
-                        .help("end the location in *, or leave complete out"),
-                );
-                None
-            }
-            (None | Some(Complete::Object), false, Some(settle)) => {
-                self.report(
-                    Mistake::at(settle.span(), "settle belongs to complete = \"closed\"")
-                        .help("leave it out: an exact object is complete when it is there"),
+                    Mistake::at(
+                        raw.location.span(),
+                        format!("complete = {:?} is for many objects", word(kind)),
+                    )
+                    .help("end the location in *, or leave complete out"),
                 );
                 None
             }
         }
+    }
+}
+
+/// As the file says it.
+fn word(kind: Complete) -> &'static str {
+    match kind {
+        Complete::Object => "object",
+        Complete::Closed => "closed",
+        Complete::Marker => "marker",
+        Complete::Count => "count",
+        Complete::Quiet => "quiet",
     }
 }

@@ -1,52 +1,66 @@
 //! Turns the file as written into the catalog and settings, and collects every
 //! mistake on the way instead of stopping at the first.
 
+mod aws;
+mod cycle;
 mod dataset;
 mod profile;
 mod step;
 mod task;
+mod warn;
+mod window;
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
 use jiff::SignedDuration;
 
+use super::Settings;
+use super::files::{Place, TaskFiles};
 use super::mistake::Mistake;
 use super::schema::{self, File, Placed};
-use super::{Config, Settings};
 use crate::core::catalog::{AttemptLimits, Catalog};
 
 const NAME_CHARS_MAX: usize = 64;
 
-pub fn validate(file: File) -> Result<Config, Vec<Mistake>> {
+/// The catalog, the settings and warnings; or every mistake.
+pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mistake>> {
     let mut check = Check::default();
-    let settings = check.settings(&file);
+    let settings = check.settings(file);
     let limits = check.limits(&file.engine);
     let profiles: Vec<_> =
         file.profiles.iter().filter_map(|(name, raw)| check.profile(name, raw, limits)).collect();
-    let producers = check.producers(&file);
+    let producers = check.producers(file);
     let datasets: Vec<_> = file
         .datasets
         .iter()
         .filter_map(|(name, raw)| check.dataset(name, raw, &producers))
         .collect();
     let tasks: Vec<_> =
-        file.tasks.iter().filter_map(|(name, raw)| check.task(name, raw, &file)).collect();
+        file.tasks.iter().filter_map(|(name, raw)| check.task(name, raw, file)).collect();
+    check.cycles(file, &producers);
+    let catalog = Catalog::new(file.deployment.get_ref().clone(), datasets, profiles, tasks);
+    check.windows(file, &catalog);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
-    let catalog = Catalog::new(file.deployment.into_inner(), datasets, profiles, tasks);
-    Ok(Config { catalog, settings })
+    check.warnings(file, &catalog, &settings);
+    Ok((catalog, settings, check.warnings))
 }
 
 #[derive(Default)]
 struct Check {
     mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
 }
 
 impl Check {
     fn report(&mut self, mistake: Mistake) {
         self.mistakes.push(mistake);
+    }
+
+    fn warn(&mut self, warning: Mistake) {
+        self.warnings.push(warning);
     }
 
     /// Reports an error and goes on without the value.
@@ -97,34 +111,12 @@ impl Check {
 
     fn settings(&mut self, file: &File) -> Settings {
         self.name("deployment", &file.deployment);
-        for (what, text) in [("queue", &file.aws.queue), ("quarantine", &file.aws.quarantine)] {
-            if text.get_ref().is_empty() {
-                self.report(
-                    Mistake::at(text.span(), format!("{what} is empty"))
-                        .help("write the queue's name or its URL"),
-                );
-            }
-        }
-        if file.aws.queue.get_ref() == file.aws.quarantine.get_ref() {
-            self.report(Mistake::at(
-                file.aws.quarantine.span(),
-                "quarantine must be another queue than the one that is read",
-            ));
-        }
-        if !file.aws.topic_arn.get_ref().starts_with("arn:") {
-            self.report(
-                Mistake::at(file.aws.topic_arn.span(), "topic-arn is no ARN")
-                    .help("expected arn:aws:sns:REGION:ACCOUNT:NAME"),
-            );
-        }
-        if let Some(prefix) = &file.aws.table_prefix {
-            self.name("table prefix", prefix);
-        }
+        self.aws(&file.aws);
         let hours = SignedDuration::from_hours;
         let engine = &file.engine;
         let second = SignedDuration::from_secs(1);
         Settings {
-            region: file.aws.region.clone(),
+            region: file.aws.region.as_ref().map(|region| region.get_ref().clone()),
             queue: file.aws.queue.get_ref().clone(),
             quarantine: file.aws.quarantine.get_ref().clone(),
             topic_arn: file.aws.topic_arn.get_ref().clone(),
@@ -143,7 +135,37 @@ impl Check {
                 &engine.visibility_timeout,
                 second..=hours(12),
             ),
+            receivers: self.count("receivers", &engine.receivers, 1..=32),
+            task_files: file.task_files.as_ref().and_then(|raw| self.task_files(raw)),
         }
+    }
+
+    fn task_files(&mut self, raw: &schema::TaskFiles) -> Option<TaskFiles> {
+        let path = raw.path.get_ref();
+        let place = match path.strip_prefix("s3://") {
+            _ if path.is_empty() => {
+                self.report(Mistake::at(raw.path.span(), "path is empty").help(
+                    "name a folder beside this file, \"tasks\", or a prefix, \"s3://bucket/tasks/\"",
+                ));
+                return None;
+            }
+            None => Place::Folder(path.into()),
+            Some(rest) => match rest.split_once('/') {
+                Some((bucket, prefix)) if !bucket.is_empty() && prefix.ends_with('/') => {
+                    Place::Prefix { bucket: bucket.to_owned(), prefix: prefix.to_owned() }
+                }
+                _ => {
+                    self.report(
+                        Mistake::at(raw.path.span(), format!("{path:?} is no prefix in S3")).help(
+                            "write a bucket and a prefix that ends in /: \"s3://bucket/tasks/\"",
+                        ),
+                    );
+                    return None;
+                }
+            },
+        };
+        let bounds = SignedDuration::from_secs(5)..=SignedDuration::from_hours(24);
+        Some(TaskFiles { place, interval: self.within("interval", &raw.interval, bounds) })
     }
 
     fn limits(&mut self, engine: &schema::Engine) -> AttemptLimits {

@@ -8,7 +8,7 @@ use super::Check;
 use super::step::Scope;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
-use crate::core::catalog::{Input, Retry, Task};
+use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
 use crate::core::schedule::{Schedule, ScheduleError};
 
 impl Check {
@@ -61,6 +61,8 @@ impl Check {
             grain: raw.partition,
             schedule,
             inputs,
+            need: self.need(&raw.need, Some(raw.inputs.len())),
+            wait: self.wait(raw),
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
             steps,
@@ -90,6 +92,44 @@ impl Check {
                 );
             }
         }
+    }
+
+    /// `of` is how many there are, where that is known.
+    fn need(&mut self, raw: &Placed<schema::Need>, of: Option<usize>) -> Need {
+        let count = match *raw.get_ref() {
+            schema::Need::All => return Need::All,
+            schema::Need::Any => 1,
+            schema::Need::AtLeast(count) => count,
+        };
+        if count == 0 || of.is_some_and(|of| count as usize > of) {
+            let expected = match of {
+                Some(of) => format!("1 to {of}, as there are inputs"),
+                None => "at least 1".to_owned(),
+            };
+            self.report(
+                Mistake::at(raw.span(), format!("need is {count}: expected {expected}"))
+                    .help("or write \"all\" or \"any\""),
+            );
+        }
+        Need::AtLeast(count)
+    }
+
+    fn wait(&mut self, raw: &schema::Task) -> Option<WaitLimit> {
+        let Some(timeout) = &raw.wait_timeout else {
+            if let Some(then) = &raw.on_timeout {
+                self.report(
+                    Mistake::at(then.span(), "on-timeout without wait-timeout").help(
+                        "say how long to wait after the partition's end: wait-timeout = \"6h\"",
+                    ),
+                );
+            }
+            return None;
+        };
+        let bounds = SignedDuration::ZERO..=SignedDuration::from_hours(24 * 60);
+        Some(WaitLimit {
+            timeout: self.within("wait-timeout", timeout, bounds),
+            then: raw.on_timeout.as_ref().map(|then| *then.get_ref()).unwrap_or_default(),
+        })
     }
 
     fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {
@@ -130,7 +170,8 @@ impl Check {
                         .help("both count from the start of the task's partition"),
                 );
             }
-            inputs.push(Input { dataset: name.clone(), from, to });
+            let need = self.need(&input.need, None);
+            inputs.push(Input { dataset: name.clone(), from, to, need });
         }
         inputs
     }

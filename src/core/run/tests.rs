@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::catalog::testing::profile;
-use crate::core::catalog::{Dataset, StepSpec, WhenEmpty};
+use crate::core::catalog::{Dataset, Need, StepSpec, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::task::TaskState;
 
@@ -192,6 +192,8 @@ fn run(tasks: usize, steps: usize) -> Run {
             grain: Grain::Hour,
             schedule: None,
             inputs: vec![],
+            need: Need::All,
+            wait: None,
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: steps.clone(),

@@ -1,0 +1,56 @@
+//! The last good text of each task file, in the task table: a restart with a
+//! broken file goes on with what was in force.
+
+use std::collections::BTreeMap;
+
+use super::{Store, StoreError, item};
+use crate::aws::error::AwsError;
+
+/// Where task files stand among the tasks, whose names have no `~`.
+const FILES: &str = "~files";
+const TEXT: &str = "text";
+
+impl Store {
+    /// All task files in force, by name.
+    pub async fn task_files(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut files = BTreeMap::new();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.task_table)
+            .consistent_read(true)
+            .key_condition_expression("#task = :files")
+            .expression_attribute_names("#task", item::TASK)
+            .expression_attribute_values(":files", item::text(FILES))
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
+            for item in page.items.unwrap_or_default() {
+                let name = item::read_optional_text(&item, item::PARTITION);
+                // A file that has been removed has no text.
+                files.extend(name.zip(item::read_optional_text(&item, TEXT)));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Keeps a file's text; without a text it has been removed.
+    pub async fn keep_task_file(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let mut request = self
+            .client
+            .put_item()
+            .table_name(&self.task_table)
+            .item(item::TASK, item::text(FILES))
+            .item(item::PARTITION, item::text(name))
+            .item(item::FORMAT, item::number(item::THIS_FORMAT));
+        if let Some(text) = text {
+            request = request.item(TEXT, item::text(text));
+        }
+        request
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "PutItem", &error).into())
+    }
+}

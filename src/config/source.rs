@@ -1,0 +1,56 @@
+//! The files that make one configuration: the main file and task files. Their
+//! texts stand behind each other as far as places are concerned, so that a place
+//! is one number; here it becomes a file, a line and a column again.
+
+use std::path::{Path, PathBuf};
+
+/// A file of the configuration and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+impl Source {
+    pub fn new(path: impl AsRef<Path>, text: impl Into<String>) -> Self {
+        Self { path: path.as_ref().to_owned(), text: text.into() }
+    }
+}
+
+/// All files of one configuration, the main file first.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// Each with the place of its first byte.
+    files: Vec<(usize, &'a Source)>,
+}
+
+impl<'a> Sources<'a> {
+    pub fn new(main: &'a Source, others: &'a [Source]) -> Self {
+        let mut start = 0;
+        let files = std::iter::once(main).chain(others).map(|source| {
+            let file = (start, source);
+            // One more than its bytes: the end of a file is a place too.
+            start += source.text.len() + 1;
+            file
+        });
+        Self { files: files.collect() }
+    }
+
+    /// Each file with the place of its first byte.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &'a Source)> {
+        self.files.iter().copied()
+    }
+
+    /// The file of a place, and the place of its first byte.
+    pub fn file_at(&self, place: usize) -> (usize, &'a Source) {
+        let after = self.files.partition_point(|(start, _)| *start <= place);
+        self.files[after.saturating_sub(1)]
+    }
+
+    /// `tasks/a.toml:3`: the file and line of a place.
+    pub fn line_of(&self, place: usize) -> String {
+        let (start, source) = self.file_at(place);
+        let before = source.text.get(..place - start).unwrap_or_default();
+        format!("{}:{}", source.path.display(), 1 + before.matches('\n').count())
+    }
+}

@@ -1,0 +1,147 @@
+//! Warnings: what may be written, but is likely not meant. Only asked of a
+//! configuration without mistakes.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Check;
+use crate::config::Settings;
+use crate::config::mistake::Mistake;
+use crate::config::schema::File;
+use crate::core::catalog::{Catalog, Dataset};
+use crate::core::partition::Partition;
+
+/// Recording a batch of messages takes its writes' time, and SQS shows the
+/// messages to another receiver after less than this.
+const VISIBILITY_MIN: SignedDuration = SignedDuration::from_secs(30);
+/// An item of so many elements has some 32 KB, and every arrival writes it.
+const WINDOW_PARTITIONS: usize = 400;
+
+impl Check {
+    pub(super) fn warnings(&mut self, file: &File, catalog: &Catalog, settings: &Settings) {
+        if settings.visibility_timeout < VISIBILITY_MIN {
+            self.warn(
+                Mistake::at(
+                    file.engine.visibility_timeout.span(),
+                    format!(
+                        "visibility-timeout is {:#}: messages may come again while they are still worked on",
+                        settings.visibility_timeout
+                    ),
+                )
+                .help(format!("at least {VISIBILITY_MIN:#} is advisable; the default is 2m")),
+            );
+        }
+        self.profile_warnings(file);
+        if file.task_files.is_none() {
+            self.unused(file);
+        }
+        self.overlaps(file, catalog);
+        self.task_warnings(file, catalog);
+    }
+
+    fn profile_warnings(&mut self, file: &File) {
+        for (name, profile) in &file.profiles {
+            if profile.log_uri.is_none() {
+                self.warn(
+                    Mistake::at(name.span(), format!("{:?} has no log-uri", name.get_ref())).help(
+                        "alerts of failed steps cannot show the end of their log: log-uri = \"s3://…\"",
+                    ),
+                );
+            }
+            let (idle, lifetime) = (&profile.idle_timeout, &profile.lifetime);
+            if idle.get_ref() > lifetime.get_ref() {
+                // A default has no place of its own.
+                let place = if idle.span().is_empty() { lifetime.span() } else { idle.span() };
+                let message = format!(
+                    "idle-timeout ({:#}) is longer than lifetime ({:#})",
+                    idle.get_ref(),
+                    lifetime.get_ref()
+                );
+                self.warn(Mistake::at(place, message).help(
+                    "EMR's own time-out is the safety net if sluicegate is gone: it should come first",
+                ));
+            }
+        }
+    }
+
+    /// What nothing uses; where there are task files, they may.
+    fn unused(&mut self, file: &File) {
+        for name in file.profiles.keys() {
+            if file.tasks.values().all(|task| task.profile.get_ref() != name.get_ref()) {
+                let message = format!("no task uses the profile {:?}", name.get_ref());
+                self.warn(Mistake::at(name.span(), message));
+            }
+        }
+        let mut used = BTreeMap::new();
+        for task in file.tasks.values() {
+            used.extend(task.inputs.iter().map(|input| (input.dataset.get_ref(), ())));
+            used.extend(task.outputs.iter().map(|output| (output.get_ref(), ())));
+        }
+        for name in file.datasets.keys().filter(|name| !used.contains_key(name.get_ref())) {
+            let message = format!("no task reads or makes the dataset {:?}", name.get_ref());
+            self.warn(Mistake::at(name.span(), message));
+        }
+    }
+
+    /// An object that belongs to two datasets is recorded for both. Found with
+    /// an example of each, so that what is said is true; it is not all there
+    /// may be.
+    fn overlaps(&mut self, file: &File, catalog: &Catalog) {
+        let mut same: BTreeMap<String, &str> = BTreeMap::new();
+        for (name, raw) in &file.datasets {
+            let Some(dataset) = catalog.datasets.get(name.get_ref()) else { continue };
+            let location = dataset.location.to_string();
+            let message = if let Some(first) = same.get(location.as_str()) {
+                format!("{:?} has the same location as {first:?}", name.get_ref())
+            } else if let Some(other) = overlapped(dataset, catalog) {
+                format!("objects of {:?} also belong to {:?}", name.get_ref(), other)
+            } else {
+                same.insert(location, name.get_ref());
+                continue;
+            };
+            self.warn(
+                Mistake::at(raw.location.span(), message)
+                    .help("every object counts for both; give them locations of their own if that is not meant"),
+            );
+        }
+    }
+
+    fn task_warnings(&mut self, file: &File, catalog: &Catalog) {
+        for (name, raw) in &file.tasks {
+            let Some(task) = catalog.tasks.get(name.get_ref()) else { continue };
+            if let (Some(schedule), Some(raw)) = (&task.schedule, &raw.schedule)
+                && schedule.next(Timestamp::UNIX_EPOCH).is_none()
+            {
+                let message = format!("the schedule {:?} never comes", raw.cron.get_ref());
+                self.warn(Mistake::at(raw.cron.span(), message).help(
+                    "there is no such day in any year; the task's partitions never become ready",
+                ));
+            }
+            for (input, raw) in task.inputs.iter().zip(&raw.inputs) {
+                let partitions = catalog.window_partitions(input);
+                if partitions > WINDOW_PARTITIONS {
+                    let message = format!("the window has {partitions} partitions");
+                    self.warn(Mistake::at(raw.dataset.span(), message).help(
+                        "every arrival writes the whole list anew: let another task gather them by day first",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Another dataset that an object of this one belongs to as well.
+fn overlapped<'a>(dataset: &Dataset, catalog: &'a Catalog) -> Option<&'a str> {
+    let partition = Partition::containing(Timestamp::UNIX_EPOCH, dataset.location.grain());
+    let mut key = dataset.location.key_of(&partition);
+    // Of many objects, or of a folder that a task fills, this is one.
+    if dataset.location.is_many() || key.ends_with('/') {
+        key.push_str("part-00000");
+    }
+    let found = catalog.datasets_of(dataset.location.bucket(), &key);
+    let mut others = found.filter(|(other, _)| other.name != dataset.name);
+    // The catalog answers with what outlives the key.
+    let other = others.next()?.0.name.clone();
+    catalog.datasets.get_key_value(&other).map(|(name, _)| name.as_str())
+}

@@ -1,0 +1,224 @@
+//! Reads the task files again and again, from a folder or an S3 prefix, and
+//! puts what has changed in force. What has mistakes stays as it was last good,
+//! also over a restart, and people are told. Not for the main configuration,
+//! which is read once.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::AwsError;
+use crate::aws::s3::S3;
+use crate::aws::store::{Store, StoreError};
+use crate::config::{
+    self, FILE_BYTES_MAX, FILES_MAX, Findings, Found, Place, Reloaded, Source, Texts, decode,
+    is_task_file, read_folder, reload,
+};
+use crate::core::notice::{Fact, Kind, Notice, Severity};
+use crate::engine::Engine;
+
+/// Problems in an alert; the log has them all.
+const PROBLEMS_MAX: usize = 10;
+
+pub struct TaskFiles {
+    place: Place,
+    interval: SignedDuration,
+    main: Source,
+    store: Store,
+    s3: S3,
+    state: State,
+}
+
+/// What the last look showed.
+#[derive(Default)]
+struct State {
+    in_force: Texts,
+    found: Found,
+    problems: Vec<String>,
+    /// The problems that people know of.
+    told: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TaskFilesError {
+    #[error("the task files in {place} cannot be read: {reason}")]
+    Read { place: String, reason: String },
+    #[error("the task files in force cannot be read from the table")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Main(Findings),
+}
+
+impl TaskFiles {
+    pub fn new(settings: config::TaskFiles, main: Source, store: Store, s3: S3) -> Self {
+        let config::TaskFiles { place, interval } = settings;
+        Self { place, interval, main, store, s3, state: State::default() }
+    }
+
+    /// The first look: fails only when there is nothing to go on with.
+    pub async fn start(&mut self, engine: &Engine) -> Result<(), TaskFilesError> {
+        self.state.in_force = self.store.task_files().await?;
+        let found = match self.read().await {
+            Ok(found) => found,
+            Err(error) if self.state.in_force.is_empty() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "goes on with the task files of the last time");
+                let texts = self.state.in_force.iter();
+                texts.map(|(name, text)| (name.clone(), Ok(text.clone()))).collect()
+            }
+        };
+        let reloaded = reload(&self.main, &self.place, &self.state.in_force, &found);
+        let reloaded = reloaded.map_err(TaskFilesError::Main)?;
+        self.take(reloaded, found, engine).await;
+        self.tell(engine).await;
+        Ok(())
+    }
+
+    /// Looks until told to stop.
+    pub async fn run(mut self, engine: Arc<Engine>, shutdown: CancellationToken) {
+        let clock = engine.clock();
+        loop {
+            let next = clock.now().saturating_add(self.interval).unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = clock.sleep_until(next) => {}
+            }
+            self.look(&engine).await;
+        }
+    }
+
+    async fn look(&mut self, engine: &Engine) {
+        match self.read().await {
+            Ok(found) if found == self.state.found => {}
+            Ok(found) => match reload(&self.main, &self.place, &self.state.in_force, &found) {
+                Ok(reloaded) => self.take(reloaded, found, engine).await,
+                Err(findings) => self.state.problems = vec![findings.to_string()],
+            },
+            Err(error) => {
+                self.state.problems = vec![error.to_string()];
+                // When it can be read again its own problems count again.
+                self.state.found = Found::new();
+            }
+        }
+        self.tell(engine).await;
+    }
+
+    async fn take(&mut self, reloaded: Reloaded, found: Found, engine: &Engine) {
+        let Reloaded { config, in_force, problems } = reloaded;
+        // Kept before it is in force: a restart must not fall behind.
+        if let Err(error) = self.keep(&in_force).await {
+            tracing::warn!(%error, "task files not kept, will be tried again");
+            return;
+        }
+        let tasks = config.catalog.tasks.len();
+        tracing::info!(files = in_force.len(), tasks, problems = problems.len(), "task files");
+        engine.replace_catalog(config.catalog);
+        self.state.in_force = in_force;
+        self.state.problems = problems;
+        self.state.found = found;
+    }
+
+    /// Tells people once what is wrong, and once that it is mended.
+    async fn tell(&mut self, engine: &Engine) {
+        let State { problems, told, .. } = &self.state;
+        if problems == told {
+            return;
+        }
+        for problem in problems {
+            tracing::error!(problem, "task files");
+        }
+        let notice = notice(&self.place, problems, engine.clock().now());
+        if engine.announce(&notice).await {
+            self.state.told.clone_from(&self.state.problems);
+        }
+    }
+
+    async fn keep(&self, in_force: &Texts) -> Result<(), StoreError> {
+        for (name, text) in in_force {
+            if self.state.in_force.get(name) != Some(text) {
+                self.store.keep_task_file(name, Some(text)).await?;
+            }
+        }
+        for name in self.state.in_force.keys().filter(|name| !in_force.contains_key(*name)) {
+            self.store.keep_task_file(name, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Found, TaskFilesError> {
+        let found = match &self.place {
+            Place::Folder(folder) => {
+                read_folder(folder).map_err(|error| self.read_error(error.to_string()))?
+            }
+            Place::Prefix { bucket, prefix } => self.read_prefix(bucket, prefix).await?,
+        };
+        match found.len() {
+            0..=FILES_MAX => Ok(found),
+            _ => Err(self.read_error(format!("there are more than {FILES_MAX} files"))),
+        }
+    }
+
+    async fn read_prefix(&self, bucket: &str, prefix: &str) -> Result<Found, TaskFilesError> {
+        let error = |error: AwsError| self.read_error(error.to_string());
+        let mut found = Found::new();
+        for object in self.s3.list(bucket, prefix, FILES_MAX + 1).await.map_err(error)? {
+            let Some(name) = object.key.strip_prefix(prefix).filter(|name| is_task_file(name))
+            else {
+                continue;
+            };
+            // One byte more than allowed shows that it is too long.
+            let bytes = self.s3.tail(bucket, &object.key, FILE_BYTES_MAX + 1).await;
+            // None has been removed since it was listed.
+            if let Some(bytes) = bytes.map_err(error)? {
+                found.insert(name.to_owned(), decode(bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_error(&self, reason: String) -> TaskFilesError {
+        TaskFilesError::Read { place: self.place.to_string(), reason }
+    }
+}
+
+fn notice(place: &Place, problems: &[String], now: Timestamp) -> Notice {
+    let place = Fact::new("place", place.to_string());
+    let Some(first) = problems.first() else {
+        let headline = "the task files are good again";
+        return told("task-files-mended", Severity::Info, headline, now)
+            .saying("The task files are good again, and in force as they stand")
+            .with([place]);
+    };
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    told("task-files-broken", Severity::Failure, "a task file has mistakes", now)
+        .detailed(first)
+        .saying("A task file has mistakes: what was last good stays in force")
+        .with([place])
+        .with(problems.iter().take(PROBLEMS_MAX).map(|problem| Fact::new("mistake", problem)))
+        .with((more > 0).then(|| Fact::new("more", format!("{more} more"))))
+        .with([Fact::new("next", "correct the file: it is read again by itself")])
+}
+
+fn told(status: &str, severity: Severity, headline: &str, now: Timestamp) -> Notice {
+    let id = format!("task-files/{status}/{}", now.as_second());
+    Notice::new(Kind::Service, id, now, severity, status, headline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_with_their_place_and_that_they_are_mended() {
+        let place = Place::Prefix { bucket: "config".into(), prefix: "tasks/".into() };
+        let problems = ["etl.toml:3:11: there is no profile \"etl\"\n    did you mean \"spark\"?"];
+        let now = "2013-01-01T06:10:00Z".parse().unwrap();
+        for (name, problems) in
+            [("task-files-broken", &problems.map(str::to_owned)[..]), ("task-files-mended", &[])]
+        {
+            insta::assert_snapshot!(name, notice(&place, problems, now).message("prod").as_text());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! When a partition is complete: every rule, from the notification to the run.
+
+use crate::world::{World, daily_file, daily_task};
+
+/// A daily dataset of many objects with the given rule.
+fn many(name: &str, rule: &str) -> String {
+    format!(
+        "[datasets.{name}]\nlocation = \"s3://landing/{name}/{{yyyy}}/{{MM}}/{{dd}}/*\"\n{rule}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_marker_says_that_all_others_are_there() {
+    let tasks = many("m", "complete = \"marker\"") + &daily_task("t", &["m"], "true");
+    let world = World::new(&tasks).await;
+    for day in ["01", "02"] {
+        world.put(&format!("m/2013/01/{day}/part-0"), "1").await;
+        world.put(&format!("m/2013/01/{day}/deep/_SUCCESS"), "").await;
+    }
+    world.put("m/2013/01/02/_SUCCESS", "").await;
+    world.mail("t/2013-01-02/succeeded").await;
+    assert_eq!(world.mails_about("t/2013-01-01").len(), 0);
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn a_number_of_objects_counts_each_object_once() {
+    let tasks = many("m", "complete = \"count\"\nobjects = 3") + &daily_task("t", &["m"], "true");
+    let world = World::new(&tasks).await;
+    let notification = |key: &str| {
+        format!(
+            r#"{{"Records": [{{"eventVersion": "2.1", "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put", "s3": {{"bucket": {{"name": "landing"}},
+            "object": {{"key": "{key}", "eTag": "e1"}}}}}}]}}"#
+        )
+    };
+    for _ in 0..3 {
+        world.send(&notification("m/2013/01/01/a")).await;
+    }
+    world.send(&notification("m/2013/01/01/b")).await;
+    world.taken().await;
+    assert_eq!(world.mails_about("t/2013-01-01/ready").len(), 0);
+    world.send(&notification("m/2013/01/01/c")).await;
+    let mail = world.mail("t/2013-01-01/ready").await;
+    assert!(mail.text.contains("m (3 objects)"), "{}", mail.text);
+    world.mail("t/2013-01-01/succeeded").await;
+}
+
+#[tokio::test]
+async fn a_quiet_period_ends_after_the_last_object() {
+    let tasks =
+        many("m", "complete = \"quiet\"\nquiet = \"30m\"") + &daily_task("t", &["m"], "true");
+    // A minute and a half of this clock is a second.
+    let world = World::at(&tasks, "2013-01-01T09:00:00Z", 900.0).await;
+    for name in ["a", "b", "c"] {
+        world.put(&format!("m/2013/01/01/{name}"), "1").await;
+    }
+    let mail = world.mail("t/2013-01-01/ready").await;
+    assert!(mail.text.contains("m (3 objects)"), "{}", mail.text);
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn a_quiet_period_survives_a_crash() {
+    let tasks =
+        many("m", "complete = \"quiet\"\nquiet = \"2h\"") + &daily_task("t", &["m"], "true");
+    let mut world = World::at(&tasks, "2013-01-01T09:00:00Z", 1800.0).await;
+    world.put("m/2013/01/01/a", "1").await;
+    world.until("the arrival", || (world.calls("dynamodb", "UpdateItem") >= 1).then_some(())).await;
+    world.kill().await;
+    world.start();
+    world.mail("t/2013-01-01/succeeded").await;
+}
+
+#[tokio::test]
+async fn any_input_is_enough_when_the_task_says_so() {
+    let task = daily_task("t", &["a", "b"], "echo {input.a} {input.b}");
+    let task = task.replace("partition = \"day\"", "partition = \"day\"\nneed = \"any\"");
+    let world = World::new(&(daily_file("a") + &daily_file("b") + &task)).await;
+    world.put("b/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+#[tokio::test]
+async fn a_task_runs_with_what_is_there_when_its_time_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let script = format!("echo [{{input.a}}] [{{input.b}}] > {}", log.display());
+    let task = daily_task("t", &["a", "b"], &script).replace(
+        "partition = \"day\"",
+        "partition = \"day\"\nwait-timeout = \"3h\"\non-timeout = \"run\"",
+    );
+    let tasks = daily_file("a") + &daily_file("b") + &task;
+    let world = World::at(&tasks, "2013-01-01T23:00:00Z", 3600.0).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let mail = world.mail("t/2013-01-01/ready").await;
+    assert!(mail.text.contains("missing:    b 2013-01-01"), "{}", mail.text);
+    world.mail("t/2013-01-01/succeeded").await;
+    let told = std::fs::read_to_string(log).unwrap();
+    assert_eq!(told.trim(), "[s3://landing/a/2013-01-01.csv] []");
+}
+
+#[tokio::test]
+async fn a_partition_of_which_nothing_ever_came_fails_in_time() {
+    let task = daily_task("t", &["a"], "true")
+        .replace("partition = \"day\"", "partition = \"day\"\nwait-timeout = \"3h\"");
+    let world = World::at(&(daily_file("a") + &task), "2013-01-01T23:00:00Z", 3600.0).await;
+    let mail = world.mail("t/2013-01-01/failed").await;
+    let words = "not everything came within 3h after the end of 2013-01-01: missing a 2013-01-01";
+    assert!(mail.text.contains(words), "{}", mail.text);
+    assert_eq!(world.clusters_ended().await, 0);
+}

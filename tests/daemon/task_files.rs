@@ -1,0 +1,86 @@
+//! Task files that come, go and break while the daemon runs.
+
+use std::fs;
+
+use crate::world::{World, daily_file, daily_task};
+
+/// Six seconds of this clock are a tick of a few dozen milliseconds.
+async fn world(path: &str) -> World {
+    let files = format!("task-files = {{ path = \"{path}\", interval = \"6s\" }}\n");
+    let mut world =
+        World::at(&(daily_file("a") + &daily_file("b")), "2013-01-01T00:00:00Z", 100.0).await;
+    world.stop().await;
+    world.configure_head(&files);
+    world
+}
+
+#[tokio::test]
+async fn files_come_go_and_break_without_touching_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("first.toml", &daily_task("first", &["a"], "true"));
+    let mut world = world(&folder.path().display().to_string()).await;
+    world.start();
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("first/2013-01-01/succeeded").await;
+
+    write("broken.toml", "[tasks.second\n");
+    write("third.toml", &daily_task("third", &["b"], "true"));
+    let mail = world.mail("task-files-broken").await;
+    assert!(mail.text.contains("broken.toml:1:"), "{}", mail.text);
+    assert!(mail.text.contains("X-Attribute-severity: failure"), "{}", mail.text);
+    world.put("b/2013-01-01.csv", "1").await;
+    world.mail("third/2013-01-01/succeeded").await;
+
+    write("broken.toml", &daily_task("second", &["b"], "true"));
+    world.mail("task-files-mended").await;
+    world.put("b/2013-01-02.csv", "1").await;
+    world.mail("second/2013-01-02/succeeded").await;
+    assert_eq!(world.mails_about("task-files-broken").len(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_with_a_broken_file_goes_on_with_what_was_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("only.toml");
+    fs::write(&path, daily_task("only", &["a"], "true")).unwrap();
+    let mut world = world(&folder.path().display().to_string()).await;
+    world.start();
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("only/2013-01-01/succeeded").await;
+    world.kill().await;
+    fs::write(&path, "oh no").unwrap();
+    world.start();
+    world.put("a/2013-01-02.csv", "1").await;
+    world.mail("only/2013-01-02/succeeded").await;
+    world.mail("task-files-broken").await;
+}
+
+#[tokio::test]
+async fn a_prefix_in_s3_holds_task_files_too() {
+    let mut world = world("s3://landing/etc/tasks/").await;
+    world.put("etc/tasks/one.toml", daily_task("one", &["a"], "true")).await;
+    world.put("etc/tasks/notes.txt", "no task file").await;
+    world.start();
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("one/2013-01-01/succeeded").await;
+    world.put("etc/tasks/two.toml", daily_task("two", &["b"], "true")).await;
+    // What arrives before its task is known starts nothing: put it again.
+    for number in 0.. {
+        world.put("b/2013-01-02.csv", number.to_string()).await;
+        world.taken().await;
+        if !world.mails_about("two/2013-01-02").is_empty() {
+            break;
+        }
+        assert!(number < 1000, "the second file is never in force");
+    }
+    world.mail("two/2013-01-02/succeeded").await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_said_at_the_start() {
+    let mut world = world("/no/such/folder").await;
+    world.start();
+    let error = world.ended().await.unwrap_err().to_string();
+    assert!(error.starts_with("the task files in /no/such/folder cannot be read"), "{error}");
+}
