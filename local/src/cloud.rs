@@ -15,6 +15,7 @@ use crate::dynamodb::DynamoDb;
 use crate::emr::{self, Emr};
 use crate::events::Events;
 use crate::ids::Ids;
+use crate::request_log::RequestLog;
 use crate::route::{Route, Service, route, target_action};
 use crate::s3::{Listeners, S3};
 use crate::sns::{self, Sns};
@@ -27,6 +28,8 @@ use crate::wire::{Answer, ApiError, Request, Response};
 pub struct Parts {
     /// Where objects, mails and the call log lie.
     pub data: PathBuf,
+    /// Where the bodies of requests are written, if anywhere.
+    pub requests: Option<PathBuf>,
     /// Tables and the call log in memory instead of files.
     pub in_memory: bool,
     pub time: Time,
@@ -48,6 +51,7 @@ pub struct Cloud {
     sns: Arc<Sns>,
     sqs: Arc<Sqs>,
     calls: CallLog,
+    requests: Option<RequestLog>,
     time: Time,
 }
 
@@ -56,6 +60,8 @@ impl Cloud {
         let Parts { data, time, endpoint, shutdown, .. } = parts;
         std::fs::create_dir_all(&data)
             .with_context(|| format!("cannot create the data folder {}", data.display()))?;
+        let requests = parts.requests.as_deref().map(RequestLog::create).transpose();
+        let requests = requests.context("cannot write the requests")?;
         let ids = Arc::new(Ids::new(parts.seed));
         let (dynamodb, calls) = if parts.in_memory {
             (DynamoDb::in_memory(time.clone()), CallLog::in_memory())
@@ -82,6 +88,7 @@ impl Cloud {
             sns,
             sqs,
             calls,
+            requests,
             time,
         })
     }
@@ -90,10 +97,14 @@ impl Cloud {
     pub async fn handle(&self, request: Request) -> Response {
         let started = self.time.real();
         let time = self.time.dev();
+        let body = request.body.clone();
         let (service, answer) = match route(&request) {
             Ok(route) => (route.service.name(), self.dispatch(&route, request).await),
             Err(service) => ("unknown", unknown_service(&service, &request)),
         };
+        if let Some(log) = self.requests.as_ref().filter(|_| service != Service::S3.name()) {
+            log.record(service, &answer.action, &answer.outcome, &body);
+        }
         let millis = self.time.real().duration_since(started).as_millis();
         self.calls.record(&Call {
             time,

@@ -13,6 +13,7 @@ mod mail;
 mod pattern;
 pub mod python;
 pub mod replay;
+mod request_log;
 mod route;
 pub mod s3;
 mod server;
@@ -48,6 +49,8 @@ pub struct Options {
     pub clock: Clock,
     /// Keeps the tables in memory; objects are always files.
     pub in_memory: bool,
+    /// Writes the body of every request into this file, secrets included.
+    pub requests: Option<PathBuf>,
     pub emr: emr::Options,
 }
 
@@ -58,6 +61,7 @@ impl Default for Options {
             data: None,
             clock: Clock::real(),
             in_memory: true,
+            requests: None,
             emr: emr::Options::default(),
         }
     }
@@ -93,6 +97,7 @@ impl LocalAws {
         let time = Time::new(options.clock);
         let cloud = Arc::new(Cloud::new(Parts {
             data: data.clone(),
+            requests: options.requests,
             in_memory: options.in_memory,
             endpoint: endpoint.clone(),
             // The low bits differ from start to start, which is all it takes.

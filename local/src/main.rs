@@ -74,6 +74,11 @@ struct Serve {
     /// Without it such steps fail.
     #[arg(long, value_name = "DIR")]
     python: Option<PathBuf>,
+
+    /// Writes the body of every request but S3's into this file, one JSON line
+    /// each, secrets included.
+    #[arg(long, value_name = "FILE")]
+    log_requests: Option<PathBuf>,
 }
 
 const DEMO_EXAMPLES: &str = "\
@@ -182,6 +187,7 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
         data: Some(arguments.data),
         clock,
         in_memory: false,
+        requests: arguments.log_requests,
         emr: emr::Options { environment, ..emr::Options::default() },
     })
     .await?;

@@ -7,7 +7,6 @@ mod files;
 mod mistake;
 mod reload;
 mod schema;
-pub mod secret;
 mod source;
 mod structure;
 mod validate;

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::ClusterSpec;
 use super::partition::{Grain, Partition};
 use super::render::Text;
 use super::schedule::Schedule;
@@ -139,9 +140,21 @@ pub struct StepSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepWork {
     SparkSubmit { options: Vec<Text>, script: Text, args: Vec<Text> },
-    Hive { script: Text, variables: BTreeMap<String, Text> },
+    Hive { form: HiveForm, script: Text, variables: BTreeMap<String, Text> },
     Command { args: Vec<Text> },
     Jar { jar: Text, main_class: Option<String>, args: Vec<Text> },
+}
+
+/// How a Hive script is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HiveForm {
+    /// `hive -f SCRIPT --hivevar NAME=VALUE`
+    #[default]
+    Hive,
+    /// `hive-script --run-hive-script --args -f SCRIPT -d NAME=VALUE`, EMR's own
+    /// and older form.
+    HiveScript,
 }
 
 /// The retry block of a step: like Step Functions', `attempts` counts the
@@ -190,47 +203,6 @@ pub struct AttemptLimits {
     pub send_within: SignedDuration,
     /// How long after that AWS may take to show what the call created.
     pub list_lag: SignedDuration,
-}
-
-/// What RunJobFlow needs besides the steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterSpec {
-    pub release_label: String,
-    pub applications: Vec<String>,
-    pub service_role: String,
-    pub instance_profile: String,
-    pub log_uri: Option<String>,
-    pub visible_to_all_users: bool,
-    pub subnets: Vec<String>,
-    pub fleets: Vec<Fleet>,
-    /// Classification → properties, as in `spark-defaults`.
-    pub configurations: BTreeMap<String, BTreeMap<String, String>>,
-    pub bootstrap_actions: Vec<BootstrapAction>,
-    pub tags: BTreeMap<String, String>,
-    pub idle_timeout: SignedDuration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootstrapAction {
-    pub name: String,
-    pub script: String,
-    pub args: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fleet {
-    pub role: FleetRole,
-    pub on_demand: u32,
-    pub spot: u32,
-    pub instance_types: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FleetRole {
-    Primary,
-    Core,
-    Task,
 }
 
 /// Everything declared, with the indexes that make an arrival cost no look-up.
@@ -447,6 +419,7 @@ mod tests {
 #[cfg(test)]
 pub mod testing {
     use super::*;
+    use crate::core::cluster::testing::cluster;
 
     pub fn profile(name: &str) -> Profile {
         Profile {
@@ -460,20 +433,7 @@ pub mod testing {
                 send_within: SignedDuration::from_secs(20),
                 list_lag: SignedDuration::from_secs(60),
             },
-            cluster: ClusterSpec {
-                release_label: "emr-7.13.0".into(),
-                applications: vec!["Spark".into()],
-                service_role: "service".into(),
-                instance_profile: "ec2".into(),
-                log_uri: None,
-                visible_to_all_users: true,
-                subnets: vec![],
-                fleets: vec![],
-                configurations: BTreeMap::new(),
-                bootstrap_actions: vec![],
-                tags: BTreeMap::new(),
-                idle_timeout: SignedDuration::from_hours(1),
-            },
+            cluster: cluster(),
         }
     }
 }

@@ -98,7 +98,10 @@ struct Story {
 
 impl Story {
     fn of(hours: &[&str]) -> Self {
-        let catalog = catalog(WhenEmpty::Run);
+        Self::with(catalog(WhenEmpty::Run), hours)
+    }
+
+    fn with(catalog: Catalog, hours: &[&str]) -> Self {
         let items: Vec<_> = hours.iter().map(|hour| item(hour, 26)).collect();
         let batch: Vec<_> = items.iter().map(|item| (&catalog.tasks["etl"], item)).collect();
         let (run, changes) = Run::new(&catalog, &spark(), &batch, RUN, at(5));
@@ -275,4 +278,14 @@ fn a_run_that_emr_refuses() {
     let refused = CallFailure::Refused("ValidationException: no such release label".into());
     story.see(5, Observation::Launched(Err(refused)));
     check(&story, "refused-", &["task-failed", "run-run-failed"]);
+}
+
+#[test]
+fn a_partition_that_emr_would_not_take() {
+    let mut catalog = catalog(WhenEmpty::Run);
+    let args = vec![Text::parse(&"x".repeat(20_000)).unwrap()];
+    let task = catalog.tasks.get_mut("etl").unwrap();
+    task.steps[0].work = StepWork::Command { args };
+    let story = Story::with(catalog, &["05"]);
+    check(&story, "not-begun-", &["task-failed", "run-run-failed"]);
 }

@@ -3,6 +3,8 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod cluster;
+pub mod command;
 pub mod notice;
 pub mod partition;
 pub mod readiness;

@@ -184,7 +184,8 @@ impl TaskState {
         use TaskState::{Failed, Ready, Running, Skipped, Succeeded, Waiting};
         match self {
             Waiting => matches!(next, Ready | Skipped | Failed),
-            Ready => matches!(next, Running),
+            // Failed at once: EMR would not take its steps.
+            Ready => matches!(next, Running | Failed),
             Running => matches!(next, Succeeded | Failed),
             Succeeded | Failed | Skipped => false,
         }

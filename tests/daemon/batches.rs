@@ -58,11 +58,20 @@ async fn ready_partitions_survive_a_crash() {
 
 #[tokio::test]
 async fn a_batch_too_large_for_one_run_is_divided() {
-    // Twenty arguments of 9,000 characters: two such tasks fit into DynamoDB's
+    // Sixteen steps of 9,000 characters: two such tasks fit into DynamoDB's
     // 400 KB, three do not.
-    let ballast = format!(", \"{}\"", "x".repeat(9_000)).repeat(20);
-    let tasks = ["x", "y", "z"].map(|name| shared_task(name, "a")).concat();
-    let tasks = tasks.replace("'''true'''", &format!("\"true\"{ballast}"));
+    let ballast = "x".repeat(9_000);
+    let step = |task: &str, number: usize| {
+        format!(
+            "[[tasks.{task}.steps]]\nname = \"more-{number}\"\nkind = \"command\"\n\
+             args = [\"true\", \"{ballast}\"]\n"
+        )
+    };
+    let task = |name: &str| {
+        let steps: String = (0..16).map(|number| step(name, number)).collect();
+        shared_task(name, "a") + &steps
+    };
+    let tasks = ["x", "y", "z"].map(task).concat();
     let world = World::new(&(profile(3, "24h") + &daily_file("a") + &tasks)).await;
     world.put("a/2013-01-01.csv", "1").await;
     for name in ["x", "y", "z"] {

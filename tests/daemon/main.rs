@@ -9,6 +9,7 @@ mod chains;
 mod completeness;
 mod mails;
 mod readme;
+mod requests;
 mod runs;
 mod schedules;
 mod spark;

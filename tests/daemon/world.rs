@@ -2,7 +2,7 @@
 //! the daemon, which can be killed and started again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -79,7 +79,8 @@ impl World {
         Self::with(tasks, Options { clock, ..Options::default() }).await
     }
 
-    pub async fn with(tasks: &str, options: Options) -> Self {
+    pub async fn with(tasks: &str, mut options: Options) -> Self {
+        options.requests.get_or_insert_with(|| requests_file(None));
         let local = LocalAws::start(options).await.unwrap();
         let config = format!("{HEAD}{tasks}");
         let mut world = Self { local, config, daemon: None };
@@ -311,6 +312,15 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Where the requests of a test are written, for tests/models: named after the
+/// test unless it chooses a name.
+pub fn requests_file(name: Option<&str>) -> PathBuf {
+    let thread = std::thread::current();
+    let name = name.or(thread.name()).unwrap_or("unnamed").replace("::", ".");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/requests");
+    folder.join(format!("{name}.jsonl"))
 }
 
 /// An input's declaration: one file a day.

@@ -96,6 +96,7 @@ pub async fn run(options: &Options, interrupt: CancellationToken) -> anyhow::Res
         data: Some(options.out.clone()),
         clock,
         in_memory: false,
+        requests: None,
         emr: emr::Options {
             environment: Some(options.environment.clone()),
             region: config.aws.region.clone(),

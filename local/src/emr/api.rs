@@ -80,6 +80,11 @@ pub fn call(
                 |idle| json!({"AutoTerminationPolicy": {"IdleTimeout": idle.as_secs()}}),
             ))
         }
+        "GetManagedScalingPolicy" => {
+            let request: OfCluster = parse(body)?;
+            let policy = &find(machine, &request.cluster_id)?.request.managed_scaling_policy;
+            Ok(view::compact(json!({"ManagedScalingPolicy": policy})))
+        }
         "RemoveAutoTerminationPolicy" => {
             let request: OfCluster = parse(body)?;
             update_cluster(machine, &request.cluster_id, now, |cluster| {

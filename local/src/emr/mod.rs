@@ -10,6 +10,7 @@ mod command;
 pub mod driver;
 pub mod events;
 mod folder;
+mod instance_rules;
 mod life;
 mod logs;
 pub mod machine;

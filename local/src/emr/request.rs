@@ -35,7 +35,10 @@ pub struct RunJobFlow {
     pub scale_down_behavior: Option<ScaleDownBehavior>,
     pub custom_ami_id: Option<String>,
     pub ebs_root_volume_size: Option<i32>,
+    pub ebs_root_volume_iops: Option<i32>,
+    pub ebs_root_volume_throughput: Option<i32>,
     pub repo_upgrade_on_boot: Option<RepoUpgradeOnBoot>,
+    pub kerberos_attributes: Option<KerberosAttributes>,
     pub step_concurrency_level: Option<i32>,
     pub managed_scaling_policy: Option<ManagedScalingPolicy>,
     pub auto_termination_policy: Option<AutoTerminationPolicy>,
@@ -180,6 +183,25 @@ pub struct ComputeLimits {
     pub maximum_capacity_units: i32,
     pub maximum_on_demand_capacity_units: Option<i32>,
     pub maximum_core_capacity_units: Option<i32>,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KerberosAttributes {
+    pub realm: String,
+    pub kdc_admin_password: String,
+    pub cross_realm_trust_principal_password: Option<String>,
+    #[serde(rename = "ADDomainJoinUser")]
+    pub ad_domain_join_user: Option<String>,
+    #[serde(rename = "ADDomainJoinPassword")]
+    pub ad_domain_join_password: Option<String>,
+}
+
+impl std::fmt::Debug for KerberosAttributes {
+    /// Without its passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KerberosAttributes").field("realm", &self.realm).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,20 +7,19 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::instance_rules::{check_instances, check_managed_scaling};
 use super::machine::ACTIVE_STEPS_MAX;
-use super::request::{
-    AutoTerminationPolicy, InstanceFleet, InstanceGroup, InstanceRole, Instances, RunJobFlow,
-    StepConfig, Tag,
-};
+use super::request::{AutoTerminationPolicy, HadoopJarStep, RunJobFlow, StepConfig, Tag};
 use super::view::compact;
 use crate::wire::ApiError;
 
 const NAME_LENGTH_MAX: usize = 256;
 const TEXT_LENGTH_MAX: usize = 10_280;
 const IDLE_TIMEOUT_SECS: std::ops::RangeInclusive<i64> = 60..=604_800;
-const SPOT_TIMEOUT_MINUTES: std::ops::RangeInclusive<i32> = 5..=1440;
-/// Instance types in a fleet without and with an allocation strategy.
-const FLEET_TYPES_MAX: (usize, usize) = (5, 30);
+/// All texts of a HadoopJarStep together.
+const STEP_LENGTH_MAX: usize = 10_240;
+const BOOTSTRAP_ACTIONS_MAX: usize = 16;
+const TAGS_MAX: usize = 50;
 
 pub fn refused(message: impl Display) -> ApiError {
     ApiError::bad_request("ValidationException", message.to_string())
@@ -103,9 +102,25 @@ pub fn check_run_job_flow(request: &RunJobFlow) -> Result<(), ApiError> {
         return Err(refused("stepConcurrencyLevel must be between 1 and 256."));
     }
     check_instances(&request.instances)?;
+    check_managed_scaling(request)?;
     check_steps(&request.steps)?;
+    if request.bootstrap_actions.len() > BOOTSTRAP_ACTIONS_MAX {
+        return Err(refused(format!(
+            "The number of bootstrap actions must not exceed {BOOTSTRAP_ACTIONS_MAX}."
+        )));
+    }
     for action in &request.bootstrap_actions {
         check_length("bootstrapActions.name", &action.name, NAME_LENGTH_MAX)?;
+        let path = &action.script_bootstrap_action.path;
+        check_length("bootstrapActions.scriptBootstrapAction.path", path, TEXT_LENGTH_MAX)?;
+    }
+    if request.kerberos_attributes.is_some() && request.security_configuration.is_none() {
+        return Err(refused(
+            "Kerberos attributes need a security configuration that enables Kerberos.",
+        ));
+    }
+    if request.custom_ami_id.as_ref().is_some_and(|ami| !ami.starts_with("ami-")) {
+        return Err(refused("The custom AMI id is invalid."));
     }
     check_tags(&request.tags)?;
     request.auto_termination_policy.as_ref().map_or(Ok(()), check_idle_timeout)
@@ -117,19 +132,42 @@ pub fn check_steps(steps: &[StepConfig]) -> Result<(), ApiError> {
     }
     for step in steps {
         check_length("steps.name", &step.name, NAME_LENGTH_MAX)?;
-        let jar = &step.hadoop_jar_step;
-        check_length("steps.hadoopJarStep.jar", &jar.jar, TEXT_LENGTH_MAX)?;
-        if jar.jar.is_empty() {
-            return Err(refused("steps.hadoopJarStep.jar must not be empty."));
+        check_jar(&step.hadoop_jar_step)?;
+    }
+    Ok(())
+}
+
+fn check_jar(jar: &HadoopJarStep) -> Result<(), ApiError> {
+    if jar.jar.is_empty() {
+        return Err(refused("steps.hadoopJarStep.jar must not be empty."));
+    }
+    let mut total = 0;
+    for text in jar.args.iter().chain([&jar.jar]).chain(&jar.main_class) {
+        check_length("steps.hadoopJarStep.args", text, TEXT_LENGTH_MAX)?;
+        total += text.chars().count();
+        let allowed =
+            |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..);
+        if !text.chars().all(allowed) {
+            return Err(refused(
+                "1 validation error detected: Value at 'steps.hadoopJarStep.args' failed to \
+                 satisfy constraint: Member must satisfy regular expression pattern: \
+                 [\\u0020-\\uD7FF\\uE000-\\uFFFD\\uD800\\uDC00-\\uDBFF\\uDFFF\\r\\n\\t]*",
+            ));
         }
-        for argument in &jar.args {
-            check_length("steps.hadoopJarStep.args", argument, TEXT_LENGTH_MAX)?;
-        }
+    }
+    if total > STEP_LENGTH_MAX {
+        return Err(refused(format!(
+            "The string values passed into HadoopJarStep cannot exceed a total of \
+             {STEP_LENGTH_MAX} characters."
+        )));
     }
     Ok(())
 }
 
 pub fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
+    if tags.len() > TAGS_MAX {
+        return Err(refused(format!("The number of tags must not exceed {TAGS_MAX}.")));
+    }
     for tag in tags {
         if tag.key.is_empty() || tag.key.chars().count() > 128 {
             return Err(refused("A tag's key must have between 1 and 128 characters."));
@@ -165,81 +203,6 @@ fn is_release_label(label: &str) -> bool {
         let parts: Vec<&str> = version.split('.').collect();
         parts.len() == 3 && parts.iter().all(|part| part.parse::<u16>().is_ok())
     })
-}
-
-fn check_instances(instances: &Instances) -> Result<(), ApiError> {
-    let ways = [
-        !instances.instance_fleets.is_empty(),
-        !instances.instance_groups.is_empty(),
-        instances.master_instance_type.is_some() || instances.instance_count.is_some(),
-    ];
-    if ways.into_iter().filter(|given| *given).count() != 1 {
-        return Err(refused(
-            "Specify exactly one of instanceFleets, instanceGroups, or masterInstanceType with \
-             instanceCount.",
-        ));
-    }
-    if ways[2] {
-        return check_counted(instances);
-    }
-    let fleets = instances.instance_fleets.iter();
-    let groups = instances.instance_groups.iter();
-    let primaries = fleets.clone().filter(|f| f.instance_fleet_type == InstanceRole::Master);
-    let primaries = primaries.count()
-        + groups.clone().filter(|g| g.instance_role == InstanceRole::Master).count();
-    if primaries != 1 {
-        return Err(refused("The cluster must have exactly one MASTER fleet or group."));
-    }
-    fleets.map(check_fleet).chain(groups.map(check_group)).collect()
-}
-
-fn check_counted(instances: &Instances) -> Result<(), ApiError> {
-    if instances.master_instance_type.is_none() {
-        return Err(refused("instances.masterInstanceType must be specified."));
-    }
-    match instances.instance_count {
-        Some(1..) => Ok(()),
-        _ => Err(refused("instances.instanceCount must be at least 1.")),
-    }
-}
-
-fn check_group(group: &InstanceGroup) -> Result<(), ApiError> {
-    let least = if group.instance_role == InstanceRole::Task { 0 } else { 1 };
-    if group.instance_count < least {
-        return Err(refused("instanceGroups.instanceCount is too small."));
-    }
-    Ok(())
-}
-
-fn check_fleet(fleet: &InstanceFleet) -> Result<(), ApiError> {
-    let on_demand = fleet.target_on_demand_capacity.unwrap_or(0);
-    let spot = fleet.target_spot_capacity.unwrap_or(0);
-    if on_demand < 0 || spot < 0 || on_demand + spot == 0 {
-        return Err(refused(
-            "instanceFleets: targetOnDemandCapacity and targetSpotCapacity must not both be 0.",
-        ));
-    }
-    if fleet.instance_fleet_type == InstanceRole::Master && on_demand + spot != 1 {
-        return Err(refused("The MASTER instance fleet must have a capacity of 1."));
-    }
-    let launch = fleet.launch_specifications.as_ref();
-    let spot_specification = launch.and_then(|launch| launch.spot_specification.as_ref());
-    if let Some(specification) = spot_specification
-        && !SPOT_TIMEOUT_MINUTES.contains(&specification.timeout_duration_minutes)
-    {
-        return Err(refused(
-            "spotSpecification.timeoutDurationMinutes must be between 5 and 1440.",
-        ));
-    }
-    let has_strategy = spot_specification.is_some_and(|spot| spot.allocation_strategy.is_some())
-        || launch.is_some_and(|launch| launch.on_demand_specification.is_some());
-    let most = if has_strategy { FLEET_TYPES_MAX.1 } else { FLEET_TYPES_MAX.0 };
-    if !(1..=most).contains(&fleet.instance_type_configs.len()) {
-        return Err(refused(format!(
-            "instanceFleets.instanceTypeConfigs must have between 1 and {most} entries."
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -280,6 +243,53 @@ mod tests {
             ("/ReleaseLabel", json!("7.13"), "ValidationException", "7.13"),
             ("/ServiceRole", json!(""), "ValidationException", "ServiceRole"),
             ("/Instances", json!({}), "ValidationException", "instanceFleets"),
+            (
+                "/KerberosAttributes",
+                json!({"Realm": "R", "KdcAdminPassword": "x"}),
+                "ValidationException",
+                "security configuration",
+            ),
+            (
+                "/KerberosAttributes",
+                json!({"Realm": "R"}),
+                "ValidationException",
+                "'kerberosAttributes.kdcAdminPassword'",
+            ),
+            ("/CustomAmiId", json!("x"), "ValidationException", "AMI"),
+            ("/EbsRootVolumeIops", json!("many"), "SerializationException", "ebsRootVolumeIops"),
+            ("/Tags", json!(vec![json!({"Key": "k"}); 51]), "ValidationException", "exceed 50"),
+            (
+                "/BootstrapActions",
+                json!(vec![json!({"Name": "b", "ScriptBootstrapAction": {"Path": "x"}}); 17]),
+                "ValidationException",
+                "exceed 16",
+            ),
+            (
+                "/Steps",
+                json!([{"Name": "s", "HadoopJarStep": {"Jar": "x", "Args": ["a".repeat(10_240)]}}]),
+                "ValidationException",
+                "total of 10240",
+            ),
+            (
+                "/Steps",
+                json!([{"Name": "s", "HadoopJarStep": {"Jar": "x", "Args": ["\u{1}"]}}]),
+                "ValidationException",
+                "regular expression",
+            ),
+            (
+                "/ManagedScalingPolicy",
+                json!({"ComputeLimits": {"UnitType": "VCPU",
+                    "MinimumCapacityUnits": 1, "MaximumCapacityUnits": 2}}),
+                "ValidationException",
+                "InstanceFleetUnits",
+            ),
+            (
+                "/ManagedScalingPolicy",
+                json!({"ComputeLimits": {"UnitType": "InstanceFleetUnits",
+                    "MinimumCapacityUnits": 3, "MaximumCapacityUnits": 2}}),
+                "ValidationException",
+                "MinimumCapacityUnits",
+            ),
             ("/LogUri", json!("/tmp"), "ValidationException", "logUri"),
             ("/StepConcurrencyLevel", json!(257), "ValidationException", "stepConcurrencyLevel"),
             (
@@ -333,6 +343,29 @@ mod tests {
                 "TimeoutDurationMinutes": 4, "TimeoutAction": "TERMINATE_CLUSTER"}}),
                 "timeoutDurationMinutes",
             ),
+            (
+                "LaunchSpecifications",
+                json!({"OnDemandSpecification": {"AllocationStrategy": "cheapest"}}),
+                "'cheapest' at 'instances.instanceFleets.1.member.launchSpecifications",
+            ),
+            (
+                "InstanceTypeConfigs",
+                json!([{"InstanceType": "a.b", "BidPrice": "1",
+                    "BidPriceAsPercentageOfOnDemandPrice": 50.0}]),
+                "bidPrice",
+            ),
+            (
+                "InstanceTypeConfigs",
+                json!([{"InstanceType": "a.b", "EbsConfiguration": {"EbsBlockDeviceConfigs": [
+                    {"VolumeSpecification": {"VolumeType": "gp9", "SizeInGB": 10}}]}}]),
+                "gp9",
+            ),
+            (
+                "InstanceTypeConfigs",
+                json!([{"InstanceType": "a.b", "EbsConfiguration": {"EbsBlockDeviceConfigs": [
+                    {"VolumeSpecification": {"VolumeType": "io1", "SizeInGB": 10}}]}}]),
+                "iops",
+            ),
         ] {
             let mut body = good();
             set(&mut body, &format!("{fleet}/{member}"), value);
@@ -345,6 +378,36 @@ mod tests {
         let mut body = good();
         body.as_object_mut().unwrap().remove("Name");
         check(body, "ValidationException", "Value null at 'name'");
+    }
+
+    #[test]
+    fn the_network_fits_the_instances() {
+        for (member, value, text) in [
+            ("Ec2SubnetId", json!("subnet-1"), None),
+            ("Ec2SubnetIds", json!(["subnet-1", "subnet-2"]), None),
+            ("EmrManagedMasterSecurityGroup", json!("sg-1"), Some("emrManagedSlaveSecurityGroup")),
+        ] {
+            let mut body = good();
+            body["Instances"][member] = value;
+            match text {
+                Some(text) => check(body, "ValidationException", text),
+                None => assert_eq!(read(body), Ok(())),
+            }
+        }
+        let mut both = good();
+        both["Instances"]["Ec2SubnetId"] = json!("subnet-1");
+        both["Instances"]["Ec2SubnetIds"] = json!(["subnet-1"]);
+        check(both, "ValidationException", "ec2SubnetId");
+        let group = json!({"InstanceRole": "MASTER", "InstanceType": "a.b", "InstanceCount": 1});
+        let mut groups = good();
+        groups["Instances"] = json!({"InstanceGroups": [group],
+            "Ec2SubnetIds": ["subnet-1", "subnet-2"]});
+        check(groups.clone(), "ValidationException", "one subnet");
+        groups["Instances"] = json!({"InstanceGroups": [group, group]});
+        check(groups.clone(), "ValidationException", "exactly one MASTER");
+        let task = json!({"InstanceRole": "TASK", "InstanceType": "a.b", "InstanceCount": 1});
+        groups["Instances"] = json!({"InstanceGroups": [group, task]});
+        check(groups, "ValidationException", "CORE");
     }
 
     #[test]

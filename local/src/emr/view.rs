@@ -5,8 +5,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::model::{Cluster, ClusterState, Reason, Step};
-use super::request::{InstanceFleet, InstanceGroup, InstanceRole, Market};
+use super::request::{
+    EbsConfiguration, InstanceFleet, InstanceGroup, InstanceRole, InstanceTypeConfig,
+    KerberosAttributes, Market,
+};
 use crate::ids::md5_hex;
+
+const MASK: &str = "*************";
 
 /// Whose account and where: parts of every ARN.
 #[derive(Debug, Clone)]
@@ -64,11 +69,27 @@ pub fn cluster(cluster: &Cluster, place: &Place) -> Value {
         "ScaleDownBehavior": request.scale_down_behavior,
         "CustomAmiId": request.custom_ami_id,
         "EbsRootVolumeSize": request.ebs_root_volume_size,
+        "EbsRootVolumeIops": request.ebs_root_volume_iops,
+        "EbsRootVolumeThroughput": request.ebs_root_volume_throughput,
+        "KerberosAttributes": request.kerberos_attributes.as_ref().map(kerberos),
         "RepoUpgradeOnBoot": request.repo_upgrade_on_boot,
         "ClusterArn": arn(cluster, place),
         "StepConcurrencyLevel": cluster.step_concurrency(),
         "OSReleaseLabel": request.os_release_label,
     }))
+}
+
+/// Passwords do not come back.
+fn kerberos(attributes: &KerberosAttributes) -> Value {
+    let masked = |password: &Option<String>| password.as_ref().map(|_| MASK);
+    json!({
+        "Realm": attributes.realm,
+        "KdcAdminPassword": MASK,
+        "CrossRealmTrustPrincipalPassword":
+            masked(&attributes.cross_realm_trust_principal_password),
+        "ADDomainJoinUser": attributes.ad_domain_join_user,
+        "ADDomainJoinPassword": masked(&attributes.ad_domain_join_password),
+    })
 }
 
 /// An entry of ListClusters; it carries no tags.
@@ -146,10 +167,41 @@ pub fn fleets(cluster: &Cluster) -> Vec<Value> {
                 "TargetSpotCapacity": spot,
                 "ProvisionedOnDemandCapacity": on_demand_now,
                 "ProvisionedSpotCapacity": spot_now,
-                "InstanceTypeSpecifications": fleet.instance_type_configs,
+                "InstanceTypeSpecifications":
+                    fleet.instance_type_configs.iter().map(type_specification).collect::<Vec<_>>(),
                 "LaunchSpecifications": fleet.launch_specifications,
             }))
         })
+        .collect()
+}
+
+/// A type of a fleet as DescribeCluster's family shows it: its volumes one by
+/// one.
+fn type_specification(config: &InstanceTypeConfig) -> Value {
+    let ebs = config.ebs_configuration.as_ref();
+    json!({
+        "InstanceType": config.instance_type,
+        "WeightedCapacity": config.weighted_capacity,
+        "BidPrice": config.bid_price,
+        "BidPriceAsPercentageOfOnDemandPrice": config.bid_price_as_percentage_of_on_demand_price,
+        "Configurations": config.configurations,
+        "EbsBlockDevices": ebs.map(devices),
+        "EbsOptimized": ebs.and_then(|ebs| ebs.ebs_optimized),
+        "CustomAmiId": config.custom_ami_id,
+        "Priority": config.priority,
+    })
+}
+
+fn devices(ebs: &EbsConfiguration) -> Vec<Value> {
+    let volumes = ebs.ebs_block_device_configs.iter().flat_map(|device| {
+        let count = device.volumes_per_instance.unwrap_or(1).max(0);
+        (0..count).map(|_| &device.volume_specification)
+    });
+    // EMR attaches further volumes from sdb on.
+    let names = ('b'..='z').map(|letter| format!("/dev/sd{letter}"));
+    volumes
+        .zip(names)
+        .map(|(specification, name)| json!({"VolumeSpecification": specification, "Device": name}))
         .collect()
 }
 
@@ -171,6 +223,8 @@ pub fn groups(cluster: &Cluster) -> Vec<Value> {
                 "RunningInstanceCount": if running { group.instance_count } else { 0 },
                 "Status": part_status(cluster),
                 "Configurations": group.configurations,
+                "EbsBlockDevices": group.ebs_configuration.as_ref().map(devices),
+                "EbsOptimized": group.ebs_configuration.as_ref().and_then(|ebs| ebs.ebs_optimized),
                 "CustomAmiId": group.custom_ami_id,
             }))
         })

@@ -2,6 +2,7 @@
 //! that can be wrong in their meaning carry their place, for `validate`.
 
 mod dataset;
+mod instances;
 mod json;
 mod profile;
 mod task;
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 pub use dataset::{Complete, Dataset};
+pub use instances::{Fleet, Group, Groups};
 pub use json::{DURATION, WHY, json_schema};
-pub use profile::{BootstrapAction, Fleet, Profile};
+pub use profile::{BootstrapAction, Profile};
 pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
 
 /// A value and its place in the file.

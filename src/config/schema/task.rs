@@ -10,7 +10,7 @@ use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Duration, Placed, Text};
-use crate::core::catalog::{OnTimeout, WhenEmpty};
+use crate::core::catalog::{HiveForm, OnTimeout, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::schedule::SlotPartition;
 
@@ -135,6 +135,7 @@ pub struct Step {
     pub name: Text,
     pub kind: Placed<StepKind>,
     pub script: Option<Text>,
+    pub form: Option<Placed<HiveForm>>,
     pub jar: Option<Text>,
     pub main_class: Option<Text>,
     #[serde(default)]

@@ -4,6 +4,7 @@
 mod aws;
 mod cycle;
 mod dataset;
+mod instances;
 mod profile;
 mod step;
 mod task;

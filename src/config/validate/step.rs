@@ -1,15 +1,23 @@
 //! Steps: which field belongs to which kind, retries, placeholders.
 
-use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::Check;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, StepKind};
 use crate::core::catalog::{Retry, StepSpec, StepWork};
-use crate::core::render::{Placeholder, Text};
+use crate::core::command::shell_script;
+use crate::core::partition::Partition;
+use crate::core::render::{Placeholder, Text, is_plain};
+use crate::core::template::Template;
 
 /// More is a job for the scheduler's next slot, not for a retry.
 const RETRIES_MAX: u32 = 20;
+/// With one of these in a script, a placeholder may stand where the quotes of
+/// a value mean something else.
+const SHELL_QUOTES: [char; 6] = ['\'', '"', '`', '\\', '#', '<'];
 
 impl Check {
     pub(super) fn step(&mut self, raw: &schema::Step, scope: &Scope<'_>) -> Option<StepSpec> {
@@ -31,7 +39,11 @@ impl Check {
                 self.report(Mistake::at(value.span(), message));
             }
         }
-        let args = |check: &mut Self| check.texts(&raw.args, scope);
+        if let Some(form) = raw.form.as_ref().filter(|_| kind != StepKind::Hive) {
+            let message = "form does not belong to a step of this kind";
+            self.report(Mistake::at(form.span(), message));
+        }
+        let args = |check: &mut Self| check.args(&raw.args, scope);
         let work = match kind {
             StepKind::SparkSubmit => StepWork::SparkSubmit {
                 options: self.texts(&raw.options, scope),
@@ -39,6 +51,7 @@ impl Check {
                 args: args(self),
             },
             StepKind::Hive => StepWork::Hive {
+                form: raw.form.as_ref().map(|form| *form.get_ref()).unwrap_or_default(),
                 script: self.required("script", raw.script.as_ref(), raw, scope)?,
                 variables: raw
                     .variables
@@ -99,6 +112,32 @@ impl Check {
         raw.iter().filter_map(|text| self.text(text, scope)).collect()
     }
 
+    /// The arguments of a command, of which one may be a script for a shell. A
+    /// value in it is quoted, but not for a place that is in quotes itself.
+    fn args(&mut self, raw: &[schema::Text], scope: &Scope<'_>) -> Vec<Text> {
+        let texts: Vec<_> = raw.iter().map(|text| self.text(text, scope)).collect();
+        // A text with a mistake must not shift the others.
+        let known: Vec<_> = texts.iter().map(|text| text.clone().unwrap_or_default()).collect();
+        if let Some(index) = shell_script(&known)
+            && raw[index].get_ref().contains(SHELL_QUOTES)
+        {
+            for placeholder in known[index].placeholders() {
+                if let Some((dataset, location)) = scope.location(placeholder)
+                    && !is_plain(&location)
+                {
+                    self.report(
+                        Mistake::at(
+                            raw[index].span(),
+                            format!("the location of {dataset:?} may not stand in a script with quotes, # or <<: {location}"),
+                        )
+                        .help("hand it over as an argument after the script: [\"bash\", \"-c\", \"cp \\\"$1\\\" …\", \"bash\", \"{…}\"]"),
+                    );
+                }
+            }
+        }
+        texts.into_iter().flatten().collect()
+    }
+
     fn text(&mut self, raw: &schema::Text, scope: &Scope<'_>) -> Option<Text> {
         let text = self.ok(raw.span(), Text::parse(raw.get_ref()))?;
         for placeholder in text.placeholders() {
@@ -120,4 +159,18 @@ impl Check {
 pub(super) struct Scope<'a> {
     pub(super) inputs: Vec<&'a str>,
     pub(super) outputs: Vec<&'a str>,
+    pub(super) datasets: &'a BTreeMap<schema::Text, schema::Dataset>,
+}
+
+impl Scope<'_> {
+    /// The dataset of a placeholder and where one of its partitions lies.
+    fn location(&self, placeholder: &Placeholder) -> Option<(String, String)> {
+        let (Placeholder::Input(name) | Placeholder::Output(name)) = placeholder else {
+            return None;
+        };
+        let location = self.datasets.get(name.as_str())?.location.get_ref();
+        let location = Template::parse(location).ok()?;
+        let sample = Partition::containing(Timestamp::UNIX_EPOCH, location.grain());
+        Some((name.clone(), location.uri_of(&sample)))
+    }
 }

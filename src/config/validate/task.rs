@@ -26,6 +26,7 @@ impl Check {
             self.report(mistake);
         }
         self.retries_in_time(raw, file);
+        self.steps_side_by_side(name, raw, file);
         if raw.steps.is_empty() {
             self.report(Mistake::at(name.span(), "a task needs at least one step"));
         }
@@ -43,6 +44,7 @@ impl Check {
         let scope = Scope {
             inputs: raw.inputs.iter().map(|input| input.dataset.get_ref().as_str()).collect(),
             outputs: raw.outputs.iter().map(|output| output.get_ref().as_str()).collect(),
+            datasets: &file.datasets,
         };
         let mut names = BTreeSet::new();
         let steps = raw
@@ -130,6 +132,27 @@ impl Check {
             timeout: self.within("wait-timeout", timeout, bounds),
             then: raw.on_timeout.as_ref().map(|then| *then.get_ref()).unwrap_or_default(),
         })
+    }
+
+    /// EMR starts a task's second step beside its first where it may run
+    /// several, so only tasks of one step can share such a cluster.
+    fn steps_side_by_side(&mut self, name: &Placed<String>, raw: &schema::Task, file: &File) {
+        let Some(profile) = file.profiles.get(raw.profile.get_ref().as_str()) else { return };
+        let level = *profile.step_concurrency.get_ref();
+        if let (2.., [_, second, ..]) = (level, raw.steps.as_slice()) {
+            self.report(
+                Mistake::at(
+                    second.name.span(),
+                    format!(
+                        "{:?} has {} steps, and its profile has step-concurrency = {level}: EMR \
+                         would not wait for the first before it starts the second",
+                        name.get_ref(),
+                        raw.steps.len()
+                    ),
+                )
+                .help("give the task a profile with step-concurrency = 1, or make it one step"),
+            );
+        }
     }
 
     fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {

@@ -349,7 +349,7 @@ impl Run {
 
     /// No cluster can be had: ends the run.
     fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
-        let reason = format!("EMR refused to create the cluster: {reason}");
+        let reason = format!("the cluster cannot be created: {reason}");
         let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
         let changes = self.fail_open(&reason, &advice, now);
         self.finish(now);
@@ -367,7 +367,7 @@ impl Run {
         changes
     }
 
-    fn finish(&mut self, now: Timestamp) {
+    pub(super) fn finish(&mut self, now: Timestamp) {
         let failed = |member: &Member| matches!(member.outcome, Some(Outcome::Failed { .. }));
         self.state = match self.members.iter().any(failed) {
             true => RunState::Failed,

@@ -5,6 +5,7 @@
 mod decide;
 mod follow;
 mod logs;
+mod member;
 mod words;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{AttemptLimits, Catalog, ClusterSpec, Profile, Retry, StepWork, Task};
+use super::catalog::{AttemptLimits, Catalog, Profile, Retry, Task};
+use super::cluster::ClusterSpec;
+use super::command::Command;
 use super::notice::Notice;
-use super::render::{self, Text, Values};
 use super::task::{TaskChange, TaskKey, TaskPartition};
 
 pub use decide::{Act, Decision};
@@ -99,10 +101,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub name: String,
-    pub jar: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub main_class: Option<String>,
-    pub args: Vec<String>,
+    #[serde(flatten)]
+    pub command: Command,
     pub retry: Retry,
 }
 
@@ -265,7 +265,7 @@ impl Run {
         now: Timestamp,
     ) -> (Self, Vec<TaskChange>) {
         let members: Vec<_> =
-            batch.iter().map(|(task, item)| member(catalog, task, item, id)).collect();
+            batch.iter().map(|(task, item)| Member::new(catalog, task, item, id)).collect();
         let mut run = Self {
             id: id.to_owned(),
             version: 0,
@@ -280,8 +280,12 @@ impl Run {
             logs: Vec::new(),
         };
         let members = run.members.iter().zip(batch);
-        let changes = members.map(|(member, (_, item))| words::running(&run, member, item, now));
-        let changes = changes.collect();
+        let changes = members.map(|(member, (_, item))| run.begins(member, item, now)).collect();
+        if run.members.iter().all(|member| member.outcome.is_some()) {
+            // Nothing is left that needs a cluster.
+            run.finish(now);
+            return (run, changes);
+        }
         run.tell_created(batch.iter().filter_map(|(_, item)| item.ready_at).min(), now);
         run.open_attempt(now);
         (run, changes)
@@ -316,51 +320,6 @@ impl Run {
     /// Whether nothing of it is left to do or to tell.
     pub fn is_settled(&self) -> bool {
         self.state.is_final() && self.notices.is_empty() && self.logs.is_empty()
-    }
-}
-
-fn member(catalog: &Catalog, task: &Task, item: &TaskPartition, run: &str) -> Member {
-    let values = Values::new(catalog, task, item, run);
-    let steps = task
-        .steps
-        .iter()
-        .map(|spec| {
-            let (jar, main_class, args) = command(&spec.work, &values);
-            Step { name: spec.name.clone(), jar, main_class, args, retry: spec.retry }
-        })
-        .collect();
-    Member {
-        key: item.key.clone(),
-        steps,
-        outputs: render::outputs(catalog, task, &item.key.partition),
-        outcome: None,
-    }
-}
-
-/// EMR's form of a step: jar, main class, arguments.
-fn command(work: &StepWork, values: &Values) -> (String, Option<String>, Vec<String>) {
-    let fill = |texts: &[Text]| texts.iter().map(|text| text.fill(values)).collect::<Vec<_>>();
-    let runner = |args: Vec<String>| ("command-runner.jar".to_owned(), None, args);
-    match work {
-        StepWork::SparkSubmit { options, script, args } => {
-            let mut all = vec!["spark-submit".to_owned()];
-            all.extend(fill(options));
-            all.push(script.fill(values));
-            all.extend(fill(args));
-            runner(all)
-        }
-        StepWork::Hive { script, variables } => {
-            let mut all = vec!["hive".to_owned(), "-f".to_owned(), script.fill(values)];
-            for (name, value) in variables {
-                all.push("--hivevar".to_owned());
-                all.push(format!("{name}={}", value.fill(values)));
-            }
-            runner(all)
-        }
-        StepWork::Command { args } => runner(fill(args)),
-        StepWork::Jar { jar, main_class, args } => {
-            (jar.fill(values), main_class.clone(), fill(args))
-        }
     }
 }
 

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::catalog::testing::profile;
-use crate::core::catalog::{Dataset, Need, StepSpec, WhenEmpty};
+use crate::core::catalog::{Dataset, Need, StepSpec, StepWork, WhenEmpty};
 use crate::core::partition::Grain;
+use crate::core::render::Text;
 use crate::core::task::TaskState;
 
 /// How a call that creates something goes.
@@ -39,6 +40,8 @@ struct FakeEmr {
     /// Step name without its serial → whether each execution succeeds; then
     /// they do.
     outcomes: BTreeMap<String, Vec<bool>>,
+    /// A failure cancels nothing: steps side by side.
+    continues: bool,
     /// Clusters that die before their first step.
     dying: usize,
     executed: Vec<String>,
@@ -103,7 +106,7 @@ impl FakeEmr {
                     match outcomes.is_empty() || outcomes.remove(0) {
                         true => StepState::Completed,
                         false => {
-                            failed = true;
+                            failed = !self.continues;
                             step.failure = Some("exit code 3".into());
                             StepState::Failed
                         }
@@ -319,7 +322,7 @@ fn throttling_burns_no_attempt_and_a_refusal_ends_the_run() {
     let changes = follow(&mut run_refused, &mut emr, |_| false);
     assert_eq!(run_refused.state, RunState::Failed);
     let reason = changes[0].reason.as_deref().unwrap();
-    assert_eq!(reason, "EMR refused to create the cluster: no such release");
+    assert_eq!(reason, "the cluster cannot be created: no such release");
 }
 
 #[test]
@@ -387,10 +390,13 @@ proptest! {
         failures in proptest::collection::vec((0usize..4, 0usize..3), 0..6),
         dying in 0usize..3,
         crashes in proptest::collection::vec(1usize..20, 0..4),
+        side_by_side: bool,
     ) {
+        // Only tasks of one step may share a cluster with others' steps.
+        let continues = side_by_side && steps == 1;
         let mut run = run(tasks, steps);
         run.cluster.log_uri = Some("s3://logs/".into());
-        let mut emr = FakeEmr { fates, dying, ..FakeEmr::default() };
+        let mut emr = FakeEmr { fates, dying, continues, ..FakeEmr::default() };
         for (task, step) in failures {
             let name = format!("t{task}/2013-01-01T05/s{step}");
             emr.outcomes.entry(name).or_default().push(false);

@@ -12,21 +12,6 @@ use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
 const NAMES_MAX: usize = 10;
 const OUTPUTS_MAX: usize = 20;
 
-/// What a task partition in a new run is told with.
-pub(super) fn running(
-    run: &Run,
-    member: &Member,
-    item: &TaskPartition,
-    now: Timestamp,
-) -> TaskChange {
-    let facts = vec![Fact::new("batch", names(run.members.iter().map(|member| &member.key)))];
-    TaskChange::new(&member.key, TaskState::Ready, TaskState::Running, now, facts)
-        .in_run(&run.id)
-        .on(&run.profile)
-        .since(item.ready_at)
-        .then("a cluster is requested for the batch")
-}
-
 impl Run {
     /// A notice of the run. `event` is unique within the attempt and starts
     /// with the status: `step-failed/etl/2013-01-01/x/1`.
@@ -287,6 +272,29 @@ impl Run {
         self.notices.push(notice);
     }
 
+    /// What becomes of a member's task partition when the run is made.
+    pub(super) fn begins(
+        &self,
+        member: &Member,
+        item: &TaskPartition,
+        now: Timestamp,
+    ) -> TaskChange {
+        let change = |to, facts| {
+            let change = TaskChange::new(&member.key, TaskState::Ready, to, now, facts);
+            change.in_run(&self.id).on(&self.profile).since(item.ready_at)
+        };
+        match &member.outcome {
+            Some(Outcome::Failed { reason }) => change(TaskState::Failed, vec![])
+                .because(reason)
+                .then(&failure_advice("nothing was run; correct the task's steps", &member.key)),
+            _ => {
+                let batch = names(self.members.iter().map(|member| &member.key));
+                change(TaskState::Running, vec![Fact::new("batch", batch)])
+                    .then("a cluster is requested for the batch")
+            }
+        }
+    }
+
     /// A member's success, with where its outputs are.
     pub(super) fn succeeded(&self, member: &Member, now: Timestamp) -> TaskChange {
         let facts = outputs(member, "").chain(self.cluster_facts(None)).collect();
@@ -306,11 +314,7 @@ impl Run {
         let had_cluster = self.attempts.iter().any(|attempt| attempt.cluster.is_some());
         let partial = outputs(member, ", may be incomplete").filter(|_| had_cluster);
         let facts = partial.chain(self.cluster_facts(log)).collect();
-        let TaskKey { task, partition } = &member.key;
-        let next = format!(
-            "{advice}; tasks that read its outputs go on waiting. \
-             All that is known: sluicegate why {task} {partition}"
-        );
+        let next = failure_advice(advice, &member.key);
         self.ended(member, TaskState::Failed, facts, now).because(reason).then(&next)
     }
 
@@ -326,6 +330,14 @@ impl Run {
             .on(&self.profile)
             .since(Some(self.created))
     }
+}
+
+fn failure_advice(advice: &str, key: &TaskKey) -> String {
+    let TaskKey { task, partition } = key;
+    format!(
+        "{advice}; tasks that read its outputs go on waiting. \
+         All that is known: sluicegate why {task} {partition}"
+    )
 }
 
 fn names<'a>(keys: impl ExactSizeIterator<Item = &'a TaskKey>) -> String {

@@ -1,5 +1,9 @@
 //! EMR: creates, finds, follows and ends clusters. Calls that create something
-//! carry no client token, so the SDK must never repeat them by itself.
+//! carry no client token, so the SDK must never repeat them by itself. What a
+//! request says is built in `request`.
+
+mod instances;
+mod request;
 
 use std::time::Duration;
 
@@ -7,15 +11,10 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_emr::primitives::DateTime;
-use aws_sdk_emr::types::{
-    ActionOnFailure, Application, AutoTerminationPolicy, BootstrapActionConfig, Configuration,
-    HadoopJarStepConfig, InstanceFleetConfig, InstanceFleetType, InstanceTypeConfig,
-    JobFlowInstancesConfig, ScriptBootstrapActionConfig, StepConfig, StepSummary, Tag,
-};
+use aws_sdk_emr::types::StepSummary;
 use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
-use crate::core::catalog::{ClusterSpec, FleetRole};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 
 #[derive(Debug, Clone)]
@@ -23,9 +22,6 @@ pub struct Emr {
     client: aws_sdk_emr::Client,
     deployment: String,
 }
-
-/// The tag by which our clusters are known.
-pub const TAG_DEPLOYMENT: &str = "sluicegate:deployment";
 
 impl Emr {
     pub fn new(config: &SdkConfig, deployment: &str) -> Self {
@@ -35,28 +31,10 @@ impl Emr {
     /// Creates the cluster of a run's open attempt, its steps included. Never
     /// repeated by the SDK; bounded by `within`.
     pub async fn launch(&self, run: &Run, within: Duration) -> Result<String, CallFailure> {
-        let spec = &run.cluster;
-        let Some(attempt) = run.attempt() else {
-            return Err(CallFailure::Refused("the run has no attempt".to_owned()));
-        };
-        let tries: Vec<_> = (0..attempt.tries.len()).collect();
-        let idle = i64::try_from(spec.idle_timeout.unsigned_abs().as_secs()).unwrap_or(i64::MAX);
-        let answer = self
-            .client
-            .run_job_flow()
-            .name(run.cluster_name(&self.deployment))
-            .release_label(&spec.release_label)
-            .set_log_uri(spec.log_uri.clone())
-            .service_role(&spec.service_role)
-            .job_flow_role(&spec.instance_profile)
-            .visible_to_all_users(spec.visible_to_all_users)
-            .set_applications(Some(applications(spec)))
-            .set_configurations(Some(configurations(spec)))
-            .set_bootstrap_actions(Some(bootstrap_actions(spec).map_err(refused)?))
-            .instances(instances(spec).map_err(refused)?)
-            .set_steps(Some(steps(run, &tries).map_err(refused)?))
-            .set_tags(Some(self.tags(run)))
-            .auto_termination_policy(AutoTerminationPolicy::builder().idle_timeout(idle).build())
+        let environment = |name: &str| std::env::var(name).ok();
+        let request = self.client.run_job_flow();
+        let answer = request::run_job_flow(request, run, &self.deployment, environment)
+            .map_err(|error| CallFailure::Refused(error.to_string()))?
             .customize()
             .config_override(once(within))
             .send()
@@ -135,7 +113,7 @@ impl Emr {
             .client
             .add_job_flow_steps()
             .job_flow_id(cluster)
-            .set_steps(Some(steps(run, tries).map_err(refused)?))
+            .set_steps(Some(request::steps(run, tries)))
             .customize()
             .config_override(once(within))
             .send()
@@ -154,25 +132,6 @@ impl Emr {
             .map(|_| ())
             .map_err(|error| AwsError::new("EMR", "TerminateJobFlows", &error).into())
     }
-
-    fn tags(&self, run: &Run) -> Vec<Tag> {
-        let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
-        let attempt = run.attempt();
-        let number = attempt.map_or(0, |attempt| attempt.number);
-        let expires = attempt.map_or(run.created, |attempt| attempt.expires);
-        let own = [
-            tag(TAG_DEPLOYMENT, self.deployment.clone()),
-            tag("sluicegate:run", run.id.clone()),
-            tag("sluicegate:attempt", number.to_string()),
-            tag("sluicegate:expires-at", expires.to_string()),
-        ];
-        let theirs = run.cluster.tags.iter().map(|(key, value)| tag(key, value.clone()));
-        own.into_iter().chain(theirs).collect()
-    }
-}
-
-fn refused(error: aws_sdk_emr::error::BuildError) -> CallFailure {
-    CallFailure::Refused(error.to_string())
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.
@@ -184,94 +143,6 @@ fn once(within: Duration) -> aws_sdk_emr::config::Builder {
     aws_sdk_emr::config::Builder::new()
         .retry_config(RetryConfig::disabled())
         .timeout_config(bounded)
-}
-
-fn applications(spec: &ClusterSpec) -> Vec<Application> {
-    spec.applications.iter().map(|name| Application::builder().name(name).build()).collect()
-}
-
-fn configurations(spec: &ClusterSpec) -> Vec<Configuration> {
-    let configurations = spec.configurations.iter().map(|(classification, properties)| {
-        Configuration::builder()
-            .classification(classification)
-            .set_properties(Some(properties.clone().into_iter().collect()))
-            .build()
-    });
-    configurations.collect()
-}
-
-type Built<T> = Result<T, aws_sdk_emr::error::BuildError>;
-
-fn bootstrap_actions(spec: &ClusterSpec) -> Built<Vec<BootstrapActionConfig>> {
-    let actions = spec.bootstrap_actions.iter().map(|action| {
-        let script = ScriptBootstrapActionConfig::builder()
-            .path(&action.script)
-            .set_args(Some(action.args.clone()))
-            .build();
-        Ok(BootstrapActionConfig::builder()
-            .name(&action.name)
-            .script_bootstrap_action(script)
-            .build())
-    });
-    actions.collect()
-}
-
-fn instances(spec: &ClusterSpec) -> Built<JobFlowInstancesConfig> {
-    let mut builder = JobFlowInstancesConfig::builder()
-        // Retries are added while it waits; it ends by our call, by its idle
-        // time-out or by its lifetime.
-        .keep_job_flow_alive_when_no_steps(true)
-        .termination_protected(false);
-    if !spec.subnets.is_empty() {
-        builder = builder.set_ec2_subnet_ids(Some(spec.subnets.clone()));
-    }
-    for fleet in &spec.fleets {
-        let role = match fleet.role {
-            FleetRole::Primary => InstanceFleetType::Master,
-            FleetRole::Core => InstanceFleetType::Core,
-            FleetRole::Task => InstanceFleetType::Task,
-        };
-        let types = fleet
-            .instance_types
-            .iter()
-            .map(|name| InstanceTypeConfig::builder().instance_type(name).build())
-            .collect();
-        let capacity = |count| Some(i32::try_from(count).unwrap_or(i32::MAX));
-        let fleet = InstanceFleetConfig::builder()
-            .name(role.as_str().to_lowercase())
-            .instance_fleet_type(role)
-            .set_target_on_demand_capacity(capacity(fleet.on_demand))
-            .set_target_spot_capacity(capacity(fleet.spot))
-            .set_instance_type_configs(Some(types))
-            .build();
-        builder = builder.instance_fleets(fleet);
-    }
-    Ok(builder.build())
-}
-
-fn steps(run: &Run, tries: &[usize]) -> Built<Vec<StepConfig>> {
-    let attempt = run.attempt();
-    let tries = tries.iter().filter_map(|index| attempt?.tries.get(*index));
-    let steps = tries.filter_map(|step_try| {
-        let step = run.members.get(step_try.member)?.steps.get(step_try.step)?;
-        Some((&step_try.name, step))
-    });
-    steps
-        .map(|(name, step)| {
-            let jar = HadoopJarStepConfig::builder()
-                .jar(&step.jar)
-                .set_main_class(step.main_class.clone())
-                .set_args(Some(step.args.clone()))
-                .build();
-            Ok(StepConfig::builder()
-                .name(name)
-                // CONTINUE would start the next step while this one waits for
-                // its retry; what this cancels is added again.
-                .action_on_failure(ActionOnFailure::CancelAndWait)
-                .hadoop_jar_step(jar)
-                .build())
-        })
-        .collect()
 }
 
 fn cluster_state(name: &str) -> Option<ClusterState> {

@@ -1,0 +1,195 @@
+//! What EMR is asked for: RunJobFlow and the steps of a run, as the SDK takes
+//! them. Pure; not for sending, nor for checking: `config::validate` does that.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_emr::operation::run_job_flow::builders::RunJobFlowFluentBuilder;
+use aws_sdk_emr::types::{
+    ActionOnFailure, Application, AutoTerminationPolicy, BootstrapActionConfig, ComputeLimits,
+    ComputeLimitsUnitType, Configuration, HadoopJarStepConfig, KerberosAttributes,
+    ManagedScalingPolicy, ScaleDownBehavior, ScriptBootstrapActionConfig, StepConfig, Tag,
+};
+
+use super::instances::{count, instances};
+use crate::core::cluster::{
+    ClusterSpec, Kerberos, ManagedScaling, ScaleDown, ScalingUnit, Setting, Settings,
+};
+use crate::core::run::Run;
+use crate::core::secret::SecretRef;
+
+/// The tag by which our clusters are known.
+pub const TAG_DEPLOYMENT: &str = "sluicegate:deployment";
+
+/// Why a request cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error(
+        "profile {profile} needs the environment variable {variable}, which the daemon does not \
+         have: set it and start the daemon again"
+    )]
+    Secret { profile: String, variable: String },
+}
+
+/// The cluster of the run's open attempt, with all its tries as steps.
+/// `environment` gives the secrets that the run only names.
+pub fn run_job_flow(
+    request: RunJobFlowFluentBuilder,
+    run: &Run,
+    deployment: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<RunJobFlowFluentBuilder, RequestError> {
+    let spec = &run.cluster;
+    let image = &spec.image;
+    let tries: Vec<_> = (0..run.attempt().map_or(0, |attempt| attempt.tries.len())).collect();
+    let idle = i64::try_from(spec.idle_timeout.unsigned_abs().as_secs()).unwrap_or(i64::MAX);
+    let secret = |secret: &SecretRef| {
+        let value = environment(&secret.env).filter(|value| !value.is_empty());
+        value.ok_or_else(|| RequestError::Secret {
+            profile: run.profile.clone(),
+            variable: secret.env.clone(),
+        })
+    };
+    let kerberos = spec.kerberos.as_ref().map(|spec| kerberos(spec, secret)).transpose()?;
+    Ok(request
+        .name(run.cluster_name(deployment))
+        .release_label(&spec.release_label)
+        .set_os_release_label(image.os_release_label.clone())
+        .set_custom_ami_id(image.custom_ami.clone())
+        .set_ebs_root_volume_size(image.root_volume_gib.map(count))
+        .set_ebs_root_volume_iops(image.root_volume_iops.map(count))
+        .set_ebs_root_volume_throughput(image.root_volume_throughput.map(count))
+        .set_log_uri(spec.log_uri.clone())
+        .set_log_encryption_kms_key_id(spec.log_encryption_key.clone())
+        .service_role(&spec.service_role)
+        .job_flow_role(&spec.instance_profile)
+        .visible_to_all_users(spec.visible_to_all_users)
+        .set_applications(Some(applications(spec)))
+        .set_configurations(Some(configurations(&spec.configurations)))
+        .set_bootstrap_actions(Some(bootstrap_actions(spec)))
+        .instances(instances(spec))
+        .set_managed_scaling_policy(spec.managed_scaling.map(managed_scaling))
+        .set_scale_down_behavior(spec.scale_down.map(scale_down))
+        .set_security_configuration(spec.security_configuration.clone())
+        .set_kerberos_attributes(kerberos)
+        .set_steps(Some(steps(run, &tries)))
+        .step_concurrency_level(count(spec.step_concurrency))
+        .set_tags(Some(tags(run, deployment)))
+        .auto_termination_policy(AutoTerminationPolicy::builder().idle_timeout(idle).build()))
+}
+
+/// Tries of the run's open attempt, in their order.
+pub fn steps(run: &Run, tries: &[usize]) -> Vec<StepConfig> {
+    let Some(attempt) = run.attempt() else { return Vec::new() };
+    let action = match run.cluster.step_concurrency {
+        // CONTINUE would start the next step while this one waits for its
+        // retry; what this cancels is added again.
+        0 | 1 => ActionOnFailure::CancelAndWait,
+        // EMR takes nothing else here, and every task has one step: no step
+        // waits for another.
+        _ => ActionOnFailure::Continue,
+    };
+    let tries = tries.iter().filter_map(|index| attempt.tries.get(*index));
+    let steps = tries.filter_map(|step_try| {
+        let step = run.members.get(step_try.member)?.steps.get(step_try.step)?;
+        Some((&step_try.name, &step.command))
+    });
+    steps
+        .map(|(name, command)| {
+            let args = command.args.iter().map(|arg| arg.of_attempt(attempt.number)).collect();
+            let jar = HadoopJarStepConfig::builder()
+                .jar(command.jar.of_attempt(attempt.number))
+                .set_main_class(command.main_class.clone())
+                .set_args(Some(args))
+                .build();
+            StepConfig::builder()
+                .name(name)
+                .action_on_failure(action.clone())
+                .hadoop_jar_step(jar)
+                .build()
+        })
+        .collect()
+}
+
+fn tags(run: &Run, deployment: &str) -> Vec<Tag> {
+    let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
+    let attempt = run.attempt();
+    let number = attempt.map_or(0, |attempt| attempt.number);
+    let expires = attempt.map_or(run.created, |attempt| attempt.expires);
+    let own = [
+        tag(TAG_DEPLOYMENT, deployment.to_owned()),
+        tag("sluicegate:run", run.id.clone()),
+        tag("sluicegate:attempt", number.to_string()),
+        tag("sluicegate:expires-at", expires.to_string()),
+    ];
+    let theirs = run.cluster.tags.iter().map(|(key, value)| tag(key, value.clone()));
+    own.into_iter().chain(theirs).collect()
+}
+
+fn applications(spec: &ClusterSpec) -> Vec<Application> {
+    spec.applications.iter().map(|name| Application::builder().name(name).build()).collect()
+}
+
+fn configurations(settings: &BTreeMap<String, Settings>) -> Vec<Configuration> {
+    settings.iter().map(|(name, settings)| configuration(name, settings)).collect()
+}
+
+fn configuration(classification: &str, settings: &Settings) -> Configuration {
+    settings
+        .iter()
+        .fold(
+            Configuration::builder().classification(classification),
+            |builder, (name, setting)| match setting {
+                Setting::Property(value) => builder.properties(name, value),
+                Setting::Nested(settings) => builder.configurations(configuration(name, settings)),
+            },
+        )
+        .build()
+}
+
+fn bootstrap_actions(spec: &ClusterSpec) -> Vec<BootstrapActionConfig> {
+    let actions = spec.bootstrap_actions.iter().map(|action| {
+        let script = ScriptBootstrapActionConfig::builder()
+            .path(&action.script)
+            .set_args(Some(action.args.clone()))
+            .build();
+        BootstrapActionConfig::builder().name(&action.name).script_bootstrap_action(script).build()
+    });
+    actions.collect()
+}
+
+fn managed_scaling(scaling: ManagedScaling) -> ManagedScalingPolicy {
+    let unit = match scaling.unit {
+        ScalingUnit::InstanceFleetUnits => ComputeLimitsUnitType::InstanceFleetUnits,
+        ScalingUnit::Instances => ComputeLimitsUnitType::Instances,
+        ScalingUnit::Vcpu => ComputeLimitsUnitType::Vcpu,
+    };
+    let limits = ComputeLimits::builder()
+        .unit_type(unit)
+        .minimum_capacity_units(count(scaling.minimum))
+        .maximum_capacity_units(count(scaling.maximum))
+        .set_maximum_on_demand_capacity_units(scaling.maximum_on_demand.map(count))
+        .set_maximum_core_capacity_units(scaling.maximum_core.map(count))
+        .build();
+    ManagedScalingPolicy::builder().compute_limits(limits).build()
+}
+
+fn scale_down(behaviour: ScaleDown) -> ScaleDownBehavior {
+    match behaviour {
+        ScaleDown::TerminateAtInstanceHour => ScaleDownBehavior::TerminateAtInstanceHour,
+        ScaleDown::TerminateAtTaskCompletion => ScaleDownBehavior::TerminateAtTaskCompletion,
+    }
+}
+
+fn kerberos(
+    spec: &Kerberos,
+    secret: impl Fn(&SecretRef) -> Result<String, RequestError>,
+) -> Result<KerberosAttributes, RequestError> {
+    let optional = |reference: &Option<SecretRef>| reference.as_ref().map(&secret).transpose();
+    Ok(KerberosAttributes::builder()
+        .realm(&spec.realm)
+        .kdc_admin_password(secret(&spec.kdc_admin_password)?)
+        .set_cross_realm_trust_principal_password(optional(&spec.cross_realm_trust_password)?)
+        .set_ad_domain_join_user(spec.ad_domain_join_user.clone())
+        .set_ad_domain_join_password(optional(&spec.ad_domain_join_password)?)
+        .build())
+}
