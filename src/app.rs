@@ -91,6 +91,7 @@ pub async fn run(
         store.clone(),
         emr,
         sns,
+        S3::new(&aws),
         clock,
         settings.sweep_interval,
         &settings.quotas,

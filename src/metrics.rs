@@ -310,6 +310,7 @@ fn run_labels(run: &Run, state: RunState) -> RunLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::notice::Kind;
 
     fn text(metrics: &Metrics) -> String {
         let agenda = AgendaGlance { length: 2, lag: SignedDuration::from_secs(3) };
@@ -347,16 +348,9 @@ mod tests {
     #[test]
     fn the_outbox_is_as_old_as_its_oldest_notice() {
         let metrics = Metrics::default();
-        let notice = |secs| Notice {
-            id: "x".into(),
-            at: Timestamp::from_second(secs).unwrap(),
-            severity: Severity::Info,
-            status: "ready".into(),
-            task: None,
-            partition: None,
-            run: None,
-            headline: String::new(),
-            facts: vec![],
+        let notice = |secs| {
+            let at = Timestamp::from_second(secs).unwrap();
+            Notice::new(Kind::Task, "x".into(), at, Severity::Info, "ready", "")
         };
         metrics.pending("a", &[notice(40), notice(90)]);
         metrics.pending("b", &[notice(60)]);

@@ -1,9 +1,21 @@
 //! S3: reads small objects (task files, logs of steps) and lists prefixes. The
 //! data itself is never read: that is the cluster's work.
 
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
 use aws_config::SdkConfig;
+use flate2::write::MultiGzDecoder;
+use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
+
+/// How much of a compressed log is read, as it lies in S3 and unpacked: a few
+/// bytes can unpack to gigabytes.
+const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// How much of its end is kept.
+const TAIL_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone)]
 pub struct S3 {
@@ -16,6 +28,15 @@ pub struct Listed {
     pub key: String,
     pub etag: String,
     pub bytes: u64,
+    pub modified: Timestamp,
+}
+
+/// What was found at the end of a compressed log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEnd {
+    Text(String),
+    TooLarge,
+    Missing,
 }
 
 /// An object as HeadObject shows it.
@@ -52,6 +73,10 @@ impl S3 {
                     key: object.key?,
                     etag: object.e_tag.unwrap_or_default(),
                     bytes: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0),
+                    modified: object
+                        .last_modified
+                        .and_then(|at| Timestamp::from_second(at.secs()).ok())
+                        .unwrap_or_default(),
                 })
             }));
             if listed.len() >= limit {
@@ -105,6 +130,98 @@ impl S3 {
         })?;
         Ok(Some(body.to_vec()))
     }
+
+    /// The end of a gzipped log. It is unpacked while it is read, so that only
+    /// its end is ever in memory; what is damaged counts up to the damage.
+    pub async fn log_end(&self, bucket: &str, key: &str) -> Result<LogEnd, AwsError> {
+        let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = AwsError::new("S3", "GetObject", &error);
+                return match error.message.starts_with("NoSuchKey") {
+                    true => Ok(LogEnd::Missing),
+                    false => Err(error),
+                };
+            }
+        };
+        let bytes = answer.content_length.and_then(|bytes| u64::try_from(bytes).ok());
+        if bytes.is_none_or(|bytes| bytes > LOG_BYTES_MAX) {
+            return Ok(LogEnd::TooLarge);
+        }
+        let mut body = answer.body;
+        let mut log = GzipTail::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| AwsError {
+                service: "S3",
+                action: "GetObject",
+                kind: Kind::Unknown,
+                message: error.to_string(),
+            })?;
+            if log.take(&chunk).is_break() {
+                break;
+            }
+        }
+        Ok(log.finish())
+    }
+}
+
+/// Unpacks a gzip stream and keeps its end.
+struct GzipTail(MultiGzDecoder<LastBytes>);
+
+impl GzipTail {
+    fn new() -> Self {
+        Self(MultiGzDecoder::new(LastBytes::default()))
+    }
+
+    /// Unpacks some more; breaks off at damage or at the bound.
+    fn take(&mut self, chunk: &[u8]) -> ControlFlow<()> {
+        match self.0.write_all(chunk) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn finish(mut self) -> LogEnd {
+        // What a damaged end still holds; the damage itself is no news.
+        let _ = self.0.try_finish();
+        let last = self.0.get_ref();
+        match last.total > UNPACKED_BYTES_MAX {
+            true => LogEnd::TooLarge,
+            false => LogEnd::Text(String::from_utf8_lossy(last.end()).into_owned()),
+        }
+    }
+}
+
+/// Takes any number of bytes up to a bound, and remembers the last.
+#[derive(Default)]
+struct LastBytes {
+    /// Up to twice what is kept, so that moving it costs little.
+    bytes: Vec<u8>,
+    total: u64,
+}
+
+impl LastBytes {
+    fn end(&self) -> &[u8] {
+        &self.bytes[self.bytes.len().saturating_sub(TAIL_BYTES)..]
+    }
+}
+
+impl Write for LastBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.total += bytes.len() as u64;
+        if self.total > UNPACKED_BYTES_MAX {
+            return Err(io::Error::other("unpacks to too much"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() > 2 * TAIL_BYTES {
+            self.bytes.drain(..self.bytes.len() - TAIL_BYTES);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `s3://bucket/key` (also `s3n`, `s3a`) taken apart.
@@ -115,4 +232,65 @@ pub fn split_uri(uri: &str) -> Option<(&str, &str)> {
     }
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     (!bucket.is_empty()).then_some((bucket, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(bytes: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        bytes.for_each(|bytes| encoder.write_all(&bytes).unwrap());
+        encoder.finish().unwrap()
+    }
+
+    fn tail(packed: &[u8]) -> LogEnd {
+        let mut log = GzipTail::new();
+        for chunk in packed.chunks(7_777) {
+            if log.take(chunk).is_break() {
+                break;
+            }
+        }
+        log.finish()
+    }
+
+    fn text(packed: &[u8]) -> String {
+        match tail(packed) {
+            LogEnd::Text(text) => text,
+            other => panic!("expected text, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_kept() {
+        let lines = || (0..100_000).map(|number| format!("line {number}\n").into_bytes());
+        let packed = gzip(lines());
+        let end = text(&packed);
+        assert_eq!(end.len(), TAIL_BYTES);
+        assert!(end.ends_with("line 99998\nline 99999\n"));
+        // EMR may append a member for each upload.
+        let twice = [packed, gzip([b"more\n".to_vec()].into_iter())].concat();
+        assert!(text(&twice).ends_with("line 99999\nmore\n"));
+        assert_eq!(text(&gzip(std::iter::empty())), "");
+    }
+
+    #[test]
+    fn a_damaged_log_is_read_up_to_the_damage() {
+        let packed = gzip((0..100_000).map(|number| format!("line {number}\n").into_bytes()));
+        assert!(text(&packed[..packed.len() / 2]).contains("\nline "));
+        assert_eq!(text(b"this is no gzip"), "");
+        assert_eq!(text(b""), "");
+    }
+
+    #[test]
+    fn a_log_that_unpacks_to_too_much_is_not_read_to_its_end() {
+        let megabyte = vec![0; 1024 * 1024];
+        let packed =
+            gzip((0..=UNPACKED_BYTES_MAX / megabyte.len() as u64).map(|_| megabyte.clone()));
+        assert!((packed.len() as u64) < LOG_BYTES_MAX);
+        assert_eq!(tail(&packed), LogEnd::TooLarge);
+    }
 }

@@ -174,6 +174,11 @@ impl Sqs {
         Ok(answer.message_id.unwrap_or_default())
     }
 
+    /// Where messages go that nobody can read.
+    pub fn quarantine_url(&self) -> &str {
+        &self.quarantine
+    }
+
     /// Keeps a message that nobody can read, with the reason beside it; without
     /// it where the message leaves no room.
     pub async fn quarantine(&self, message: &Received, reason: &str) -> Result<(), AwsError> {

@@ -17,3 +17,6 @@ pub mod survey;
 pub mod task;
 pub mod template;
 pub mod why;
+
+#[cfg(test)]
+mod mails;

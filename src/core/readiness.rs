@@ -56,7 +56,7 @@ pub fn readiness(
     let inputs: Vec<_> =
         task.inputs.iter().map(|input| Progress::of(catalog, item, input)).collect();
     let change = match standing(task, &inputs) {
-        Standing::Filled => ready(item, now, vec![]),
+        Standing::Filled => ready(task, item, now, vec![]),
         Standing::Empty => empty(task, item, now, &empty_reason(item, &inputs)),
         Standing::Open => {
             let deadline = task.wait.map(|wait| wait.deadline(&item.key.partition));
@@ -174,22 +174,48 @@ fn closes_at(
     Some(from.saturating_add(wait).unwrap_or(Timestamp::MAX))
 }
 
-fn change(item: &TaskPartition, to: TaskState, now: Timestamp, facts: Vec<Fact>) -> TaskChange {
-    TaskChange::new(&item.key, TaskState::Waiting, to, now, facts)
+fn change(
+    task: &Task,
+    item: &TaskPartition,
+    to: TaskState,
+    now: Timestamp,
+    facts: Vec<Fact>,
+) -> TaskChange {
+    let change = TaskChange::new(&item.key, TaskState::Waiting, to, now, facts);
+    change.on(&task.profile).since(item.since)
 }
 
-fn ready(item: &TaskPartition, now: Timestamp, mut more: Vec<Fact>) -> TaskChange {
+fn ready(task: &Task, item: &TaskPartition, now: Timestamp, mut more: Vec<Fact>) -> TaskChange {
     let mut facts = vec![received(item)];
     facts.append(&mut more);
-    change(item, TaskState::Ready, now, facts)
+    let next = format!("it runs with the next batch of profile {}", task.profile);
+    change(task, item, TaskState::Ready, now, facts).then(&next)
+}
+
+/// It ends without having run; `why` names the setting that says so.
+fn failed(
+    task: &Task,
+    item: &TaskPartition,
+    now: Timestamp,
+    reason: &str,
+    why: &str,
+) -> TaskChange {
+    let next = format!(
+        "nothing was run, as the task's {why} says; find out why the data did not come: \
+         sluicegate why {} {}",
+        item.key.task, item.key.partition
+    );
+    change(task, item, TaskState::Failed, now, vec![]).because(reason).then(&next)
 }
 
 /// No data at all: the task says what that means.
 fn empty(task: &Task, item: &TaskPartition, now: Timestamp, reason: &str) -> TaskChange {
     match task.when_empty {
-        WhenEmpty::Run => ready(item, now, vec![]),
-        WhenEmpty::Skip => change(item, TaskState::Skipped, now, vec![]).because(reason),
-        WhenEmpty::Fail => change(item, TaskState::Failed, now, vec![]).because(reason),
+        WhenEmpty::Run => ready(task, item, now, vec![]),
+        WhenEmpty::Skip => change(task, item, TaskState::Skipped, now, vec![])
+            .because(reason)
+            .then("tasks that read its outputs take this partition for complete and empty"),
+        WhenEmpty::Fail => failed(task, item, now, reason, "when-empty"),
     }
 }
 
@@ -218,8 +244,13 @@ fn out_of_time(
         .keys()
         .any(|element| matches!(element, Element::Data { .. }) && item.has_data(element));
     match wait.then {
-        OnTimeout::Fail => change(item, TaskState::Failed, now, vec![]).because(&reason),
-        OnTimeout::Run if any_data => ready(item, now, vec![Fact::new("missing", missing)]),
+        OnTimeout::Fail => failed(task, item, now, &reason, "on-timeout"),
+        OnTimeout::Run if any_data => {
+            let sentence =
+                format!("{} is ready without all of its inputs: its time is up", item.key);
+            let detail = format!("without {missing}");
+            ready(task, item, now, vec![Fact::new("missing", missing)]).warning(&detail, &sentence)
+        }
         OnTimeout::Run => empty(task, item, now, &reason),
     }
 }

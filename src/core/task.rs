@@ -8,7 +8,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::notice::{Fact, Notice, Severity};
+use super::notice::{Fact, Kind, Notice, Severity};
 use super::partition::Partition;
 
 /// Names one task partition.
@@ -209,7 +209,8 @@ pub struct TaskPartition {
     pub version: u64,
     pub state: TaskState,
     pub received: BTreeMap<Element, Receipt>,
-    /// When it entered its state; none while it still is in its first.
+    /// When it entered its state; a waiting one waits since something first came in
+    /// for it.
     pub since: Option<Timestamp>,
     /// When it became ready.
     pub ready_at: Option<Timestamp>,
@@ -218,7 +219,8 @@ pub struct TaskPartition {
     pub reason: Option<String>,
     /// Its end has yet to be told to the tasks that read its outputs.
     pub outputs_pending: bool,
-    /// Status changes not yet published, oldest first.
+    /// Status changes not yet published, in the order of states: a clock that
+    /// is set back does not change what came first.
     pub notices: Vec<Notice>,
     /// When the engine has to look at it next.
     pub due: Option<Timestamp>,
@@ -252,19 +254,17 @@ impl TaskChange {
             TaskState::Failed => Severity::Failure,
             _ => Severity::Info,
         };
-        let notice = Notice {
-            // A task partition enters a state once, so this is stable over
-            // retries of the same commit.
-            id: format!("{}/{}/{}", key.task, key.partition, to.name()),
-            at,
-            severity,
-            status: to.name().to_owned(),
-            task: Some(key.task.clone()),
-            partition: Some(key.partition.to_string()),
-            run: None,
-            headline: format!("{key} {}", phrase(to)),
-            facts,
-        };
+        // A task partition enters a state once, so this is stable over retries
+        // of the same commit.
+        let id = format!("{}/{}/{}", key.task, key.partition, to.name());
+        let (short, long) = phrases(to);
+        let headline = format!("{} {short}", key.partition);
+        let mut notice = Notice::new(Kind::Task, id, at, severity, to.name(), headline)
+            .named(key.task.as_str())
+            .saying(format!("{key} {long}"))
+            .with(facts);
+        notice.task = Some(key.task.clone());
+        notice.partition = Some(key.partition.to_string());
         Self { key: key.clone(), from, to, at, run: None, reason: None, notice }
     }
 
@@ -275,10 +275,43 @@ impl TaskChange {
         self
     }
 
+    /// The cluster profile that it runs on, for readers who filter by it.
+    #[must_use]
+    pub fn on(mut self, profile: &str) -> Self {
+        self.notice.profile = Some(profile.to_owned());
+        self
+    }
+
     #[must_use]
     pub fn because(mut self, reason: &str) -> Self {
         self.reason = Some(reason.to_owned());
+        self.notice = self.notice.detailed(reason);
         self.notice.facts.insert(0, Fact::new("reason", reason));
+        self
+    }
+
+    /// Not all is as it should be, although nothing has failed.
+    #[must_use]
+    pub fn warning(mut self, detail: &str, sentence: &str) -> Self {
+        self.notice.severity = Severity::Warning;
+        self.notice = self.notice.detailed(detail).saying(sentence);
+        self
+    }
+
+    /// Since when it was in the state that it leaves.
+    #[must_use]
+    pub fn since(mut self, since: Option<Timestamp>) -> Self {
+        let label = format!("{} since", self.from.name());
+        self.notice.facts.extend(since.map(|since| Fact::since(&label, since, self.at)));
+        self
+    }
+
+    /// What sluicegate does now, and what a person can do.
+    #[must_use]
+    pub fn then(mut self, next: &str) -> Self {
+        // Beside the reason, if there is one.
+        let place = if self.reason.is_some() { 1 } else { self.notice.facts.len() };
+        self.notice.facts.insert(place.min(self.notice.facts.len()), Fact::new("next", next));
         self
     }
 
@@ -288,14 +321,15 @@ impl TaskChange {
     }
 }
 
-fn phrase(state: TaskState) -> &'static str {
+/// What has become of it: for a subject, and as the end of a sentence.
+fn phrases(state: TaskState) -> (&'static str, &'static str) {
     match state {
-        TaskState::Waiting => "is waiting",
-        TaskState::Ready => "is ready",
-        TaskState::Running => "is running",
-        TaskState::Succeeded => "succeeded",
-        TaskState::Failed => "FAILED",
-        TaskState::Skipped => "was skipped",
+        TaskState::Waiting => ("is waiting", "waits for its inputs"),
+        TaskState::Ready => ("is ready", "is ready: everything that it waits for is there"),
+        TaskState::Running => ("is running", "is running: a batch has taken it"),
+        TaskState::Succeeded => ("succeeded", "succeeded: every step has completed"),
+        TaskState::Failed => ("FAILED", "has failed, and nothing more is tried"),
+        TaskState::Skipped => ("was skipped", "was skipped: nothing was run for it"),
     }
 }
 

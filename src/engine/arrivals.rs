@@ -212,7 +212,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let Some(task) = catalog.tasks.get(&key.task) else { return Ok(()) };
         let look = self.first_look(catalog, task, key, receipts);
-        let item = self.store.receive(key, receipts, look).await?;
+        let item = self.store.receive(key, receipts, look, self.clock.now()).await?;
         if item.state != TaskState::Waiting && !receipts.is_empty() {
             let partition = key.partition;
             tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");

@@ -8,6 +8,7 @@ mod arrivals;
 mod batches;
 mod clusters;
 mod governor;
+mod logs;
 mod outbox;
 mod runs;
 mod schedules;
@@ -18,12 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::aws::emr::Emr;
+use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
@@ -57,6 +59,8 @@ enum Key {
     /// The ready partitions of a cluster profile.
     Batches(String),
     Run(String),
+    /// The logs that a run waits for.
+    Logs(String),
     /// The list of clusters, for the runs that ask.
     Survey,
     Task(TaskKey),
@@ -68,7 +72,7 @@ impl Key {
         match self {
             Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
             Key::Task(key) => Some(key.task.clone()),
-            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) => None,
+            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) | Key::Logs(_) => None,
         }
     }
 
@@ -81,7 +85,7 @@ impl Key {
 
     fn run(&self) -> Option<String> {
         match self {
-            Key::Run(id) => Some(id.clone()),
+            Key::Run(id) | Key::Logs(id) => Some(id.clone()),
             _ => None,
         }
     }
@@ -94,10 +98,12 @@ pub struct Engine {
     store: Store,
     emr: Emr,
     sns: Sns,
+    s3: S3,
     clock: Clock,
     sweep_interval: SignedDuration,
     agenda: Agenda,
     governor: Mutex<Governor>,
+    log_readers: Semaphore,
     memory: Mutex<Memory>,
     metrics: Arc<Metrics>,
     health: Health,
@@ -117,6 +123,8 @@ struct Memory {
     /// Clusters in use, and some that nobody is known to use.
     clusters: BTreeMap<String, Watch>,
     survey: Survey,
+    /// Ends of logs that their runs have yet to take.
+    logs: logs::LogsRead,
 }
 
 impl Engine {
@@ -125,6 +133,7 @@ impl Engine {
         store: Store,
         emr: Emr,
         sns: Sns,
+        s3: S3,
         clock: Clock,
         sweep_interval: SignedDuration,
         quotas: &Quotas,
@@ -135,9 +144,11 @@ impl Engine {
             store,
             emr,
             sns,
+            s3,
             clock,
             sweep_interval,
             agenda: Agenda::default(),
+            log_readers: Semaphore::new(logs::READERS_MAX),
             governor: Mutex::new(Governor::new(quotas, clock.factor())),
             memory: Mutex::default(),
             metrics,
@@ -231,6 +242,7 @@ impl Engine {
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
             Key::Survey => Ok(self.turn_survey().await),
+            Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
         };
         let now = self.clock.now();

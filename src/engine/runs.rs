@@ -43,7 +43,9 @@ impl Engine {
             };
         }
         self.remember(&run, hints);
+        self.take_logs(&mut run).await?;
         self.publish_run(&mut run).await?;
+        self.look_for_logs(&run);
         match run.notices.is_empty() {
             true => Ok(next),
             false => {

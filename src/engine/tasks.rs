@@ -118,7 +118,7 @@ impl Engine {
                         let element = Element::data(&dataset, partition);
                         receipts.push((element, Receipt::Closed(objects)));
                     }
-                    self.store.receive(&item.key, &receipts, None).await?
+                    self.store.receive(&item.key, &receipts, None, self.clock.now()).await?
                 }
                 Readiness::Change(change) => {
                     let changed = self.store.change_task(&change).await?;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::{self, Content};
 use crate::aws::AwsError;
 use crate::aws::sqs::{Received, Sqs};
-use crate::core::notice::{Fact, Notice, Severity};
+use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::engine::{Arrival, Engine};
 
 /// After a failed receive.
@@ -125,25 +125,8 @@ impl Inbox {
     async fn quarantine(&self, message: &Received, content: &Content) -> bool {
         let reason = content.reason();
         tracing::error!(message = message.id, reason, "message cannot be read, goes to quarantine");
-        let notice = Notice {
-            id: format!("message/{}", message.id),
-            at: self.engine.clock().now(),
-            severity: Severity::Failure,
-            status: "message-quarantined".to_owned(),
-            task: None,
-            partition: None,
-            run: None,
-            headline: "a message could not be read".to_owned(),
-            facts: vec![
-                Fact::new("message", message.id.as_str()),
-                Fact::new("reason", reason.as_str()),
-                Fact::new(
-                    "next",
-                    "it is kept in the quarantine queue; mend its sender, then send it again",
-                ),
-                Fact::new("body", message.body.chars().take(BODY_CHARS_MAX).collect::<String>()),
-            ],
-        };
+        let queue = self.sqs.quarantine_url();
+        let notice = quarantined(message, &reason, queue, self.engine.clock().now());
         if !self.engine.announce(&notice).await {
             return false;
         }
@@ -155,5 +138,52 @@ impl Inbox {
             }
         }
         kept.is_ok()
+    }
+}
+
+/// What people are told of a message that cannot be read.
+fn quarantined(message: &Received, reason: &str, queue: &str, now: Timestamp) -> Notice {
+    let id = format!("message/{}", message.id);
+    let headline = "a message could not be read";
+    let excerpt: String = message.body.chars().take(BODY_CHARS_MAX).collect();
+    let chars = message.body.chars().count();
+    Notice::new(Kind::Message, id, now, Severity::Failure, "message-quarantined", headline)
+        .detailed(reason)
+        .saying("A message of the inbox could not be read and goes to the quarantine queue")
+        .with([
+            Fact::new("reason", reason),
+            Fact::new("message", message.id.as_str()),
+            Fact::new("kept in", queue),
+            Fact::new(
+                "next",
+                "what could be read of it counts; the rest is ignored until somebody acts. \
+                 Mend whoever sent it, then send the message to the inbox again, or delete it \
+                 from the quarantine queue",
+            ),
+            Fact::new(
+                "body",
+                match chars > BODY_CHARS_MAX {
+                    true => format!("{chars} characters, of which the first {BODY_CHARS_MAX} are:"),
+                    false => format!("{chars} characters:"),
+                },
+            ),
+        ])
+        .quoting(&excerpt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_told_with_what_to_do() {
+        let body = format!("{{\"half\": \u{1b}[1m\nreason: none\n{}", "x".repeat(600));
+        let reason = message::read(&body).reason();
+        let id = "5fea7756-0ea4-451a-a703-a558b933e274".to_owned();
+        let message = Received { id, receipt: "r".to_owned(), body, sent: None };
+        let queue = "https://sqs.us-east-1.amazonaws.com/000000000000/quarantine";
+        let now = "2013-01-01T06:10:00Z".parse().unwrap();
+        let mail = quarantined(&message, &reason, queue, now).message("prod");
+        insta::assert_snapshot!(mail.as_text());
     }
 }

@@ -15,7 +15,7 @@ use crate::config::{
     self, FILE_BYTES_MAX, FILES_MAX, Findings, Found, Place, Reloaded, Source, Texts, decode,
     is_task_file, read_folder, reload,
 };
-use crate::core::notice::{Fact, Notice, Severity};
+use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::engine::Engine;
 
 /// Problems in an alert; the log has them all.
@@ -183,32 +183,42 @@ impl TaskFiles {
     }
 }
 
-fn notice(place: &Place, problems: &[String], at: Timestamp) -> Notice {
-    let broken = !problems.is_empty();
-    let mut facts = vec![Fact::new("place", place.to_string())];
-    facts.extend(problems.iter().take(PROBLEMS_MAX).map(|problem| Fact::new("mistake", problem)));
-    if problems.len() > PROBLEMS_MAX {
-        facts.push(Fact::new("more", format!("{} more", problems.len() - PROBLEMS_MAX)));
-    }
-    if broken {
-        facts.push(Fact::new(
-            "next",
-            "what was last good stays in force; correct the file, it is read again by itself",
-        ));
-    }
-    let (status, headline) = match broken {
-        true => ("task-files-broken", "a task file has mistakes"),
-        false => ("task-files-mended", "the task files are good again"),
+fn notice(place: &Place, problems: &[String], now: Timestamp) -> Notice {
+    let place = Fact::new("place", place.to_string());
+    let Some(first) = problems.first() else {
+        let headline = "the task files are good again";
+        return told("task-files-mended", Severity::Info, headline, now)
+            .saying("The task files are good again, and in force as they stand")
+            .with([place]);
     };
-    Notice {
-        id: format!("task-files/{status}/{}", at.as_second()),
-        at,
-        severity: if broken { Severity::Failure } else { Severity::Info },
-        status: status.to_owned(),
-        task: None,
-        partition: None,
-        run: None,
-        headline: headline.to_owned(),
-        facts,
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    told("task-files-broken", Severity::Failure, "a task file has mistakes", now)
+        .detailed(first)
+        .saying("A task file has mistakes: what was last good stays in force")
+        .with([place])
+        .with(problems.iter().take(PROBLEMS_MAX).map(|problem| Fact::new("mistake", problem)))
+        .with((more > 0).then(|| Fact::new("more", format!("{more} more"))))
+        .with([Fact::new("next", "correct the file: it is read again by itself")])
+}
+
+fn told(status: &str, severity: Severity, headline: &str, now: Timestamp) -> Notice {
+    let id = format!("task-files/{status}/{}", now.as_second());
+    Notice::new(Kind::Service, id, now, severity, status, headline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_with_their_place_and_that_they_are_mended() {
+        let place = Place::Prefix { bucket: "config".into(), prefix: "tasks/".into() };
+        let problems = ["etl.toml:3:11: there is no profile \"etl\"\n    did you mean \"spark\"?"];
+        let now = "2013-01-01T06:10:00Z".parse().unwrap();
+        for (name, problems) in
+            [("task-files-broken", &problems.map(str::to_owned)[..]), ("task-files-mended", &[])]
+        {
+            insta::assert_snapshot!(name, notice(&place, problems, now).message("prod").as_text());
+        }
     }
 }

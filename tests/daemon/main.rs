@@ -12,6 +12,7 @@ mod completeness;
 mod emr;
 mod http;
 mod logs;
+mod mails;
 mod readme;
 mod requests;
 mod runs;

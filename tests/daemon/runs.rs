@@ -47,8 +47,8 @@ async fn a_failure_is_announced_with_its_reason_and_the_cluster_ends() {
     let world = World::new(&tasks).await;
     world.put("a/2013-01-01.csv", "1").await;
     let mail = world.mail("t/2013-01-01/failed").await;
-    assert_eq!(mail.subject, "[test] t 2013-01-01 FAILED");
-    assert!(mail.text.contains("X-Attribute-severity: failure"), "{}", mail.text);
+    assert_eq!(mail.subject, "[test] t 2013-01-01 FAILED: step bad failed 2 times: oh no");
+    assert_eq!(mail.attributes["severity"], "failure");
     assert!(mail.text.contains("step bad failed 2 times"), "{}", mail.text);
     world.mail("run-failed").await;
     assert_eq!(world.clusters_ended().await, 1);

@@ -28,7 +28,7 @@ async fn files_come_go_and_break_without_touching_the_others() {
     write("third.toml", &daily_task("third", &["b"], "true"));
     let mail = world.mail("task-files-broken").await;
     assert!(mail.text.contains("broken.toml:1:"), "{}", mail.text);
-    assert!(mail.text.contains("X-Attribute-severity: failure"), "{}", mail.text);
+    assert_eq!(mail.attributes["severity"], "failure");
     world.put("b/2013-01-01.csv", "1").await;
     world.mail("third/2013-01-01/succeeded").await;
 

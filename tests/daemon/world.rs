@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
+use mail_parser::MessageParser;
 use sluicegate::app;
-use sluicegate::aws::store::Store;
+use sluicegate::aws::store::{DueKey, Store};
 use sluicegate::aws::{self, Access};
 use sluicegate::{config, http as server};
 use sluicegate_local::clock::Clock;
@@ -62,11 +63,12 @@ struct Daemon {
     task: JoinHandle<Result<(), app::ServiceError>>,
 }
 
-/// A mail by its attributes.
+/// A mail as its reader sees it, and what filters see.
 #[derive(Debug, Clone)]
 pub struct Mail {
     pub subject: String,
     pub text: String,
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl World {
@@ -271,24 +273,25 @@ impl World {
         let mails = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "eml"));
         mails
             .map(|path| {
-                let text = std::fs::read_to_string(path).unwrap();
-                // Long lines are folded on their way (quoted-printable).
-                let text = text.replace("=\r\n", "").replace("=\n", "");
-                let attribute = |name: &str| {
-                    let line = text.lines().find_map(|line| line.strip_prefix(name));
-                    line.unwrap_or_default().trim().to_owned()
-                };
-                Mail { subject: attribute("Subject:"), text: text.clone() }
+                let parser = MessageParser::new().default_header_text();
+                let content = std::fs::read(path).unwrap();
+                let mail = parser.parse(&content).unwrap();
+                let attributes = mail.headers().iter().filter_map(|header| {
+                    let name = header.name.as_str().strip_prefix("X-Attribute-")?;
+                    Some((name.to_owned(), header.value.as_text()?.trim().to_owned()))
+                });
+                Mail {
+                    subject: mail.subject().unwrap().to_owned(),
+                    text: mail.body_text(0).unwrap().replace("\r\n", "\n"),
+                    attributes: attributes.collect(),
+                }
             })
             .collect()
     }
 
     /// Mails whose event id (`task/partition/state`, `run/…`) contains a text.
     pub fn mails_about(&self, event: &str) -> Vec<Mail> {
-        let about = |mail: &Mail| {
-            let line = mail.text.lines().find_map(|line| line.strip_prefix("X-Attribute-event:"));
-            line.is_some_and(|id| id.contains(event))
-        };
+        let about = |mail: &Mail| mail.attributes["event"].contains(event);
         self.mails().into_iter().filter(about).collect()
     }
 
@@ -331,6 +334,21 @@ impl World {
         let counts: BTreeMap<_, _> = self.local.cloud().calls().into_iter().collect();
         let found = counts.iter().filter(|((s, a), _)| s == service && a == action);
         found.map(|(_, count)| count).sum()
+    }
+
+    /// Waits until `check` agrees with what the tables say has to be looked at.
+    pub async fn until_due(&self, check: impl Fn(&[DueKey]) -> bool) {
+        let store = Store::new(&aws::connect(&self.access()).await, "test-");
+        let start = Instant::now();
+        loop {
+            let due = store.due(jiff::Timestamp::MAX).await.unwrap();
+            let due: Vec<_> = due.into_iter().map(|(key, _)| key).collect();
+            if check(&due) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "this is left to do: {due:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Ends every cluster, as somebody at the console might.

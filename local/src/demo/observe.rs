@@ -38,6 +38,9 @@ pub struct Run {
     pub created: Timestamp,
     pub members: Vec<Member>,
     notices: Vec<Value>,
+    /// Logs of failed steps that it still waits for.
+    #[serde(default)]
+    logs: Vec<Value>,
 }
 
 /// A task partition in a run.
@@ -83,7 +86,7 @@ impl Run {
 
     /// Nothing of it is left to do or to tell.
     pub fn is_over(&self) -> bool {
-        self.is_final() && self.notices.is_empty()
+        self.is_final() && self.notices.is_empty() && self.logs.is_empty()
     }
 }
 

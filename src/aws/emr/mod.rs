@@ -183,10 +183,12 @@ fn step_seen(step: StepSummary) -> Option<StepSeen> {
         // A state that this version does not know is no end.
         _ => StepState::Running,
     };
-    let failure = status.failure_details.map(|details| {
-        let log = details.log_file.map(|log| format!("log: {log}"));
-        let words = [details.reason, details.message, log];
-        words.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let failure = status.failure_details.and_then(|details| {
+        // EMR's reason where it has none; its message says more then.
+        let reason =
+            details.reason.filter(|reason| reason.trim_end_matches('.') != "Unknown Error");
+        let words: Vec<_> = [reason, details.message].into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(": "))
     });
     let instant = |at: Option<DateTime>| Timestamp::from_second(at?.secs()).ok();
     let timeline = status.timeline;

@@ -142,11 +142,10 @@ impl Store {
     }
 }
 
-/// An open run is always due, so that any process finds it; the engine itself
+/// A run that is not settled is always due, so that any process finds it; the engine itself
 /// knows better when to look.
 fn due(run: &Run) -> Option<Timestamp> {
-    let open = !run.state.is_final() || !run.notices.is_empty();
-    open.then_some(run.created)
+    (!run.is_settled()).then_some(run.created)
 }
 
 /// `etl 2013-01-01T05, etl 2013-01-01T06 and 3 more`.

@@ -14,6 +14,7 @@ use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
 
+/// When it entered its state; for a waiting one, when it was first written.
 pub(super) const SINCE: &str = "since";
 const READY_AT: &str = "ready-at";
 pub(super) const RUN: &str = "run";
@@ -52,8 +53,9 @@ impl Expression {
     }
 
     /// A write that may be the first to a task partition.
-    fn first() -> Self {
+    fn first(now: Timestamp) -> Self {
         let mut expression = Self::new();
+        expression.set_once(SINCE, item::instant(now));
         expression.set_once(item::SHARD, item::text(item::ONE_SHARD));
         expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
         expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
@@ -156,8 +158,9 @@ impl Store {
         key: &TaskKey,
         receipts: &[(Element, Receipt)],
         due: Option<Timestamp>,
+        now: Timestamp,
     ) -> Result<TaskPartition, StoreError> {
-        let mut expression = Expression::first();
+        let mut expression = Expression::first(now);
         for (element, receipt) in receipts {
             let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
             expression.set(&attribute, item::text(receipt.to_string()));
@@ -353,7 +356,11 @@ impl Store {
         let put = put.build().map_err(super::run::build_error)?;
         let mut actions = vec![TransactWriteItem::builder().put(put).build()];
         for entry in entries {
-            let mut expression = Expression::first();
+            let since = match entry {
+                Entry::Slot { slot, .. } => *slot,
+                Entry::End { .. } => new.0,
+            };
+            let mut expression = Expression::first(since);
             let partition = match entry {
                 Entry::Slot { partition, slot } => {
                     let attribute = format!("{}{}", item::RECEIVED_PREFIX, Element::Slot);
@@ -409,7 +416,11 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
             notices.push(item::read_notice(value)?);
         }
     }
-    notices.sort_by_key(|notice| (notice.at, notice.status.parse::<TaskState>().ok()));
+    // Not by time: a clock that is set back must not swap two.
+    notices.sort_by_key(|notice| {
+        let state = notice.status.parse::<TaskState>().ok();
+        (state.is_none(), state, notice.at)
+    });
     Ok(TaskPartition {
         key: key.clone(),
         version: item::read_number(item, item::VERSION)?,
@@ -425,4 +436,30 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         notices,
         due: item::read_instant(item, item::DUE)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_come_in_the_order_of_states_even_if_the_clock_was_set_back() {
+        use TaskState::{Ready, Running, Succeeded, Waiting};
+        let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+        let mut item = item::task_key(&key);
+        item.insert(item::FORMAT.into(), item::number(item::THIS_FORMAT));
+        item.insert(item::VERSION.into(), item::number(4));
+        item.insert(item::STATE.into(), item::text(Succeeded.name()));
+        for (from, to, at) in [
+            (Waiting, Ready, "2013-01-01T06:20:00Z"),
+            (Ready, Running, "2013-01-01T06:10:00Z"),
+            (Running, Succeeded, "2013-01-01T06:15:00Z"),
+        ] {
+            let change = TaskChange::new(&key, from, to, at.parse().unwrap(), vec![]);
+            item.insert(notice_attribute(to), item::notice(&change.notice));
+        }
+        let read = read_task(&key, &item).unwrap();
+        let states: Vec<_> = read.notices.iter().map(|notice| notice.status.as_str()).collect();
+        assert_eq!(states, ["ready", "running", "succeeded"]);
+    }
 }

@@ -7,9 +7,8 @@ use super::{
     CallFailure, ClusterState, Hints, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
 };
-use crate::core::notice::{Fact, Severity};
 use crate::core::quota::Call;
-use crate::core::task::{TaskChange, TaskState};
+use crate::core::task::TaskChange;
 
 /// The one thing to do after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,14 +159,7 @@ impl Run {
         attempt.cluster = Some(cluster);
         attempt.cluster_state = Some(ClusterState::Starting);
         self.state = RunState::Running;
-        let attempts = format!("{} of {}", self.attempts.len(), self.limits.max_attempts);
-        self.notify(
-            now,
-            Severity::Info,
-            "starting",
-            "has a cluster, which is starting",
-            vec![Fact::new("attempt", attempts)],
-        );
+        self.tell_starting(now);
     }
 
     fn not_launched(&mut self, failure: CallFailure, now: Timestamp) -> Decision {
@@ -185,9 +177,7 @@ impl Run {
                 attempt.launch.send_at = Some(at);
                 Decision::rest_until(at)
             }
-            CallFailure::Refused(reason) => {
-                self.give_up(&format!("the cluster cannot be created: {reason}"), now)
-            }
+            CallFailure::Refused(reason) => self.refused(&reason, now),
             CallFailure::Unknown(_) => Decision::rest_until(after(now, self.limits.poll_interval)),
         }
     }
@@ -252,7 +242,11 @@ impl Run {
             return Decision { act, changes };
         }
         if now >= attempt.expires {
-            changes.extend(self.fail_open("its cluster's lifetime was over", now));
+            changes.extend(self.fail_open(
+                "its cluster's lifetime was over",
+                "give the profile a longer lifetime, or find out what took so long",
+                now,
+            ));
         }
         let act = if self.is_done() { self.terminate(hints, now) } else { self.go_on(hints, now) };
         Decision { act, changes }
@@ -278,7 +272,7 @@ impl Run {
     fn terminate(&mut self, hints: &Hints, now: Timestamp) -> Act {
         if self.state != RunState::Terminating {
             self.state = RunState::Terminating;
-            self.notify(now, Severity::Info, "terminating", "terminates its cluster", vec![]);
+            self.tell_terminating(now);
         }
         match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
             Some(cluster) if !self.is_cluster_ending() => Act::Terminate { cluster },
@@ -380,6 +374,7 @@ impl Run {
 
     /// The cluster has ended: the run too, or it goes on with another.
     fn close_attempt(&mut self, now: Timestamp) -> Vec<TaskChange> {
+        self.limit_logs(now);
         let mut changes = Vec::new();
         if let Some(attempt) = self.attempts.last().filter(|_| !self.is_done()) {
             let cluster = attempt.cluster.as_deref().unwrap_or("?");
@@ -390,62 +385,45 @@ impl Run {
             };
             let lost = format!("cluster {cluster} ended before its work ({words})");
             if self.attempts.len() < self.limits.max_attempts as usize {
-                self.notify(
-                    now,
-                    Severity::Warning,
-                    "attempt-lost",
-                    "lost its cluster and tries another",
-                    vec![Fact::new("reason", lost)],
-                );
+                self.tell_attempt_lost(&lost, now);
                 self.open_attempt(now);
                 return changes;
             }
-            changes = self.fail_open(&lost, now);
+            let advice = "find out who or what ended the cluster; its logs may tell";
+            changes = self.fail_open(&lost, advice, now);
         }
         self.finish(now);
         changes
     }
 
     /// No cluster can be had: ends the run.
-    fn give_up(&mut self, reason: &str, now: Timestamp) -> Decision {
-        let changes = self.fail_open(reason, now);
+    fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
+        let reason = format!("the cluster cannot be created: {reason}");
+        let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
+        let changes = self.fail_open(&reason, &advice, now);
         self.finish(now);
         Decision { act: Act::Rest(None), changes }
     }
 
-    pub(super) fn fail_open(&mut self, reason: &str, now: Timestamp) -> Vec<TaskChange> {
-        let id = self.id.clone();
-        let open = self.members.iter_mut().filter(|member| member.outcome.is_none());
-        open.map(|member| {
+    /// Fails every member that has not ended; `advice` says what a person can
+    /// do about it.
+    fn fail_open(&mut self, reason: &str, advice: &str, now: Timestamp) -> Vec<TaskChange> {
+        let open = self.members.iter().filter(|member| member.outcome.is_none());
+        let changes = open.map(|member| self.failed(member, reason, advice, None, now)).collect();
+        for member in self.members.iter_mut().filter(|member| member.outcome.is_none()) {
             member.outcome = Some(Outcome::Failed { reason: reason.to_owned() });
-            TaskChange::new(&member.key, TaskState::Running, TaskState::Failed, now, vec![])
-                .in_run(&id)
-                .because(reason)
-        })
-        .collect()
+        }
+        changes
     }
 
     pub(super) fn finish(&mut self, now: Timestamp) {
         self.ended = Some(now);
-        let failed: Vec<_> = self
-            .members
-            .iter()
-            .filter(|member| matches!(member.outcome, Some(Outcome::Failed { .. })))
-            .map(|member| member.key.to_string())
-            .collect();
-        if failed.is_empty() {
-            self.state = RunState::Succeeded;
-            self.notify(now, Severity::Info, "run-succeeded", "succeeded", vec![]);
-        } else {
-            self.state = RunState::Failed;
-            self.notify(
-                now,
-                Severity::Warning,
-                "run-failed",
-                "ended with failures",
-                vec![Fact::new("failed", failed.join(", "))],
-            );
-        }
+        let failed = |member: &Member| matches!(member.outcome, Some(Outcome::Failed { .. }));
+        self.state = match self.members.iter().any(failed) {
+            true => RunState::Failed,
+            false => RunState::Succeeded,
+        };
+        self.tell_end(now);
     }
 }
 

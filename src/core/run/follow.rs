@@ -4,15 +4,15 @@
 
 use jiff::Timestamp;
 
-use super::{ClusterSeen, ClusterState, Outcome, Run, StepSeen, StepState, StepTry};
-use crate::core::notice::{Fact, Severity};
-use crate::core::task::{TaskChange, TaskState};
+use super::{ClusterSeen, ClusterState, NO_DETAILS, Outcome, Run, StepSeen, StepState, StepTry};
+use crate::core::task::TaskChange;
 
 /// The end of one member, as its tries on this cluster show it.
 enum Verdict {
     Open,
     Succeeded,
-    Failed(String),
+    /// With the last try, if that is to blame: its log tells more.
+    Failed(String, Option<StepTry>),
 }
 
 impl Run {
@@ -50,7 +50,7 @@ impl Run {
     pub(super) fn looks_cancelled(&self) -> bool {
         let open = self.members.iter().enumerate().filter(|(_, member)| member.outcome.is_none());
         let mut verdicts = open.map(|(index, _)| self.verdict(index, true));
-        verdicts.any(|verdict| matches!(verdict, Verdict::Failed(_)))
+        verdicts.any(|verdict| matches!(verdict, Verdict::Failed(..)))
     }
 
     /// Takes the cluster's state in, unless it is older than the one known.
@@ -66,7 +66,7 @@ impl Run {
         }
         let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
         if working(Some(seen.state)) && !working(before) {
-            self.notify(now, Severity::Info, "running", "has its cluster running", vec![]);
+            self.tell_running(now);
         }
     }
 
@@ -126,9 +126,10 @@ impl Run {
             if let Some(last) = failures.last()
                 && failed > step.retry.attempts
             {
-                let why = last.failure.as_deref().unwrap_or("EMR gives no details");
+                let why = last.failure.as_deref().unwrap_or(NO_DETAILS);
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
-                return Verdict::Failed(format!("step {} failed{times}: {why}", step.name));
+                let reason = format!("step {} failed{times}: {why}", step.name);
+                return Verdict::Failed(reason, Some((**last).clone()));
             }
             // EMR cancels what is pending when a step fails; without any
             // failure somebody else cancelled it.
@@ -138,7 +139,8 @@ impl Run {
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
             if cancelled && all_ended && !any_failed && alive {
-                return Verdict::Failed(format!("step {} was cancelled from outside", step.name));
+                let reason = format!("step {} was cancelled from outside", step.name);
+                return Verdict::Failed(reason, None);
             }
             return Verdict::Open;
         }
@@ -146,28 +148,28 @@ impl Run {
     }
 
     fn end_member(&mut self, index: usize, verdict: Verdict, now: Timestamp) -> Option<TaskChange> {
-        let run = self.id.clone();
-        let member = &mut self.members[index];
-        let change = |to, facts| {
-            TaskChange::new(&member.key, TaskState::Running, to, now, facts).in_run(&run)
+        let member = &self.members[index];
+        let (change, outcome) = match verdict {
+            Verdict::Open => return None,
+            Verdict::Succeeded => (self.succeeded(member, now), Outcome::Succeeded),
+            Verdict::Failed(reason, last) => {
+                let log = last.as_ref().and_then(|last| self.step_log_folder(last));
+                let advice = match (&last, &log) {
+                    (None, _) => "find out who cancelled the step",
+                    (_, Some(_)) => {
+                        "the end of the step's log follows as soon as EMR has written it"
+                    }
+                    (_, None) => "with log-uri in the profile, EMR would keep the step's log",
+                };
+                let change = self.failed(member, &reason, advice, log, now);
+                if let Some(last) = &last {
+                    self.want_log(last);
+                }
+                (change, Outcome::Failed { reason })
+            }
         };
-        match verdict {
-            Verdict::Open => None,
-            Verdict::Succeeded => {
-                let facts = member
-                    .outputs
-                    .iter()
-                    .map(|(name, uri)| Fact::new("output", format!("{uri} ({name})")));
-                let change = change(TaskState::Succeeded, facts.collect());
-                member.outcome = Some(Outcome::Succeeded);
-                Some(change)
-            }
-            Verdict::Failed(reason) => {
-                let change = change(TaskState::Failed, vec![]).because(&reason);
-                member.outcome = Some(Outcome::Failed { reason });
-                Some(change)
-            }
-        }
+        self.members[index].outcome = Some(outcome);
+        Some(change)
     }
 
     /// A failed step that will be tried again is a warning of its own; without
@@ -186,13 +188,7 @@ impl Run {
         });
         let failed = u32::try_from(failed.count()).unwrap_or(u32::MAX);
         let Some(delay) = step.retry.delay_after(failed) else { return };
-        let facts = vec![
-            Fact::new("partition", member.key.to_string()),
-            Fact::new("step", step.name.as_str()),
-            Fact::new("reason", step_try.failure.as_deref().unwrap_or("EMR gives no details")),
-            Fact::new("next", format!("retry {failed} of {} in {delay:#}", step.retry.attempts)),
-        ];
-        let event = format!("step-failed/{}", step_try.name);
-        self.notify(now, Severity::Warning, &event, "retries a failed step", facts);
+        let retry = (failed, step.retry.attempts);
+        self.tell_retry(step_try, retry, delay, now);
     }
 }

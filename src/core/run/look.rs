@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hints::{Event, Hints};
 use super::{Act, Attempt, ClusterSeen, ClusterState, Decision, Run, RunState};
-use crate::core::notice::{Fact, Severity};
 
 /// The first instant after `from` on a grid that is the same for all runs, so
 /// that they ask in the same moment and share a survey.
@@ -155,10 +154,7 @@ impl Run {
             return Decision::rest_until(soon);
         };
         if !std::mem::replace(&mut attempt.unseen_at_end, true) {
-            self.notify(now, Severity::Failure, "not-seen", "cannot look at its cluster", vec![
-                Fact::new("reason", "EMR's answers to DescribeCluster or ListSteps fail; the log has them"),
-                Fact::new("next", "the cluster is terminated, its lifetime is over; what it did is told when EMR answers"),
-            ]);
+            self.tell_not_seen(now);
         }
         Decision::act(Act::Terminate { cluster })
     }

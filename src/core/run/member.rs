@@ -1,14 +1,11 @@
 //! Makes the members of a run. One that EMR or the table would not take has
 //! already failed when the run begins, and the rest of its batch goes ahead.
 
-use jiff::Timestamp;
-
 use super::{Member, Outcome, Step};
 use crate::core::catalog::{Catalog, StepSpec, Task};
 use crate::core::command::{Command, CommandError};
-use crate::core::notice::Fact;
 use crate::core::render::{self, Values};
-use crate::core::task::{TaskChange, TaskPartition, TaskState};
+use crate::core::task::TaskPartition;
 
 /// DynamoDB takes 400 KB for a run; its tries and notices need some of it.
 const MEMBER_BYTES_MAX: usize = 300_000;
@@ -32,18 +29,6 @@ impl Member {
             outcome,
         }
     }
-
-    /// What becomes of its task partition when its run is made.
-    pub(super) fn begins(&self, profile: &str, run: &str, now: Timestamp) -> TaskChange {
-        let change = |to| {
-            let facts = vec![Fact::new("profile", profile)];
-            TaskChange::new(&self.key, TaskState::Ready, to, now, facts).in_run(run)
-        };
-        match &self.outcome {
-            Some(Outcome::Failed { reason }) => change(TaskState::Failed).because(reason),
-            _ => change(TaskState::Running),
-        }
-    }
 }
 
 /// The steps of one member, unless they alone would not fit into its run.
@@ -63,7 +48,7 @@ fn stored(steps: Vec<Step>) -> Result<Vec<Step>, String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use jiff::SignedDuration;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
     use crate::core::catalog::testing::profile;
@@ -71,7 +56,7 @@ mod tests {
     use crate::core::partition::{Grain, Partition};
     use crate::core::render::Text;
     use crate::core::run::{Run, RunState};
-    use crate::core::task::{Element, Receipt, TaskKey};
+    use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskState};
     use crate::core::template::Template;
 
     fn task(name: &str, steps: usize, argument: &str) -> Task {

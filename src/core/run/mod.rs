@@ -5,8 +5,10 @@
 mod decide;
 mod follow;
 mod hints;
+mod logs;
 mod look;
 mod member;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -16,14 +18,16 @@ use serde::{Deserialize, Serialize};
 use super::catalog::{AttemptLimits, Catalog, Profile, Retry, Task};
 use super::cluster::ClusterSpec;
 use super::command::Command;
-use super::notice::{Fact, Notice, Severity};
+use super::notice::Notice;
 use super::task::{TaskChange, TaskKey, TaskPartition};
 
 pub use decide::{Act, Decision};
 pub use hints::{Event, Hints};
+pub use logs::{LogFile, LogSeen, LogWanted};
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
+const NO_DETAILS: &str = "EMR gives no details";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -44,6 +48,10 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     /// Status changes not yet published, oldest first.
     pub notices: Vec<Notice>,
+    /// Logs of failed steps that have yet to come and be told; they outlast
+    /// the run's end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogWanted>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -311,8 +319,6 @@ impl Run {
     ) -> (Self, Vec<TaskChange>) {
         let members: Vec<_> =
             batch.iter().map(|(task, item)| Member::new(catalog, task, item, id)).collect();
-        let changes = members.iter().map(|member| member.begins(&profile.name, id, now)).collect();
-        let names: Vec<_> = members.iter().map(|member| member.key.to_string()).collect();
         let mut run = Self {
             id: id.to_owned(),
             version: 0,
@@ -325,19 +331,16 @@ impl Run {
             members,
             attempts: Vec::new(),
             notices: Vec::new(),
+            logs: Vec::new(),
         };
+        let members = run.members.iter().zip(batch);
+        let changes = members.map(|(member, (_, item))| run.begins(member, item, now)).collect();
         if run.members.iter().all(|member| member.outcome.is_some()) {
             // Nothing is left that needs a cluster.
             run.finish(now);
             return (run, changes);
         }
-        run.notify(
-            now,
-            Severity::Info,
-            "launching",
-            "was created",
-            vec![Fact::new("profile", profile.name.as_str()), Fact::new("batch", names.join(", "))],
-        );
+        run.tell_created(batch.iter().filter_map(|(_, item)| item.ready_at).min(), now);
         run.open_attempt(now);
         (run, changes)
     }
@@ -369,40 +372,9 @@ impl Run {
         });
     }
 
-    /// Puts a notice of the run into its outbox. `event` is unique within the
-    /// attempt and starts with the status: `step-failed/etl/2013-01-01/x/1`.
-    fn notify(
-        &mut self,
-        at: Timestamp,
-        severity: Severity,
-        event: &str,
-        what: &str,
-        mut facts: Vec<Fact>,
-    ) {
-        let attempt = self.attempts.len();
-        if let Some(cluster) = self.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
-            facts.push(Fact::new("cluster", cluster.as_str()));
-        }
-        self.notices.push(Notice {
-            id: format!("run/{}/{attempt}/{event}", self.id),
-            at,
-            severity,
-            status: event.split('/').next().unwrap_or(event).to_owned(),
-            task: None,
-            partition: None,
-            run: Some(self.id.clone()),
-            headline: format!("run of {} {what}", self.title()),
-            facts,
-        });
-    }
-
-    /// What it runs, short enough for a subject.
-    fn title(&self) -> String {
-        let first = self.members.first().map_or_else(String::new, |member| member.key.to_string());
-        match self.members.len() {
-            0 | 1 => first,
-            more => format!("{first} and {} more", more - 1),
-        }
+    /// Whether nothing of it is left to do or to tell.
+    pub fn is_settled(&self) -> bool {
+        self.state.is_final() && self.notices.is_empty() && self.logs.is_empty()
     }
 }
 

@@ -500,6 +500,7 @@ proptest! {
         // Only tasks of one step may share a cluster with others' steps.
         let continues = side_by_side && steps == 1;
         let mut run = run(tasks, steps);
+        run.cluster.log_uri = Some("s3://logs/".into());
         let mut emr = FakeEmr {
             fates, dying, continues, sights, arriving, postponed, ..FakeEmr::default()
         };
@@ -513,6 +514,7 @@ proptest! {
         prop_assert!(changes.iter().all(|change| change.to.is_final()));
         prop_assert_eq!(emr.alive(), 0);
         prop_assert_eq!(emr.clusters.len(), run.attempts.len());
+        prop_assert!(run.logs.iter().all(|log| log.give_up.is_some()), "waited for without end");
         for cluster in &emr.clusters {
             let mut completed: Vec<_> = cluster
                 .steps
