@@ -45,6 +45,11 @@ fn usage(pid: u32) -> anyhow::Result<Usage> {
     Ok(Usage { cpu_secs: cpu_nanos / 1e9, rss_kib: kib("VmRSS")?, peak_rss_kib: kib("VmHWM")? })
 }
 
+/// Of this process, in which the local AWS runs.
+pub fn own_usage() -> anyhow::Result<Usage> {
+    usage(std::process::id())
+}
+
 fn pid(child: &Child) -> anyhow::Result<u32> {
     child.id().context("a measured process has ended by itself")
 }

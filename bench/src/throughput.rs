@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::bench::Bench;
 use crate::capacity::{self, Units};
-use crate::process::{Daemon, Rival, Usage};
+use crate::process::{Daemon, Rival, Usage, own_usage};
 use crate::report::{Row, Section};
 use crate::rival::{Design, arguments};
 use crate::stand::{Setup, Stand, count};
@@ -50,6 +50,7 @@ impl System {
 struct Round {
     events_a_second: f64,
     cpu_micros_an_event: f64,
+    aws_cpu_micros_an_event: f64,
 }
 
 /// Calls and units of a number of events.
@@ -99,7 +100,7 @@ async fn round(
     let events = load.events(round, stand.now());
     let count = events.len() as f64;
     let published = stand.calls("sns", Some("Publish"));
-    let (began, before) = (Instant::now(), system.usage()?);
+    let (began, before, aws_before) = (Instant::now(), system.usage()?, own_usage()?);
     // Other designs create their instances ahead; that is part of their work.
     if let System::Rival(_, rival) = system {
         rival.prepare(round).await?;
@@ -115,7 +116,12 @@ async fn round(
     }
     let seconds = began.elapsed().as_secs_f64();
     let cpu = system.usage()?.cpu_secs - before.cpu_secs;
-    Ok(Round { events_a_second: count / seconds, cpu_micros_an_event: cpu * 1e6 / count })
+    let aws_cpu = own_usage()?.cpu_secs - aws_before.cpu_secs;
+    Ok(Round {
+        events_a_second: count / seconds,
+        cpu_micros_an_event: cpu * 1e6 / count,
+        aws_cpu_micros_an_event: aws_cpu * 1e6 / count,
+    })
 }
 
 /// What a round costs after another one has warmed everything up.
@@ -209,9 +215,11 @@ fn speed_rows(label: &str, measured: &[Measured], aims: (Option<f64>, Option<f64
         let speed = measured.stats(|round| round.events_a_second);
         let cpu = measured.stats(|round| round.cpu_micros_an_event);
         rows.extend(speed.map(|stats| Row::median(format!("{label}: {name}"), "events/s", stats)));
-        rows.extend(
-            cpu.map(|stats| Row::median(format!("{label}: {name}, CPU"), "µs/event", stats)),
-        );
+        let aws = measured.stats(|round| round.aws_cpu_micros_an_event);
+        for (what, cpu) in [("its CPU", cpu), ("the local AWS's CPU", aws)] {
+            let what = format!("{label}: {name}, {what}");
+            rows.extend(cpu.map(|stats| Row::median(what, "µs/event", stats)));
+        }
     }
     rows
 }
