@@ -4,6 +4,7 @@
 //! of the whole deployment: each replica shows what it knows itself.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::core::notice::{Notice, Severity};
+use crate::core::quota::{Call, CallStats};
 use crate::core::run::{Run, RunState};
 use crate::core::task::{TaskKey, TaskState};
 
@@ -51,6 +53,12 @@ struct MessageLabels {
     outcome: &'static str,
 }
 
+/// A kind of call to EMR.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuotaLabels {
+    action: &'static str,
+}
+
 /// A call to AWS as it went over the wire; each retry is one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CallLabels {
@@ -80,6 +88,7 @@ pub struct Metrics {
     agenda: Gauge,
     agenda_lag: Gauge<f64, std::sync::atomic::AtomicU64>,
     calls: Calls,
+    quota_waits: Family<QuotaLabels, Counter>,
     open: Mutex<Open>,
 }
 
@@ -124,6 +133,7 @@ impl Default for Metrics {
             agenda: Gauge::default(),
             agenda_lag: Gauge::default(),
             calls: Calls::default(),
+            quota_waits: Family::default(),
             open: Mutex::default(),
         };
         metrics.name_all(registry)
@@ -172,6 +182,11 @@ impl Metrics {
             self.agenda_lag.clone(),
         );
         r.register("aws_calls", "Requests to AWS, retries included", self.calls.clone());
+        r.register(
+            "emr_quota_waits",
+            "Calls to EMR that were put off because the quota had no room",
+            self.quota_waits.clone(),
+        );
         self.registry = registry;
         self
     }
@@ -277,7 +292,17 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text form.
-    pub fn text(&self, agenda: AgendaGlance, now: Timestamp) -> Result<String, std::fmt::Error> {
+    pub fn text(
+        &self,
+        agenda: AgendaGlance,
+        emr: &BTreeMap<Call, CallStats>,
+        now: Timestamp,
+    ) -> Result<String, std::fmt::Error> {
+        for (call, stats) in emr {
+            let waits = self.quota_waits.get_or_create(&QuotaLabels { action: call.name() });
+            // The governor counts; here its count is shown.
+            waits.inner().store(stats.waited, Ordering::Relaxed);
+        }
         self.agenda.set(i64::try_from(agenda.length).unwrap_or(i64::MAX));
         self.agenda_lag.set(agenda.lag.as_secs_f64());
         let (count, oldest) = {
@@ -314,7 +339,7 @@ mod tests {
 
     fn text(metrics: &Metrics) -> String {
         let agenda = AgendaGlance { length: 2, lag: SignedDuration::from_secs(3) };
-        metrics.text(agenda, Timestamp::from_second(100).unwrap()).unwrap()
+        metrics.text(agenda, &BTreeMap::new(), Timestamp::from_second(100).unwrap()).unwrap()
     }
 
     #[track_caller]
