@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,8 @@ use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::http;
+use crate::metrics::Metrics;
 use crate::sources::task_files::{TaskFiles, TaskFilesError};
 use crate::sources::{inbox::Inbox, ticks};
 
@@ -26,7 +29,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error(
-        "missing tables: {}\n    create them with: sluicegate tables create --config FILE",
+        "missing tables: {}\n    create what is missing with: sluicegate tables create --config FILE",
         .0.join(", ")
     )]
     MissingTables(Vec<String>),
@@ -40,6 +43,8 @@ pub enum ServiceError {
     NoClock(String),
     #[error(transparent)]
     TaskFiles(#[from] TaskFilesError),
+    #[error(transparent)]
+    Http(#[from] http::ListenError),
     #[error("the schedules cannot be started")]
     Schedules(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("a part of the service ended by itself; the log says why")]
@@ -54,14 +59,17 @@ fn advice(error: &AwsError) -> &'static str {
 }
 
 /// Runs until `shutdown`; what is under way then is finished or handed back.
+/// Health and metrics are served on `listener` (see `http::bind`).
 pub async fn run(
     config: Config,
     access: Access,
+    listener: Option<TcpListener>,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
     let settings = config.settings;
     let clock = clock(&access).await?;
-    let aws = aws::connect(&access).await;
+    let metrics = Arc::new(Metrics::default());
+    let aws = aws::watched(&aws::connect(&access).await, metrics.calls());
     let store = Store::new(&aws, &settings.table_prefix);
     check_tables(&store).await?;
     let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
@@ -86,6 +94,7 @@ pub async fn run(
         clock,
         settings.sweep_interval,
         &settings.quotas,
+        metrics,
     ));
     let inbox =
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
@@ -100,6 +109,9 @@ pub async fn run(
     loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
     for _ in 0..settings.receivers {
         loops.spawn(inbox.clone().run(shutdown.clone()));
+    }
+    if let Some(listener) = listener {
+        loops.spawn(http::serve(listener, Arc::clone(&engine), shutdown.clone()));
     }
     let catalog = engine.catalog();
     let ticks = ticks::run(engine, shutdown.clone());
@@ -148,7 +160,7 @@ fn start_error(what: &str, error: AwsError) -> ServiceError {
 }
 
 /// Real time, or with a local AWS the clock that it shows.
-async fn clock(access: &Access) -> Result<Clock, ServiceError> {
+pub(crate) async fn clock(access: &Access) -> Result<Clock, ServiceError> {
     let Some(endpoint) = &access.local else { return Ok(Clock::real()) };
     let clock = aws::local::clock(endpoint).await;
     let clock = clock.ok_or_else(|| ServiceError::NoClock(endpoint.clone()))?;

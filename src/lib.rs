@@ -3,7 +3,8 @@
 //! its inputs are complete.
 //!
 //! In reading order: `core` decides, `config` declares, `aws` talks to AWS,
-//! `sources` wake, `engine` acts, `app` puts it together, `cli` is its face.
+//! `sources` wake, `engine` acts, `app` puts it together, `cli` and `http` are
+//! its faces; `metrics` and `health` are what the loops report.
 
 pub mod app;
 pub mod aws;
@@ -12,4 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod engine;
+pub mod health;
+pub mod http;
+pub mod metrics;
 pub mod sources;

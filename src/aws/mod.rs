@@ -8,6 +8,7 @@ pub mod s3;
 pub mod sns;
 pub mod sqs;
 pub mod store;
+mod watch;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use aws_sdk_dynamodb::config::{Credentials, SharedHttpClient};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 pub use error::AwsError;
+pub use watch::watched;
 
 /// Where AWS is.
 #[derive(Debug, Clone, Default)]

@@ -18,6 +18,15 @@ pub struct Listed {
     pub bytes: u64,
 }
 
+/// An object as HeadObject shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub etag: String,
+    /// None where the bucket keeps no versions.
+    pub version: Option<String>,
+    pub bytes: u64,
+}
+
 impl S3 {
     pub fn new(config: &SdkConfig) -> Self {
         // A local AWS has no host names for buckets.
@@ -51,6 +60,21 @@ impl S3 {
         }
         listed.truncate(limit);
         Ok(listed)
+    }
+
+    /// What S3 knows of an object; None if there is no such object.
+    pub async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, AwsError> {
+        match self.client.head_object().bucket(bucket).key(key).send().await {
+            Ok(answer) => Ok(Some(Head {
+                etag: answer.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
+                version: answer.version_id,
+                bytes: u64::try_from(answer.content_length.unwrap_or(0)).unwrap_or(0),
+            })),
+            Err(error) => match AwsError::new("S3", "HeadObject", &error) {
+                error if error.kind == Kind::NotFound => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 
     /// The last `bytes_max` bytes of an object; None if there is no such object.

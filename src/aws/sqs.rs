@@ -1,14 +1,17 @@
 //! SQS: the inbox that S3 and EMR notify, and the quarantine for messages that
 //! nobody can read.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::error::{AwsError, Kind};
 
@@ -23,11 +26,23 @@ pub struct Sqs {
     quarantine: String,
 }
 
+/// How much is in a queue, as SQS estimates it. It does not tell how old: that
+/// is CloudWatch's ApproximateAgeOfOldestMessage, and the metric of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Depth {
+    pub visible: u64,
+    /// Received by somebody and not yet deleted.
+    pub in_flight: u64,
+    pub delayed: u64,
+}
+
 /// A message as received; hidden from others until its visibility ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     pub id: String,
     pub receipt: String,
+    /// When it was sent to the queue.
+    pub sent: Option<Timestamp>,
     pub body: String,
 }
 
@@ -52,6 +67,7 @@ impl Sqs {
             .queue_url(&self.inbox)
             .wait_time_seconds(LONG_POLL_SECS)
             .max_number_of_messages(RECEIVE_MAX)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(i32::try_from(hidden.as_secs()).unwrap_or(i32::MAX))
             .customize()
             .config_override(aws_sdk_sqs::config::Builder::new().timeout_config(patient))
@@ -64,6 +80,7 @@ impl Sqs {
                 Some(Received {
                     id: message.message_id?,
                     receipt: message.receipt_handle?,
+                    sent: message.attributes.as_ref().and_then(sent),
                     body: message.body.unwrap_or_default(),
                 })
             })
@@ -118,6 +135,45 @@ impl Sqs {
             .map_err(|error| AwsError::new("SQS", "ChangeMessageVisibilityBatch", &error))
     }
 
+    /// How much is in the inbox and in the quarantine.
+    pub async fn depths(&self) -> Result<(Depth, Depth), AwsError> {
+        Ok((self.depth(&self.inbox).await?, self.depth(&self.quarantine).await?))
+    }
+
+    async fn depth(&self, url: &str) -> Result<Depth, AwsError> {
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed,
+            ApproximateNumberOfMessagesNotVisible,
+        };
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(url)
+            .attribute_names(ApproximateNumberOfMessages)
+            .attribute_names(ApproximateNumberOfMessagesNotVisible)
+            .attribute_names(ApproximateNumberOfMessagesDelayed)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("SQS", "GetQueueAttributes", &error))?;
+        let count = |name: &QueueAttributeName| {
+            let attribute = answer.attributes().and_then(|attributes| attributes.get(name));
+            attribute.and_then(|count| count.parse().ok()).unwrap_or(0)
+        };
+        Ok(Depth {
+            visible: count(&ApproximateNumberOfMessages),
+            in_flight: count(&ApproximateNumberOfMessagesNotVisible),
+            delayed: count(&ApproximateNumberOfMessagesDelayed),
+        })
+    }
+
+    /// Puts a message into the inbox, as S3 would; returns its id.
+    pub async fn send(&self, body: &str) -> Result<String, AwsError> {
+        let request = self.client.send_message().queue_url(&self.inbox).message_body(body);
+        let answer =
+            request.send().await.map_err(|error| AwsError::new("SQS", "SendMessage", &error))?;
+        Ok(answer.message_id.unwrap_or_default())
+    }
+
     /// Keeps a message that nobody can read, with the reason beside it; without
     /// it where the message leaves no room.
     pub async fn quarantine(&self, message: &Received, reason: &str) -> Result<(), AwsError> {
@@ -143,6 +199,11 @@ impl Sqs {
             .map(|_| ())
             .map_err(|error| AwsError::new("SQS", "SendMessage", &error))
     }
+}
+
+fn sent(attributes: &HashMap<MessageSystemAttributeName, String>) -> Option<Timestamp> {
+    let millis = attributes.get(&MessageSystemAttributeName::SentTimestamp)?.parse().ok()?;
+    Timestamp::from_millisecond(millis).ok()
 }
 
 async fn url(client: &aws_sdk_sqs::Client, queue: &str) -> Result<String, AwsError> {

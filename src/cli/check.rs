@@ -3,80 +3,76 @@
 use std::path::Path;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{ConfigArgs, DONE, WRONG_USE, report};
+use super::output::Output;
+use super::{ConfigArgs, Failure};
 use crate::config::{self, ConfigError, Finding, counted};
 
+/// Check a configuration, and the task files of its folder, and say every
+/// mistake
 #[derive(Debug, Args)]
-pub(super) struct CheckArgs {
+#[command(after_help = "Examples:\n  \
+    sluicegate check --config config/example.toml\n  \
+    sluicegate check --config config/example.toml --json\n\n\
+    Exit code 0 without mistakes (warnings do not count), 2 with")]
+pub struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Print what was found as JSON, for editors and CI
-    #[arg(long)]
-    json: bool,
 }
 
-/// Exit code 0 without mistakes; warnings do not count.
-pub(super) fn check(args: &CheckArgs) -> u8 {
-    let path = &args.config.config;
-    match config::load_with_task_files(path) {
-        Ok(config) => {
-            let catalog = &config.catalog;
-            let counts = [
-                ("task", catalog.tasks.len()),
-                ("dataset", catalog.datasets.len()),
-                ("profile", catalog.profiles.len()),
-            ];
-            if args.json {
-                print_json(path, &[], config.warnings.list());
-                return DONE;
-            }
-            let mut warned = String::new();
-            if !config.warnings.is_empty() {
-                eprintln!("{}", config.warnings);
-                warned = format!(", {}", config.warnings.count());
-            }
-            let found = counts.map(|(noun, count)| counted(count, noun)).join(", ");
-            println!("{}: no mistakes{warned}; {found}", path.display());
-            DONE
-        }
-        Err(error) if args.json => {
-            let found = match error {
-                ConfigError::Invalid(mistakes) => mistakes.list().to_vec(),
-                ConfigError::Read(_, ref cause) => vec![Finding {
-                    file: path.clone(),
-                    line: None,
-                    column: None,
-                    message: format!("{error}: {cause}"),
-                    help: None,
-                }],
-            };
-            print_json(path, &found, &[]);
-            WRONG_USE
-        }
-        Err(error) => {
-            say(&error);
-            WRONG_USE
-        }
+pub fn check(args: &CheckArgs, json: bool) -> Result<Output, Failure> {
+    let path = args.config.path()?;
+    let config = match config::load_with_task_files(path) {
+        Ok(config) => config,
+        Err(error) if json => return Err(Failure::Found(in_json(path, &mistakes(error), &[]))),
+        Err(error) => return Err(error.into()),
+    };
+    let catalog = &config.catalog;
+    let counts = [
+        ("task", catalog.tasks.len()),
+        ("dataset", catalog.datasets.len()),
+        ("profile", catalog.profiles.len()),
+    ];
+    let mut warned = String::new();
+    if !config.warnings.is_empty() && !json {
+        eprintln!("{}", config.warnings);
+        warned = format!(", {}", config.warnings.count());
     }
+    let found = counts.map(|(noun, count)| counted(count, noun)).join(", ");
+    Output::new(
+        format!("{}: no mistakes{warned}; {found}", path.display()),
+        &in_json(path, &[], config.warnings.list()),
+    )
 }
 
-/// Says on standard error why a configuration cannot be used.
-pub(super) fn say(error: &ConfigError) {
+fn mistakes(error: ConfigError) -> Vec<Finding> {
     match error {
-        ConfigError::Invalid(mistakes) => eprintln!("{mistakes}"),
-        ConfigError::Read(..) => report(error),
+        ConfigError::Invalid(mistakes) => mistakes.list().to_vec(),
+        ConfigError::Read(ref file, ref cause) => vec![Finding {
+            file: file.clone(),
+            line: None,
+            column: None,
+            message: format!("{error}: {cause}"),
+            help: None,
+        }],
     }
 }
 
-fn print_json(path: &Path, mistakes: &[Finding], warnings: &[Finding]) {
+fn in_json(path: &Path, mistakes: &[Finding], warnings: &[Finding]) -> Value {
     let file = path.display().to_string();
-    println!("{:#}", json!({ "file": file, "mistakes": mistakes, "warnings": warnings }));
+    json!({ "file": file, "mistakes": mistakes, "warnings": warnings })
 }
 
-/// Prints the JSON Schema of the configuration.
-pub(super) fn schema() -> u8 {
-    println!("{:#}", config::json_schema());
-    DONE
+/// Print the JSON Schema of the configuration, for editors
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate schema > sluicegate.schema.json\n\n\
+    With `#:schema ./sluicegate.schema.json` as its first line, editors (Even Better TOML, \
+    taplo) complete and check a configuration as it is written.")]
+pub struct SchemaArgs {}
+
+pub fn schema(_: &SchemaArgs) -> Result<Output, Failure> {
+    let schema = config::json_schema();
+    Output::new(format!("{schema:#}"), &schema)
 }

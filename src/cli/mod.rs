@@ -1,19 +1,37 @@
 //! The command line: what can be said, and which exit code follows. 0 is done,
-//! 1 is failed, 2 is wrong use or a wrong configuration.
+//! 1 is failed, 2 is wrong use or a wrong configuration. Each group of
+//! commands has a file; `output` shows what they answer.
 
 mod check;
+mod output;
+mod plan;
+mod runs;
+mod send_event;
+mod service;
+mod status;
+mod tables;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use aws_config::SdkConfig;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use jiff::Timestamp;
+use serde_json::Value;
 
-use crate::app;
-use crate::aws::store::Store;
-use crate::aws::{self, Access};
-use crate::config::{self, Config};
+use crate::app::{self, ServiceError};
+use crate::aws::error::Kind;
+use crate::aws::store::{Store, StoreError};
+use crate::aws::{self, Access, AwsError};
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigError};
+use crate::core::catalog::Task;
+use crate::core::partition::{Grain, Partition, PartitionError};
+use crate::core::task::TaskKey;
+
+use self::output::Output;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -26,42 +44,48 @@ use crate::config::{self, Config};
         sluicegate check --config config/example.toml\n  \
         sluicegate tables create --config config/example.toml\n  \
         sluicegate run --config config/example.toml\n  \
-        sluicegate run --config config/local.toml --local http://127.0.0.1:4566\n\n\
+        sluicegate why daily-report 2013-01-01 --config config/example.toml\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration"
 )]
 struct Cli {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service until it is told to stop (SIGTERM or Ctrl-C)
-    Run(RunArgs),
-    /// Check a configuration and say every mistake in it
+    Run(service::RunArgs),
     Check(check::CheckArgs),
-    /// Print the JSON Schema of the configuration, for editors
-    #[command(after_help = "Example:\n  \
-        sluicegate schema > sluicegate.schema.json\n\n\
-        With `#:schema ./sluicegate.schema.json` as its first line, editors (Even Better TOML, \
-        taplo) complete and check a configuration as it is written.")]
-    Schema,
-    /// Work on the DynamoDB tables
+    Schema(check::SchemaArgs),
     #[command(subcommand)]
-    Tables(TablesCommand),
+    Tables(tables::TablesCommand),
+    Status(status::StatusArgs),
+    Runs(runs::RunsArgs),
+    Why(why::WhyArgs),
+    Plan(plan::PlanArgs),
+    SendEvent(send_event::SendEventArgs),
+    Completions(CompletionsArgs),
 }
 
-#[derive(Debug, Subcommand)]
-enum TablesCommand {
-    /// Create the tables that are missing
-    Create(AwsArgs),
+/// Print a script that completes commands in a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate completions bash > /etc/bash_completion.d/sluicegate\n  \
+    sluicegate completions zsh > ~/.zfunc/_sluicegate")]
+struct CompletionsArgs {
+    #[arg(value_enum)]
+    shell: Shell,
 }
 
 #[derive(Debug, Args)]
 struct ConfigArgs {
     /// The TOML file
-    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    // An option only for the type: `run show` has its own (see RunArgs).
+    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -70,86 +94,188 @@ struct AwsArgs {
     config: ConfigArgs,
     /// Use a local AWS at this endpoint instead of the real one, with its
     /// development clock and made-up credentials
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "SLUICEGATE_LOCAL", value_name = "URL")]
     local: Option<String>,
 }
 
-#[derive(Debug, Args)]
-struct RunArgs {
-    #[command(flatten)]
-    aws: AwsArgs,
-    /// How to write the log; its level is set by RUST_LOG (default: info)
-    #[arg(long, value_enum, default_value = "text")]
-    log_format: LogFormat,
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Use(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("{0}{advice}", advice = advice(.0))]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error("{0}")]
+    Failed(String),
+    /// Mistakes of a configuration as JSON, which is an answer too.
+    #[error("{0:#}")]
+    Found(Value),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+/// What to do about tables that are not as they should be.
+fn advice(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Aws(error)
+            if error.kind == Kind::NotFound || error.message.contains("specified index") =>
+        {
+            "\n    create what is missing with: sluicegate tables create --config FILE"
+        }
+        _ => "",
+    }
 }
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
 
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Use(_) | Failure::Config(_) | Failure::Found(_) => WRONG_USE,
+            _ => FAILED,
+        }
+    }
+}
+
+/// All that can be said, for completions and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the arguments, does what they say, and returns the exit code.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let code = match cli.command {
-        Command::Run(args) => run(args).await,
-        Command::Check(args) => check::check(&args),
-        Command::Schema => check::schema(),
-        Command::Tables(TablesCommand::Create(args)) => create_tables(args).await,
+    let json = cli.json;
+    let result = match dispatch(cli).await {
+        Ok(Some(output)) => {
+            output.show(json).map_err(|error| Failure::Failed(format!("cannot write: {error}")))
+        }
+        Ok(None) => Ok(()),
+        Err(failure) => Err(failure),
     };
-    ExitCode::from(code)
-}
-
-/// Loads the configuration, or says what is wrong with it.
-fn load(args: &ConfigArgs) -> Result<Config, u8> {
-    config::load(&args.config).map_err(|error| {
-        check::say(&error);
-        WRONG_USE
-    })
-}
-
-async fn run(args: RunArgs) -> u8 {
-    start_log(args.log_format);
-    let config = match load(&args.aws.config) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let access = access(&config, args.aws.local);
-    let shutdown = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
-    match app::run(config, access, shutdown).await {
-        Ok(()) => DONE,
-        Err(error) => {
-            report(&error);
-            FAILED
+    match result {
+        Ok(()) => ExitCode::from(DONE),
+        Err(failure) => {
+            match &failure {
+                // Each mistake has its own "error:" and place.
+                Failure::Config(ConfigError::Invalid(mistakes)) => eprintln!("{mistakes}"),
+                // Who cannot be written to learns it by the exit code.
+                Failure::Found(found) => drop(output::write(&format!("{found:#}"))),
+                other => report(other),
+            }
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-async fn create_tables(args: AwsArgs) -> u8 {
-    let config = match load(&args.config) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let aws = aws::connect(&access(&config, args.local)).await;
-    match Store::new(&aws, &config.settings.table_prefix).create_tables().await {
-        Ok(made) if made.is_empty() => println!("all tables exist already"),
-        Ok(made) => println!("created: {}", made.join(", ")),
-        Err(error) => {
-            report(&error);
-            return FAILED;
-        }
+/// What there is to show; the service shows nothing.
+async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
+    match cli.command {
+        Command::Run(args) => return service::run(args, cli.json).await,
+        Command::Completions(args) => return completions(args.shell).map(|()| None),
+        Command::Check(args) => check::check(&args, cli.json),
+        Command::Schema(args) => check::schema(&args),
+        Command::Tables(tables::TablesCommand::Create(args)) => tables::create(&args).await,
+        Command::Status(args) => status::status(&args).await,
+        Command::Runs(args) => runs::list(&args).await,
+        Command::Why(args) => why::why(&args).await,
+        Command::Plan(args) => plan::plan(&args),
+        Command::SendEvent(args) => send_event::send_event(&args).await,
     }
-    DONE
+    .map(Some)
 }
 
-fn access(config: &Config, local: Option<String>) -> Access {
-    Access { region: config.settings.region.clone(), local }
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "sluicegate", &mut script);
+    output::write(&String::from_utf8_lossy(&script))
+        .map_err(|error| Failure::Failed(format!("cannot write: {error}")))
+}
+
+impl ConfigArgs {
+    fn path(&self) -> Result<&PathBuf, Failure> {
+        let missing = || Failure::Use("no configuration is named: add --config FILE".to_owned());
+        self.config.as_ref().ok_or_else(missing)
+    }
+
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(config::load(self.path()?)?)
+    }
+}
+
+/// A configuration and the way to its AWS.
+struct Session {
+    config: Config,
+    clock: Clock,
+    aws: SdkConfig,
+    store: Store,
+}
+
+impl AwsArgs {
+    fn access(&self, config: &Config) -> Access {
+        Access { region: config.settings.region.clone(), local: self.local.clone() }
+    }
+
+    async fn open(&self) -> Result<Session, Failure> {
+        let mut config = self.config.load()?;
+        let access = self.access(&config);
+        let clock = app::clock(&access).await?;
+        let aws = aws::connect(&access).await;
+        let store = Store::new(&aws, &config.settings.table_prefix);
+        if let Some(files) = &config.settings.task_files {
+            // What the service has put in force, wherever the files lie.
+            let in_force = store.task_files().await?;
+            let found = in_force.iter().map(|(name, text)| (name.clone(), Ok(text.clone())));
+            let reloaded = config::reload(&config.main, &files.place, &in_force, &found.collect());
+            config = reloaded.map_err(ConfigError::Invalid)?.config;
+        }
+        Ok(Session { config, clock, aws, store })
+    }
+}
+
+impl Session {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// A task by its name; of an unknown one says what was probably meant.
+fn find_task<'a>(config: &'a Config, name: &str) -> Result<&'a Task, Failure> {
+    let tasks = &config.catalog.tasks;
+    tasks.get(name).ok_or_else(|| unknown("task", name, tasks.keys().map(String::as_str)))
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
+    let known: Vec<_> = known.collect();
+    let help = match known.is_empty() {
+        true => format!("no {what} is declared"),
+        false => config::suggestion(name, &known, "declared are"),
+    };
+    Failure::Use(format!("there is no {what} {name:?}\n    {help}"))
+}
+
+/// A task's partition as a person writes it; hours and days are told apart.
+fn find_partition(task: &Task, text: &str) -> Result<TaskKey, Failure> {
+    let partition: Partition =
+        text.parse().map_err(|error: PartitionError| Failure::Use(error.to_string()))?;
+    if partition.grain() == task.grain {
+        return Ok(TaskKey::new(&task.name, partition));
+    }
+    let (kind, example) = match task.grain {
+        Grain::Hour => ("an hourly task", Partition::containing(partition.start(), Grain::Hour)),
+        Grain::Day => ("a daily task", Partition::containing(partition.start(), Grain::Day)),
+    };
+    Err(Failure::Use(format!(
+        "{} is {kind}, and {partition} is none of its partitions: expected one such as {example}",
+        task.name
+    )))
 }
 
 /// One error with its causes, on standard error.
@@ -161,25 +287,4 @@ fn report(error: &dyn std::error::Error) {
         source = cause.source();
     }
     eprintln!("{text}");
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
-async fn cancel_on_signal(shutdown: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    tracing::info!("told to stop");
-    shutdown.cancel();
 }

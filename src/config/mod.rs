@@ -13,7 +13,9 @@ mod validate;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use jiff::SignedDuration;
 
@@ -23,7 +25,7 @@ use crate::core::catalog::Catalog;
 use crate::core::quota::Quotas;
 
 pub use files::{FILE_BYTES_MAX, FILES_MAX, Place, TaskFiles, decode, is_task_file, read_folder};
-pub use mistake::{Finding, Findings, counted};
+pub use mistake::{Finding, Findings, counted, suggestion};
 pub use reload::{Found, Reloaded, Texts, reload};
 pub use schema::json_schema;
 pub use source::Source;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub table_prefix: String,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: SignedDuration,
+    /// Where health and metrics are served.
+    pub http: Listen,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: SignedDuration,
     /// How many receive from the queue side by side.
@@ -63,6 +67,30 @@ pub struct Settings {
     pub quotas: Quotas,
     pub task_files: Option<TaskFiles>,
 }
+
+/// Where the service listens for HTTP: `off`, or an address and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        match text {
+            "off" => Ok(Listen::Off),
+            text => text.parse().map(Listen::At).map_err(|_| ListenError(text.to_owned())),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no address to listen at: expected an IP address and a port such as 127.0.0.1:8080, or off"
+)]
+pub struct ListenError(String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -116,3 +116,17 @@ fn quotas_have_defaults_and_bounds() {
         assert!(told.starts_with("error: x.toml:39:"), "{told}");
     }
 }
+
+#[test]
+fn health_and_metrics_stay_on_the_machine_unless_told_otherwise() {
+    let listen = |text: &str| parse(text, Path::new("x.toml")).unwrap().settings.http;
+    assert_eq!(listen(GOOD), "127.0.0.1:8080".parse().unwrap());
+    for text in ["off", "0.0.0.0:9000", "[::1]:9000"] {
+        let with = format!("{GOOD}\n[http]\nlisten = \"{text}\"\n");
+        assert_eq!(listen(&with), text.parse().unwrap());
+    }
+    for text in ["", "8080", "localhost", "127.0.0.1:99999"] {
+        let said = mistakes(&format!("{GOOD}\n[http]\nlisten = \"{text}\"\n"));
+        assert!(said.contains("expected an IP address and a port"), "{said}");
+    }
+}

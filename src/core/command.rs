@@ -78,7 +78,7 @@ impl Command {
     }
 
     /// Every text of it, as the attempt of that number sends it.
-    fn texts(&self, attempt: u32) -> impl Iterator<Item = String> {
+    pub fn texts(&self, attempt: u32) -> impl Iterator<Item = String> {
         let rendered = [&self.jar].into_iter().chain(&self.args);
         rendered.map(move |text| text.of_attempt(attempt)).chain(self.main_class.clone())
     }

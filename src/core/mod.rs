@@ -16,3 +16,4 @@ pub mod secret;
 pub mod survey;
 pub mod task;
 pub mod template;
+pub mod why;

@@ -209,6 +209,8 @@ pub struct TaskPartition {
     pub version: u64,
     pub state: TaskState,
     pub received: BTreeMap<Element, Receipt>,
+    /// When it entered its state; none while it still is in its first.
+    pub since: Option<Timestamp>,
     /// When it became ready.
     pub ready_at: Option<Timestamp>,
     pub run: Option<String>,
@@ -305,6 +307,7 @@ impl TaskPartition {
             version: 0,
             state: TaskState::Waiting,
             received: BTreeMap::new(),
+            since: None,
             ready_at: None,
             run: None,
             reason: None,

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Key;
 use crate::clock::Clock;
+use crate::metrics::AgendaGlance;
 
 /// After failures: 0.5 s, 1 s, … up to a minute, half of it random.
 const BACKOFF_MIN: f64 = 0.5;
@@ -90,6 +91,13 @@ impl Agenda {
                 None => changed.await,
             }
         }
+    }
+
+    /// How many keys are planned, and for how long the first has been due.
+    pub fn glance(&self, now: Timestamp) -> AgendaGlance {
+        let inner = self.inner();
+        let first = inner.queue.first().map_or(now, |(at, _)| *at);
+        AgendaGlance { length: inner.at.len(), lag: now.duration_since(first.min(now)) }
     }
 
     fn take(&self) -> Option<Key> {

@@ -87,6 +87,7 @@ impl Engine {
             let mut known = false;
             for (dataset, partition) in catalog.datasets_of(&arrival.bucket, &arrival.key) {
                 known = true;
+                self.metrics.arrived(&dataset.name);
                 match dataset.completeness {
                     Completeness::Object | Completeness::Marker { .. } => {
                         if !dataset.counts(&arrival.key) {
@@ -115,6 +116,7 @@ impl Engine {
                 }
             }
             if !known {
+                self.metrics.arrived_unmatched();
                 self.report_unknown(catalog, arrival);
             }
         }
@@ -212,8 +214,8 @@ impl Engine {
         let look = self.first_look(catalog, task, key, receipts);
         let item = self.store.receive(key, receipts, look).await?;
         if item.state != TaskState::Waiting && !receipts.is_empty() {
-            let (task, partition) = (&key.task, key.partition);
-            tracing::info!(%task, %partition, state = item.state.name(), "arrived after the inputs were complete");
+            let partition = key.partition;
+            tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
         }
         let decided = self.decide_task(catalog, item).await?;
         self.plan_look(&decided.item, decided.until);

@@ -54,7 +54,13 @@ impl Engine {
             match self.start_run(&catalog, &profile, &batch, now).await {
                 // Usually a run too large for DynamoDB's 400 KB: fewer fit.
                 Err(StoreError::Aws(error)) if error.kind == Kind::Refused => {
-                    tracing::error!(profile = profile.name, partitions = batch.len(), %error, "no run can be made of this batch");
+                    let first = batch.first().map(|item| &item.key);
+                    let task = first.map(|key| key.task.as_str());
+                    let partition = first.map(|key| key.partition.to_string());
+                    tracing::error!(
+                        task, partition, profile = profile.name, partitions = batch.len(), %error,
+                        "no run can be made of this batch, which begins with this partition"
+                    );
                     match batch.as_slice() {
                         // Tried again after the next sweep; others go ahead.
                         [single] => self.forget_ready(&profile.name, std::slice::from_ref(single)),
@@ -99,6 +105,7 @@ impl Engine {
             Ok(()) => {
                 let partitions = run.members.len();
                 tracing::info!(run = run.id, profile = run.profile, partitions, "run created");
+                self.count_changes(&run, &changes);
                 self.agenda.wake(Key::Run(run.id), now);
                 Ok(())
             }

@@ -31,6 +31,8 @@ use crate::core::catalog::Catalog;
 use crate::core::quota::{Governor, Quotas};
 use crate::core::survey::Survey;
 use crate::core::task::{TaskKey, TaskPartition};
+use crate::health::Health;
+use crate::metrics::{AgendaGlance, Metrics};
 
 use self::agenda::Agenda;
 use self::clusters::Watch;
@@ -60,6 +62,31 @@ enum Key {
     Task(TaskKey),
 }
 
+/// What a log line says of a key.
+impl Key {
+    fn task(&self) -> Option<String> {
+        match self {
+            Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
+            Key::Task(key) => Some(key.task.clone()),
+            Key::Sweep | Key::Batches(_) | Key::Run(_) | Key::Survey => None,
+        }
+    }
+
+    fn partition(&self) -> Option<String> {
+        match self {
+            Key::Task(key) => Some(key.partition.to_string()),
+            _ => None,
+        }
+    }
+
+    fn run(&self) -> Option<String> {
+        match self {
+            Key::Run(id) => Some(id.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// Everything a turn needs.
 pub struct Engine {
     /// Replaced when task files change; a turn works with one of them.
@@ -72,6 +99,8 @@ pub struct Engine {
     agenda: Agenda,
     governor: Mutex<Governor>,
     memory: Mutex<Memory>,
+    metrics: Arc<Metrics>,
+    health: Health,
 }
 
 /// What is kept in memory to save work; all of it can be lost.
@@ -99,6 +128,7 @@ impl Engine {
         clock: Clock,
         sweep_interval: SignedDuration,
         quotas: &Quotas,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             catalog: watch::Sender::new(Arc::new(catalog)),
@@ -110,6 +140,8 @@ impl Engine {
             agenda: Agenda::default(),
             governor: Mutex::new(Governor::new(quotas, clock.factor())),
             memory: Mutex::default(),
+            metrics,
+            health: Health::new(clock.now()),
         }
     }
 
@@ -147,6 +179,19 @@ impl Engine {
 
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// How much there is to look at, and how late the first of it is.
+    pub fn agenda_glance(&self) -> AgendaGlance {
+        self.agenda.glance(self.clock.now())
     }
 
     /// Takes turns until told to stop, then lets those under way finish. Ends
@@ -189,20 +234,22 @@ impl Engine {
             Key::Task(task) => self.turn_task(task).await,
         };
         let now = self.clock.now();
+        self.health.turned(now);
+        let (task, partition, run) = (key.task(), key.partition(), key.run());
         match result {
             Ok(next) => self.agenda.done(key, next),
             // Somebody was faster: what is stored decides.
             Err(StoreError::Conflict(what)) => {
-                tracing::debug!(%what, "changed by another writer, reading again");
+                tracing::debug!(task, partition, run, %what, "changed by another writer, reading again");
                 self.agenda.failed(key, now);
             }
             Err(error @ StoreError::Unreadable { .. }) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, source, "left alone: written by a newer version, or damaged");
+                tracing::error!(task, partition, run, %error, source, "left alone: written by a newer version, or damaged");
                 self.agenda.done(key, None);
             }
             Err(error) => {
-                tracing::warn!(?key, %error, "will be tried again");
+                tracing::warn!(task, partition, run, ?key, %error, "will be tried again");
                 self.agenda.failed(key, now);
             }
         }
@@ -212,7 +259,10 @@ impl Engine {
     /// other replicas left.
     async fn sweep(&self) -> Result<Option<Timestamp>, StoreError> {
         let next = after(self.clock.now(), self.sweep_interval);
-        for (key, due) in self.store.due(next).await? {
+        let due = self.store.due(next).await;
+        let seen = due.as_ref().map(|_| ()).map_err(ToString::to_string);
+        self.health.tables(seen, self.clock.now());
+        for (key, due) in due? {
             let key = match key {
                 DueKey::Run(id) => Key::Run(id),
                 DueKey::Task(task) if self.is_gathered(&task, due) => continue,

@@ -32,8 +32,12 @@ impl Engine {
         let result = self.sns.publish(&message).await;
         let failed = result.is_err();
         self.memory().publish_from = failed.then(|| super::after(self.clock.now(), RETRY_AFTER));
-        if let Err(error) = result {
-            tracing::warn!(event = notice.id, %error, "notice not published, will be tried again");
+        match result {
+            Ok(()) => self.metrics.published(notice.severity),
+            Err(error) => {
+                let Notice { id, task, partition, run, .. } = notice;
+                tracing::warn!(task, partition, run, event = id, %error, "notice not published, will be tried again");
+            }
         }
         !failed
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::tasks::log_change;
 use super::{Engine, outbox};
 use crate::aws::error::{AwsError, Kind};
 use crate::aws::store::StoreError;
 use crate::core::quota::Call;
 use crate::core::run::{Act, CallFailure, Decision, Hints, Observation, Run, StepSeen};
-use crate::core::task::TaskChange;
+use crate::core::task::{TaskChange, TaskState};
 
 /// From a look to the next wait takes at most this many acts.
 const ACTS_MAX: usize = 8;
@@ -19,6 +20,7 @@ const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 impl Engine {
     pub(super) async fn turn_run(&self, id: &str) -> Result<Option<Timestamp>, StoreError> {
         let Some(mut run) = self.store.run(id).await? else { return Ok(None) };
+        self.count_open(&run);
         let mut hints = self.hints(&run);
         let mut observation = Observation::Nothing;
         let mut next = Some(self.clock.now());
@@ -83,16 +85,39 @@ impl Engine {
                 let kept = self.still_ours(run, decision.changes).await?;
                 self.store.commit_run(run, &kept).await?;
                 self.wake_tasks(kept.iter().map(|change| &change.key));
+                self.count_changes(run, &kept);
             } else {
                 result?;
                 self.wake_tasks(decision.changes.iter().map(|change| &change.key));
+                self.count_changes(run, &decision.changes);
             }
             if run.state != before.state {
+                if run.state.is_final() {
+                    self.metrics.run_ended(run);
+                }
                 let cluster = run.attempt().and_then(|attempt| attempt.cluster.as_deref());
                 tracing::info!(run = run.id, cluster, state = run.state.name(), "run");
             }
         }
         Ok(decision.act)
+    }
+
+    /// Takes a run as read into the metrics: after a start nothing else tells
+    /// of its members.
+    fn count_open(&self, run: &Run) {
+        self.metrics.run_is(run);
+        for member in run.members.iter().filter(|member| member.outcome.is_none()) {
+            self.metrics.partition_is(&member.key, TaskState::Running);
+        }
+    }
+
+    /// Takes committed changes into the metrics and the log.
+    pub(super) fn count_changes(&self, run: &Run, changes: &[TaskChange]) {
+        self.metrics.run_is(run);
+        for change in changes {
+            self.metrics.partition_became(&change.key, change.to);
+            log_change(change);
+        }
     }
 
     /// The changes whose partitions still belong to the run. One that somebody
@@ -111,9 +136,9 @@ impl Engine {
             if ours {
                 kept.push(change);
             } else {
-                let (task, partition) = (&change.key.task, change.key.partition);
+                let partition = change.key.partition;
                 tracing::warn!(
-                    run = run.id, %task, %partition, to = change.to.name(),
+                    run = run.id, task = change.key.task, %partition, to = change.to.name(),
                     "was changed by somebody else while it ran, left as it is"
                 );
             }
@@ -227,6 +252,7 @@ impl Engine {
             run.notices.drain(..published);
             self.store.commit_run(run, &[]).await?;
         }
+        self.metrics.pending(&run.id, &run.notices);
         Ok(())
     }
 }

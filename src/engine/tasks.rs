@@ -7,7 +7,7 @@ use super::{Engine, Key};
 use crate::aws::store::StoreError;
 use crate::core::catalog::Catalog;
 use crate::core::readiness::{Readiness, readiness};
-use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
+use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
 
 /// From waiting to ready takes two writes; more means that somebody else
 /// keeps changing it, and the next turn goes on.
@@ -34,6 +34,7 @@ impl Engine {
         }
         let published = self.publish(&item.notices).await;
         let published: Vec<_> = item.notices.drain(..published).collect();
+        self.metrics.pending(&key.to_string(), &item.notices);
         let now = self.clock.now();
         let due = item.attention(until, now);
         if told || !published.is_empty() || due != item.due {
@@ -69,7 +70,7 @@ impl Engine {
                     // Whoever changed it has decided about it.
                     Err(StoreError::Conflict(_)) => {}
                     Err(error @ StoreError::Unreadable { .. }) => {
-                        tracing::error!(%error, "left alone: written by a newer version, or damaged");
+                        tracing::error!(task, %error, "left alone: written by a newer version, or damaged");
                     }
                     Err(error) => return Err(error),
                 }
@@ -101,6 +102,7 @@ impl Engine {
         let mut item = item;
         for _ in 0..DECISIONS_MAX {
             let Some(task) = catalog.tasks.get(&item.key.task) else { break };
+            self.metrics.partition_is(&item.key, item.state);
             if item.state == TaskState::Ready {
                 self.gather(&task.profile, &item);
             }
@@ -120,13 +122,13 @@ impl Engine {
                 }
                 Readiness::Change(change) => {
                     let changed = self.store.change_task(&change).await?;
-                    let reason = change.reason.as_deref();
-                    let (task, partition) = (&change.key.task, change.key.partition);
-                    tracing::info!(%task, %partition, state = change.to.name(), reason, "task partition");
+                    self.metrics.partition_became(&change.key, change.to);
+                    log_change(&change);
                     changed
                 }
             };
         }
+        self.metrics.partition_is(&item.key, item.state);
         Ok(Decided { item, until: None })
     }
 
@@ -148,7 +150,8 @@ impl Engine {
                 match self.receive(catalog, &reader, &[(element.clone(), receipt.clone())]).await {
                     // One item that cannot be read keeps nothing from the others.
                     Err(error @ StoreError::Unreadable { .. }) => {
-                        tracing::error!(%error, "left alone: written by a newer version, or damaged");
+                        let TaskKey { task, partition } = &reader;
+                        tracing::error!(task, %partition, %error, "left alone: written by a newer version, or damaged");
                     }
                     result => result?,
                 }
@@ -164,4 +167,11 @@ impl Engine {
             self.agenda.wake(Key::Task(key.clone()), now);
         }
     }
+}
+
+/// One line for each change of a task partition.
+pub(super) fn log_change(change: &TaskChange) {
+    let TaskChange { key, to, run, reason, .. } = change;
+    let partition = key.partition;
+    tracing::info!(task = key.task, %partition, run, state = to.name(), reason, "task partition");
 }

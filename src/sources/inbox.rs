@@ -43,11 +43,15 @@ impl Inbox {
                         self.give_back(&messages).await;
                     }
                 }
-                received = &mut receive => match received {
-                    Ok(messages) if shutdown.is_cancelled() => self.give_back(&messages).await,
-                    Ok(messages) => self.take(messages).await,
-                    Err(error) => self.pause(&error, &shutdown).await,
-                },
+                received = &mut receive => {
+                    let seen = received.as_ref().map(|_| ()).map_err(ToString::to_string);
+                    self.engine.health().inbox(seen, self.engine.clock().now());
+                    match received {
+                        Ok(messages) if shutdown.is_cancelled() => self.give_back(&messages).await,
+                        Ok(messages) => self.take(messages).await,
+                        Err(error) => self.pause(&error, &shutdown).await,
+                    }
+                }
             }
         }
     }
@@ -70,6 +74,7 @@ impl Inbox {
     }
 
     async fn take(&self, messages: Vec<Received>) {
+        self.engine.metrics().messages_received(messages.len());
         let mut arrivals: Vec<Arrival> = Vec::new();
         let mut read = Vec::with_capacity(messages.len());
         for message in messages {
@@ -98,8 +103,19 @@ impl Inbox {
                 done.push(message);
             }
         }
-        if let Err(error) = self.sqs.delete(&done).await {
-            tracing::warn!(%error, "messages not deleted, they come again and do no harm");
+        self.measure(&done);
+        match self.sqs.delete(&done).await {
+            Ok(()) => self.engine.metrics().messages_deleted(done.len()),
+            Err(error) => {
+                tracing::warn!(%error, "messages not deleted, they come again and do no harm");
+            }
+        }
+    }
+
+    fn measure(&self, done: &[Received]) {
+        let now = self.engine.clock().now();
+        for sent in done.iter().filter_map(|message| message.sent) {
+            self.engine.metrics().lagged(now.duration_since(sent));
         }
     }
 
@@ -132,8 +148,11 @@ impl Inbox {
             return false;
         }
         let kept = self.sqs.quarantine(message, &reason).await;
-        if let Err(error) = &kept {
-            tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
+        match &kept {
+            Ok(()) => self.engine.metrics().message_quarantined(),
+            Err(error) => {
+                tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
+            }
         }
         kept.is_ok()
     }

@@ -3,5 +3,6 @@
 
 pub mod inbox;
 pub mod message;
+pub mod simulate;
 pub mod task_files;
 pub mod ticks;

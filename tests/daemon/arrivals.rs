@@ -79,7 +79,7 @@ async fn a_stopped_daemon_leaves_messages_to_the_next() {
     world.stop().await;
     world.put("a/2013-01-01.csv", "1").await;
     assert!(world.queued("inbox").await >= 1);
-    world.start();
+    world.start().await;
     world.mail("t/2013-01-01/succeeded").await;
 }
 
@@ -92,7 +92,7 @@ async fn a_partition_that_a_new_configuration_completes_runs_after_the_restart()
     world.until("the arrival", || (world.calls("dynamodb", "UpdateItem") == 1).then_some(())).await;
     world.stop().await;
     world.configure(&(files + &daily_task("t", &["a"], "true")));
-    world.start();
+    world.start().await;
     world.mail("t/2013-01-01/succeeded").await;
 }
 
@@ -170,13 +170,13 @@ async fn a_stop_gives_back_what_it_has_received() {
     // Nothing that is kept hidden comes again in time.
     world.configure_engine("visibility-timeout = \"12h\"\nreceivers = 4");
     for day in 1..=5 {
-        world.start();
+        world.start().await;
         let key = format!("a/2013-01-{day:02}.csv");
         // The stop meets long polls that this answers, or is about to.
         world.put(&key, "1").await;
         world.stop().await;
     }
-    world.start();
+    world.start().await;
     for day in 1..=5 {
         world.mail(&format!("t/2013-01-{day:02}/succeeded")).await;
     }

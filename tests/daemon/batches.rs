@@ -49,7 +49,7 @@ async fn ready_partitions_survive_a_crash() {
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("x/2013-01-01/ready").await;
     world.kill().await;
-    world.start();
+    world.start().await;
     world.put("b/2013-01-01.csv", "1").await;
     world.mail("x/2013-01-01/succeeded").await;
     world.mail("y/2013-01-01/succeeded").await;

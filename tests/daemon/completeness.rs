@@ -69,7 +69,7 @@ async fn a_quiet_period_survives_a_crash() {
     world.put("m/2013/01/01/a", "1").await;
     world.until("the arrival", || (world.calls("dynamodb", "UpdateItem") >= 1).then_some(())).await;
     world.kill().await;
-    world.start();
+    world.start().await;
     world.mail("t/2013-01-01/succeeded").await;
 }
 

@@ -6,8 +6,11 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod commands;
 mod completeness;
 mod emr;
+mod http;
+mod logs;
 mod readme;
 mod requests;
 mod runs;

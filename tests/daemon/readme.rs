@@ -29,6 +29,8 @@ async fn the_walk_by_hand_works_as_written() {
         Command::new("timeout")
             .args(["120", "bash", "-ec", &script])
             .current_dir(repository)
+            // The default port may be taken here.
+            .env("SLUICEGATE_HTTP", "off")
             .output()
             .unwrap()
     });

@@ -83,7 +83,7 @@ async fn a_run_is_taken_up_again_after_a_crash() {
     world.until("the step's start", || log.exists().then_some(())).await;
     world.kill().await;
     fs::write(folder.path().join("go"), "").unwrap();
-    world.start();
+    world.start().await;
     world.mail("t/2013-01-01/succeeded").await;
     assert_eq!(world.clusters_ended().await, 1);
     assert_eq!(fs::read_to_string(log).unwrap().lines().count(), 1);

@@ -59,7 +59,7 @@ async fn slots_missed_while_the_daemon_was_down_are_made_up() {
     world.stop().await;
     let clock = world.local.cloud().time().clock();
     clock.sleep_until("2013-01-01T09:30:00Z".parse().unwrap()).await;
-    world.start();
+    world.start().await;
     for hour in 6..=8 {
         world.mail(&format!("etl/2013-01-01T{hour:02}/skipped")).await;
     }

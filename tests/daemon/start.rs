@@ -1,8 +1,13 @@
 //! What the command says when something is wrong before it can start.
 
-use std::process::Command;
+use std::net::TcpListener;
 
+use aws_sdk_dynamodb::types::{DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
+use sluicegate::aws::store::Store;
+use sluicegate::aws::{self, Access};
 use sluicegate_local::{LocalAws, Options};
+
+use crate::commands::sluicegate;
 
 const CONFIG: &str = r#"
 deployment = "test"
@@ -11,15 +16,6 @@ queue = "inbox"
 quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 "#;
-
-/// Exit code, standard output and error.
-fn sluicegate(args: &[&str]) -> (i32, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_sluicegate")).args(args).env("RUST_LOG", "off").output();
-    let output = output.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
 
 fn config(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -62,7 +58,7 @@ fn an_unreachable_endpoint_is_named() {
     let (code, _, error) =
         sluicegate(&["tables", "create", "--config", &path, "--local", "http://127.0.0.1:1"]);
     assert_eq!(code, 1);
-    assert!(error.contains("DynamoDB DescribeTable"), "{error}");
+    assert!(error.contains("http://127.0.0.1:1") && error.contains("start it with"), "{error}");
 }
 
 #[tokio::test]
@@ -89,4 +85,54 @@ async fn what_is_missing_is_named_with_the_way_to_get_it() {
     let (code, _, error) = run(&["run"]).await.unwrap();
     assert_eq!(code, 1);
     assert!(error.contains("the queue does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_table_of_an_older_version_gets_its_index() {
+    let local = LocalAws::start(Options::default()).await.unwrap();
+    let access = Access { region: None, local: Some(local.endpoint().to_owned()) };
+    let dynamodb = aws_sdk_dynamodb::Client::new(&aws::connect(&access).await);
+    Store::new(&aws::connect(&access).await, "test-").create_tables().await.unwrap();
+    let delete = DeleteGlobalSecondaryIndexAction::builder().index_name("recent").build().unwrap();
+    dynamodb
+        .update_table()
+        .table_name("test-run")
+        .global_secondary_index_updates(
+            GlobalSecondaryIndexUpdate::builder().delete(delete).build(),
+        )
+        .send()
+        .await
+        .unwrap();
+    let (_folder, path) = config(CONFIG);
+    let endpoint = local.endpoint().to_owned();
+    let run = move |args: &'static [&'static str]| {
+        let (path, endpoint) = (path.clone(), endpoint.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut all = args.to_vec();
+            all.extend(["--config", &path, "--local", &endpoint]);
+            sluicegate(&all)
+        })
+    };
+    for command in [&["run", "--http", "off"][..], &["runs"]] {
+        let (code, _, error) = run(command).await.unwrap();
+        assert_eq!(code, 1);
+        assert!(error.contains("sluicegate tables create"), "{error}");
+    }
+    let (code, out, _) = run(&["tables", "create"]).await.unwrap();
+    assert_eq!((code, out.as_str()), (0, "created: index recent of test-run\n"));
+    let (code, out, _) = run(&["runs"]).await.unwrap();
+    assert_eq!((code, out.as_str()), (0, "no runs\n"));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (_folder, path) = config(CONFIG);
+    let args = ["run", "--config", &path, "--http", &address].map(str::to_owned);
+    let run = tokio::task::spawn_blocking(move || sluicegate(&args.each_ref().map(String::as_str)));
+    let (code, _, error) = run.await.unwrap();
+    assert_eq!(code, 1);
+    assert!(error.contains(&format!("cannot listen at {address}")), "{error}");
+    assert!(error.contains("[http] listen"), "{error}");
 }

@@ -20,7 +20,7 @@ async fn files_come_go_and_break_without_touching_the_others() {
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("first.toml", &daily_task("first", &["a"], "true"));
     let mut world = world(&folder.path().display().to_string()).await;
-    world.start();
+    world.start().await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("first/2013-01-01/succeeded").await;
 
@@ -45,12 +45,12 @@ async fn a_restart_with_a_broken_file_goes_on_with_what_was_good() {
     let path = folder.path().join("only.toml");
     fs::write(&path, daily_task("only", &["a"], "true")).unwrap();
     let mut world = world(&folder.path().display().to_string()).await;
-    world.start();
+    world.start().await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("only/2013-01-01/succeeded").await;
     world.kill().await;
     fs::write(&path, "oh no").unwrap();
-    world.start();
+    world.start().await;
     world.put("a/2013-01-02.csv", "1").await;
     world.mail("only/2013-01-02/succeeded").await;
     world.mail("task-files-broken").await;
@@ -61,7 +61,7 @@ async fn a_prefix_in_s3_holds_task_files_too() {
     let mut world = world("s3://landing/etc/tasks/").await;
     world.put("etc/tasks/one.toml", daily_task("one", &["a"], "true")).await;
     world.put("etc/tasks/notes.txt", "no task file").await;
-    world.start();
+    world.start().await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("one/2013-01-01/succeeded").await;
     world.put("etc/tasks/two.toml", daily_task("two", &["b"], "true")).await;
@@ -80,7 +80,7 @@ async fn a_prefix_in_s3_holds_task_files_too() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_said_at_the_start() {
     let mut world = world("/no/such/folder").await;
-    world.start();
+    world.start().await;
     let error = world.ended().await.unwrap_err().to_string();
     assert!(error.starts_with("the task files in /no/such/folder cannot be read"), "{error}");
 }

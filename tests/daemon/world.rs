@@ -2,6 +2,7 @@
 //! the daemon, which can be killed and started again.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,11 @@ use http::{HeaderMap, HeaderName, Method};
 use sluicegate::app;
 use sluicegate::aws::store::Store;
 use sluicegate::aws::{self, Access};
-use sluicegate::config;
+use sluicegate::{config, http as server};
 use sluicegate_local::clock::Clock;
 use sluicegate_local::wire::Request;
 use sluicegate_local::{LocalAws, Options};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +56,8 @@ pub struct World {
 }
 
 struct Daemon {
+    /// Where it serves health and metrics.
+    http: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), app::ServiceError>>,
 }
@@ -83,7 +87,7 @@ impl World {
         let config = format!("{HEAD}{tasks}");
         let mut world = Self { local, config, daemon: None };
         world.provision().await;
-        world.start();
+        world.start().await;
         world
     }
 
@@ -144,7 +148,7 @@ impl World {
             .collect()
     }
 
-    fn access(&self) -> Access {
+    pub fn access(&self) -> Access {
         let local = Some(self.local.endpoint().to_owned());
         Access { region: Some("us-east-1".into()), local }
     }
@@ -169,12 +173,28 @@ impl World {
         self.config = format!("{HEAD}{tasks}");
     }
 
-    pub fn start(&mut self) {
+    /// The daemon's configuration as a file, for commands beside it.
+    pub fn config_file(&self) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(file.path(), &self.config).unwrap();
+        file
+    }
+
+    /// Asks the daemon over HTTP; its status and body.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let address = self.daemon.as_ref().unwrap().http;
+        http_get(address, path).await
+    }
+
+    pub async fn start(&mut self) {
         let config = config::parse(&self.config, Path::new("test.toml"));
         let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(app::run(config, self.access(), shutdown.clone()));
-        self.daemon = Some(Daemon { shutdown, task });
+        // Many daemons run at once: each takes a free port.
+        let listener = server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let http = listener.local_addr().unwrap();
+        let running = app::run(config, self.access(), Some(listener), shutdown.clone());
+        self.daemon = Some(Daemon { http, shutdown, task: tokio::spawn(running) });
     }
 
     /// Ends the daemon as SIGKILL would: whatever it knows is gone.
@@ -290,6 +310,22 @@ impl World {
         }
     }
 
+    /// The same for a check that has to ask somebody.
+    pub async fn until_async<T, F: Future<Output = Option<T>>>(
+        &self,
+        what: &str,
+        check: impl Fn() -> F,
+    ) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            assert!(start.elapsed() < PATIENCE, "no sign of {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// How often an action was called with success.
     pub fn calls(&self, service: &str, action: &str) -> u64 {
         let counts: BTreeMap<_, _> = self.local.cloud().calls().into_iter().collect();
@@ -336,6 +372,18 @@ pub fn requests_file(name: Option<&str>) -> PathBuf {
     let name = name.or(thread.name()).unwrap_or("unnamed").replace("::", ".");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/requests");
     folder.join(format!("{name}.jsonl"))
+}
+
+/// One HTTP request, by hand: what a probe sees.
+pub async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
 }
 
 /// An input's declaration: one file a day.

@@ -94,6 +94,8 @@ impl Program {
         let mut command = Command::new(&self.path);
         command.args(words).arg("--config").arg(&self.config).args(["--local", &self.endpoint]);
         // The log is a file, where colours are noise.
+        // Several demos may run at once; the log tells the port.
+        command.env("SLUICEGATE_HTTP", "127.0.0.1:0");
         command.env("NO_COLOR", "1").stdin(Stdio::null()).kill_on_drop(true);
         command
     }

@@ -188,9 +188,10 @@ fn step_seen(step: StepSummary) -> Option<StepSeen> {
         let words = [details.reason, details.message, log];
         words.into_iter().flatten().collect::<Vec<_>>().join("; ")
     });
-    let ended = status
-        .timeline
-        .and_then(|timeline| timeline.end_date_time)
-        .and_then(|at| Timestamp::from_second(at.secs()).ok());
-    Some(StepSeen { id: step.id?, name: step.name.unwrap_or_default(), state, ended, failure })
+    let instant = |at: Option<DateTime>| Timestamp::from_second(at?.secs()).ok();
+    let timeline = status.timeline;
+    let started = instant(timeline.as_ref().and_then(|timeline| timeline.start_date_time));
+    let ended = instant(timeline.as_ref().and_then(|timeline| timeline.end_date_time));
+    let name = step.name.unwrap_or_default();
+    Some(StepSeen { id: step.id?, name, state, started, ended, failure })
 }

@@ -4,6 +4,7 @@
 
 mod file;
 mod item;
+mod list;
 mod run;
 mod tables;
 mod task;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use super::error::{AwsError, Kind};
 use crate::core::task::{TaskKey, Unreadable};
 
+pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
 pub use unit::ObjectId;
 

@@ -1,8 +1,10 @@
 //! Runs, in the run table: the whole run as one document, with the few
 //! attributes beside it that conditions and the due index need.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::error::BuildError;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use jiff::Timestamp;
 
 use super::item::{self, Item};
@@ -11,7 +13,19 @@ use crate::aws::error::{AwsError, Kind};
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, Unreadable};
 
-const PROFILE: &str = "profile";
+pub(super) const PROFILE: &str = "profile";
+pub(super) const CREATED: &str = "created";
+pub(super) const ENDED: &str = "ended";
+pub(super) const CLUSTER: &str = "cluster";
+pub(super) const ATTEMPTS: &str = "attempts";
+pub(super) const MEMBERS: &str = "members";
+pub(super) const TASKS: &str = "tasks";
+/// What a list of runs shows, beside the document so that a list need not read
+/// it; the index `recent` holds these.
+pub(super) const GLANCE: [&str; 8] =
+    [item::STATE, PROFILE, CREATED, ENDED, CLUSTER, ATTEMPTS, MEMBERS, TASKS];
+/// As many members as a list names; the rest is counted.
+const MEMBERS_NAMED_MAX: usize = 3;
 const DOCUMENT: &str = "document";
 
 impl Store {
@@ -98,7 +112,20 @@ impl Store {
             .item(item::STATE, item::text(run.state.name()))
             .item(item::SHARD, item::text(item::ONE_SHARD))
             .item(PROFILE, item::text(&run.profile))
+            .item(CREATED, item::instant(run.created))
+            .item(ATTEMPTS, item::number(run.attempts.len()))
+            .item(MEMBERS, item::text(members(run)))
             .item(DOCUMENT, item::text(document));
+        let tasks: BTreeSet<_> = run.members.iter().map(|member| member.key.task.clone()).collect();
+        if !tasks.is_empty() {
+            put = put.item(TASKS, AttributeValue::Ss(tasks.into_iter().collect()));
+        }
+        if let Some(ended) = run.ended {
+            put = put.item(ENDED, item::instant(ended));
+        }
+        if let Some(cluster) = run.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
+            put = put.item(CLUSTER, item::text(cluster));
+        }
         if let Some(due) = due(run) {
             put = put.item(item::DUE, item::instant(due));
         }
@@ -120,6 +147,17 @@ impl Store {
 fn due(run: &Run) -> Option<Timestamp> {
     let open = !run.state.is_final() || !run.notices.is_empty();
     open.then_some(run.created)
+}
+
+/// `etl 2013-01-01T05, etl 2013-01-01T06 and 3 more`.
+fn members(run: &Run) -> String {
+    let named: Vec<_> =
+        run.members.iter().take(MEMBERS_NAMED_MAX).map(|member| member.key.to_string()).collect();
+    let named = named.join(", ");
+    match run.members.len().saturating_sub(MEMBERS_NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 fn read_run(item: &Item) -> Result<Run, Unreadable> {

@@ -1,22 +1,47 @@
-//! The tables: made once, checked at every start.
+//! The tables and their indexes: made once, checked at every start.
 
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType, TableStatus,
+    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType, TableDescription, TableStatus,
 };
 
+use super::run::{GLANCE, build_error};
 use super::{Store, StoreError, item};
 use crate::aws::error::{AwsError, Kind};
 
 pub const DUE_INDEX: &str = "due";
+pub const RECENT_INDEX: &str = "recent";
 
-/// A table's name and keys, and whether it has the due index.
+/// A table's name, keys and indexes.
 struct Shape<'a> {
     name: &'a str,
     partition_key: &'static str,
     sort_key: Option<&'static str>,
-    due_index: bool,
+    indexes: &'static [Index],
 }
+
+/// An index by shard; its sort key makes it sparse or sorted.
+struct Index {
+    name: &'static str,
+    sort_key: &'static str,
+    sort_type: ScalarAttributeType,
+    /// Attributes beside the keys.
+    include: &'static [&'static str],
+}
+
+/// Only items that somebody has to look at have `due`.
+const DUE: Index =
+    Index { name: DUE_INDEX, sort_key: item::DUE, sort_type: ScalarAttributeType::N, include: &[] };
+
+/// Run ids rise with time, so this is all runs by age.
+const RECENT: Index = Index {
+    name: RECENT_INDEX,
+    sort_key: item::RUN_ID,
+    sort_type: ScalarAttributeType::S,
+    include: &GLANCE,
+};
 
 impl Store {
     fn shapes(&self) -> [Shape<'_>; 3] {
@@ -25,110 +50,160 @@ impl Store {
                 name: &self.task_table,
                 partition_key: item::TASK,
                 sort_key: Some(item::PARTITION),
-                due_index: true,
+                indexes: &[DUE],
             },
             Shape {
                 name: &self.unit_table,
                 partition_key: item::UNIT,
                 sort_key: Some(item::ROW),
-                due_index: false,
+                indexes: &[],
             },
             Shape {
                 name: &self.run_table,
                 partition_key: item::RUN_ID,
                 sort_key: None,
-                due_index: true,
+                indexes: &[DUE, RECENT],
             },
         ]
     }
 
-    /// Creates what is missing of the tables; returns the names of those made.
+    /// Creates what is missing of the tables and of their indexes; returns
+    /// what was made.
     pub async fn create_tables(&self) -> Result<Vec<String>, StoreError> {
         let mut made = Vec::new();
         for shape in self.shapes() {
-            if self.status(shape.name).await?.is_some() {
+            let Some(found) = self.describe(shape.name).await? else {
+                self.create(&shape).await?;
+                made.push(shape.name.to_owned());
                 continue;
+            };
+            // DynamoDB adds one index at a time.
+            for index in missing_indexes(&shape, &found) {
+                self.add_index(&shape, index).await?;
+                made.push(index_words(&shape, index));
             }
-            self.create(&shape)
-                .await
-                .map_err(|error| AwsError::new("DynamoDB", "CreateTable", &error))?;
-            made.push(shape.name.to_owned());
         }
         Ok(made)
     }
 
-    /// The names of tables that are missing or not yet usable.
+    /// The tables and indexes that are missing or not yet usable.
     pub async fn missing_tables(&self) -> Result<Vec<String>, StoreError> {
         let mut missing = Vec::new();
         for shape in self.shapes() {
-            let status = self.status(shape.name).await?;
-            if !matches!(status, Some(TableStatus::Active | TableStatus::Updating)) {
-                missing.push(shape.name.to_owned());
+            let found = self.describe(shape.name).await?;
+            let usable = |table: &TableDescription| {
+                matches!(table.table_status, Some(TableStatus::Active | TableStatus::Updating))
+            };
+            match found.filter(usable) {
+                None => missing.push(shape.name.to_owned()),
+                Some(found) => missing.extend(
+                    missing_indexes(&shape, &found).map(|index| index_words(&shape, index)),
+                ),
             }
         }
         Ok(missing)
     }
 
-    async fn status(&self, table: &str) -> Result<Option<TableStatus>, StoreError> {
+    async fn describe(&self, table: &str) -> Result<Option<TableDescription>, StoreError> {
         let answer = self.client.describe_table().table_name(table).send().await;
         match answer.map_err(|error| AwsError::new("DynamoDB", "DescribeTable", &error)) {
-            Ok(answer) => Ok(answer.table.and_then(|table| table.table_status)),
+            Ok(answer) => Ok(answer.table),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn create(
-        &self,
-        shape: &Shape<'_>,
-    ) -> Result<
-        (),
-        aws_sdk_dynamodb::error::SdkError<
-            aws_sdk_dynamodb::operation::create_table::CreateTableError,
-            aws_sdk_dynamodb::config::http::HttpResponse,
-        >,
-    > {
-        use aws_sdk_dynamodb::error::SdkError;
-        let failure =
-            |error: aws_sdk_dynamodb::error::BuildError| SdkError::construction_failure(error);
-        let key = |name: &str, kind| {
-            KeySchemaElement::builder().attribute_name(name).key_type(kind).build()
-        };
-        let attribute = |name: &str, kind| {
-            AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build()
-        };
-        let mut request = self
-            .client
+    async fn create(&self, shape: &Shape<'_>) -> Result<(), StoreError> {
+        let mut keys = vec![key(shape.partition_key, KeyType::Hash).map_err(build_error)?];
+        if let Some(sort_key) = shape.sort_key {
+            keys.push(key(sort_key, KeyType::Range).map_err(build_error)?);
+        }
+        let indexes: Result<Vec<_>, _> = shape.indexes.iter().map(index).collect();
+        let indexes = indexes.map_err(build_error)?;
+        self.client
             .create_table()
             .table_name(shape.name)
             .billing_mode(BillingMode::PayPerRequest)
-            .key_schema(key(shape.partition_key, KeyType::Hash).map_err(failure)?)
-            .attribute_definitions(
-                attribute(shape.partition_key, ScalarAttributeType::S).map_err(failure)?,
-            );
-        if let Some(sort_key) = shape.sort_key {
-            request = request
-                .key_schema(key(sort_key, KeyType::Range).map_err(failure)?)
-                .attribute_definitions(
-                    attribute(sort_key, ScalarAttributeType::S).map_err(failure)?,
-                );
-        }
-        if shape.due_index {
-            let index = GlobalSecondaryIndex::builder()
-                .index_name(DUE_INDEX)
-                .key_schema(key(item::SHARD, KeyType::Hash).map_err(failure)?)
-                .key_schema(key(item::DUE, KeyType::Range).map_err(failure)?)
-                .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-                .build();
-            request = request
-                .global_secondary_indexes(index.map_err(failure)?)
-                .attribute_definitions(
-                    attribute(item::SHARD, ScalarAttributeType::S).map_err(failure)?,
-                )
-                .attribute_definitions(
-                    attribute(item::DUE, ScalarAttributeType::N).map_err(failure)?,
-                );
-        }
-        request.send().await.map(|_| ())
+            .set_key_schema(Some(keys))
+            .set_attribute_definitions(Some(attributes(shape).map_err(build_error)?))
+            .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "CreateTable", &error).into())
     }
+
+    async fn add_index(&self, shape: &Shape<'_>, added: &Index) -> Result<(), StoreError> {
+        let GlobalSecondaryIndex { index_name, key_schema, projection, .. } =
+            index(added).map_err(build_error)?;
+        let create = CreateGlobalSecondaryIndexAction::builder()
+            .index_name(index_name)
+            .set_key_schema(Some(key_schema))
+            .set_projection(projection)
+            .build()
+            .map_err(build_error)?;
+        self.client
+            .update_table()
+            .table_name(shape.name)
+            .set_attribute_definitions(Some(attributes(shape).map_err(build_error)?))
+            .global_secondary_index_updates(
+                GlobalSecondaryIndexUpdate::builder().create(create).build(),
+            )
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateTable", &error).into())
+    }
+}
+
+fn missing_indexes<'a>(
+    shape: &'a Shape<'_>,
+    found: &'a TableDescription,
+) -> impl Iterator<Item = &'static Index> + use<'a> {
+    shape.indexes.iter().filter(|index| {
+        let there = found.global_secondary_indexes().iter();
+        !there.filter_map(|there| there.index_name()).any(|name| name == index.name)
+    })
+}
+
+fn index_words(shape: &Shape<'_>, index: &Index) -> String {
+    format!("index {} of {}", index.name, shape.name)
+}
+
+fn key(name: &str, kind: KeyType) -> Result<KeySchemaElement, BuildError> {
+    KeySchemaElement::builder().attribute_name(name).key_type(kind).build()
+}
+
+fn index(index: &Index) -> Result<GlobalSecondaryIndex, BuildError> {
+    let projection = match index.include {
+        [] => Projection::builder().projection_type(ProjectionType::KeysOnly),
+        names => Projection::builder()
+            .projection_type(ProjectionType::Include)
+            .set_non_key_attributes(Some(names.iter().map(ToString::to_string).collect())),
+    };
+    GlobalSecondaryIndex::builder()
+        .index_name(index.name)
+        .key_schema(key(item::SHARD, KeyType::Hash)?)
+        .key_schema(key(index.sort_key, KeyType::Range)?)
+        .projection(projection.build())
+        .build()
+}
+
+/// Every attribute that is a key of the table or of one of its indexes.
+fn attributes(shape: &Shape<'_>) -> Result<Vec<AttributeDefinition>, BuildError> {
+    let text = ScalarAttributeType::S;
+    let mut found = vec![(shape.partition_key, text.clone())];
+    found.extend(shape.sort_key.map(|name| (name, text.clone())));
+    if !shape.indexes.is_empty() {
+        found.push((item::SHARD, text));
+    }
+    for index in shape.indexes {
+        if !found.iter().any(|(name, _)| *name == index.sort_key) {
+            found.push((index.sort_key, index.sort_type.clone()));
+        }
+    }
+    let definitions = found.into_iter().map(|(name, kind)| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build()
+    });
+    definitions.collect()
 }

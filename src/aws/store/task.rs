@@ -14,9 +14,10 @@ use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
 
+pub(super) const SINCE: &str = "since";
 const READY_AT: &str = "ready-at";
-const RUN: &str = "run";
-const REASON: &str = "reason";
+pub(super) const RUN: &str = "run";
+pub(super) const REASON: &str = "reason";
 const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
@@ -122,6 +123,7 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     expression.set(item::STATE, item::text(change.to.name()));
     expression.set(&notice_attribute(change.to), item::notice(&change.notice));
     expression.set(item::DUE, item::instant(change.at));
+    expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
         expression.set(READY_AT, item::instant(change.at));
     }
@@ -413,6 +415,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         version: item::read_number(item, item::VERSION)?,
         state: item::read_text(item, item::STATE)?.parse()?,
         received,
+        since: item::read_instant(item, SINCE)?,
         ready_at: item::read_instant(item, READY_AT)?,
         run: item::read_optional_text(item, RUN),
         reason: item::read_optional_text(item, REASON),

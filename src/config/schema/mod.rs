@@ -100,6 +100,8 @@ pub struct File {
     /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
     /// partitions share one.
     #[serde(default)]
+    pub http: Http,
+    #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
     /// Datasets: `[datasets.NAME]` says where objects lie and when a partition
     /// of them is complete.
@@ -183,5 +185,19 @@ impl Default for Engine {
             send_within: secs(20),
             list_lag: secs(60),
         }
+    }
+}
+
+/// Health and metrics over HTTP.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Http {
+    /// Address and port of `/healthz`, `/readyz` and `/metrics`, or `off`.
+    pub listen: Text,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: Placed::unplaced("127.0.0.1:8080".to_owned()) }
     }
 }

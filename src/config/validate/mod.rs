@@ -17,10 +17,10 @@ use std::ops::{Range, RangeInclusive};
 
 use jiff::SignedDuration;
 
-use super::Settings;
 use super::files::{Place, TaskFiles};
 use super::mistake::Mistake;
 use super::schema::{self, File, Placed};
+use super::{Listen, Settings};
 use crate::core::catalog::{AttemptLimits, Catalog};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -114,6 +114,8 @@ impl Check {
     fn settings(&mut self, file: &File) -> Settings {
         self.name("deployment", &file.deployment);
         self.aws(&file.aws);
+        let listen = &file.http.listen;
+        let http = self.ok(listen.span(), listen.get_ref().parse()).unwrap_or(Listen::Off);
         let hours = SignedDuration::from_hours;
         let engine = &file.engine;
         let second = SignedDuration::from_secs(1);
@@ -131,6 +133,7 @@ impl Check {
                 &engine.sweep_interval,
                 second..=hours(1),
             ),
+            http,
             // SQS allows at most 12 hours.
             visibility_timeout: self.within(
                 "visibility-timeout",

@@ -362,11 +362,20 @@ impl Run {
                 name: format!("{}/{}/{step_name}/{serial}", key.task, key.partition),
                 id: None,
                 state: StepState::Submitted,
+                started: None,
                 ended: None,
                 failure: None,
             });
         }
         if nothing { first_retry.or(Some(after(now, self.limits.poll_interval))) } else { None }
+    }
+
+    /// When a failed step of a member may be submitted again; None when the
+    /// member does not wait for that.
+    pub fn retry_at(&self, member: usize) -> Option<Timestamp> {
+        let tries = &self.attempt()?.tries;
+        let waits = tries.iter().all(|step_try| step_try.state.has_ended());
+        waits.then(|| next_step(self.members.get(member)?, member, tries).1).flatten()
     }
 
     /// The cluster has ended: the run too, or it goes on with another.
@@ -417,6 +426,7 @@ impl Run {
     }
 
     pub(super) fn finish(&mut self, now: Timestamp) {
+        self.ended = Some(now);
         let failed: Vec<_> = self
             .members
             .iter()

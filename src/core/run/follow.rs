@@ -93,6 +93,7 @@ impl Run {
             let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
             step_try.id = Some(step.id.clone());
             step_try.state = step.state;
+            step_try.started = step.started;
             step_try.ended = step.ended;
             step_try.failure.clone_from(&step.failure);
             if newly {

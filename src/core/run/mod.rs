@@ -34,6 +34,8 @@ pub struct Run {
     pub version: u64,
     pub profile: String,
     pub created: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
     pub state: RunState,
     pub cluster: ClusterSpec,
     pub limits: AttemptLimits,
@@ -59,6 +61,14 @@ pub enum RunState {
 }
 
 impl RunState {
+    pub const ALL: [RunState; 5] = [
+        RunState::Launching,
+        RunState::Running,
+        RunState::Terminating,
+        RunState::Succeeded,
+        RunState::Failed,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             RunState::Launching => "launching",
@@ -147,7 +157,9 @@ pub struct StepTry {
     pub name: String,
     pub id: Option<String>,
     pub state: StepState,
-    /// When it ended, as EMR says.
+    /// When it began to run and when it ended, as EMR says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub failure: Option<String>,
 }
@@ -169,6 +181,17 @@ pub enum StepState {
 impl StepState {
     pub fn has_ended(self) -> bool {
         matches!(self, StepState::Completed | StepState::Failed | StepState::Cancelled)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            StepState::Submitted => "submitted",
+            StepState::Pending => "pending",
+            StepState::Running => "running",
+            StepState::Completed => "completed",
+            StepState::Failed => "failed",
+            StepState::Cancelled => "cancelled",
+        }
     }
 }
 
@@ -232,6 +255,7 @@ pub struct StepSeen {
     pub id: String,
     pub name: String,
     pub state: StepState,
+    pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub failure: Option<String>,
 }
@@ -294,6 +318,7 @@ impl Run {
             version: 0,
             profile: profile.name.clone(),
             created: now,
+            ended: None,
             state: RunState::Launching,
             cluster: profile.cluster.clone(),
             limits: profile.limits,

@@ -133,6 +133,7 @@ impl FakeEmr {
                 id,
                 name,
                 state: StepState::Pending,
+                started: None,
                 ended: None,
                 failure: None,
             });

@@ -1,0 +1,145 @@
+//! How answers are shown: for people as lines and tables that fit the screen,
+//! for programs as JSON. Not for errors and logs, which go to standard error.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Failure;
+
+/// Where nobody says how wide the screen is.
+const WIDTH: u16 = 80;
+/// The longest word that is kept whole; a run's id has 26 characters.
+const WHOLE_MAX: usize = 40;
+
+/// An answer in both forms.
+#[derive(Debug)]
+pub struct Output {
+    text: String,
+    json: Value,
+}
+
+impl Output {
+    pub fn new(text: impl Into<String>, value: &impl Serialize) -> Result<Self, Failure> {
+        let json = serde_json::to_value(value)
+            .map_err(|error| Failure::Failed(format!("cannot be written as JSON: {error}")))?;
+        Ok(Self { text: text.into(), json })
+    }
+
+    /// Writes it to standard output. A reader that has seen enough (`| head`)
+    /// is no failure.
+    pub fn show(&self, as_json: bool) -> std::io::Result<()> {
+        let text = if as_json { format!("{:#}", self.json) } else { self.text.clone() };
+        write(&text)
+    }
+}
+
+pub fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let result = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// A table without lines, as wide as the screen at most. Only columns with
+/// spaces in them are wrapped: an id in two pieces is of no use to anybody.
+pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if !std::io::stdout().is_terminal() {
+        table.set_width(WIDTH);
+    }
+    table.set_header(header);
+    let rows: Vec<_> = rows.into_iter().map(|row| row.map(|cell| plain(&cell))).collect();
+    let whole: [bool; N] = std::array::from_fn(|column| {
+        let words = |cell: &str| !cell.contains(' ') && cell.chars().count() <= WHOLE_MAX;
+        rows.iter().all(|row| words(&row[column]))
+    });
+    for row in rows {
+        table.add_row(row);
+    }
+    for (column, whole) in table.column_iter_mut().zip(whole) {
+        column.set_padding((0, 2));
+        if whole {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    // The columns are padded to the right edge.
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Text from outside (keys, reasons) on one line and without control
+/// characters, which could play tricks on a terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `2013-01-01 06:05:00 UTC`.
+pub fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// `3 min ago`, `in 2 h`.
+pub fn ago(at: Timestamp, now: Timestamp) -> String {
+    let span = now.duration_since(at);
+    match span.is_negative() {
+        true => format!("in {}", length(-span)),
+        false => format!("{} ago", length(span)),
+    }
+}
+
+/// A length in its largest unit, or two below two days: `45 s`, `3 min`,
+/// `2 h 5 min`, `3 d`.
+pub fn length(span: SignedDuration) -> String {
+    let (minutes, hours) = (span.as_mins(), span.as_hours());
+    match span.as_secs() {
+        secs if secs < 60 => format!("{secs} s"),
+        _ if hours < 1 => format!("{minutes} min"),
+        _ if hours >= 48 => format!("{} d", hours / 24),
+        _ if minutes % 60 == 0 => format!("{hours} h"),
+        _ => format!("{hours} h {} min", minutes % 60),
+    }
+}
+
+/// What is not known or does not apply.
+pub fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_read_as_people_say_them() {
+        for (secs, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_599, "59 min"),
+            (3_600, "1 h"),
+            (7_500, "2 h 5 min"),
+            (172_800, "2 d"),
+        ] {
+            assert_eq!(length(SignedDuration::from_secs(secs)), words);
+        }
+        let at = |secs| Timestamp::from_second(secs).unwrap();
+        assert_eq!(ago(at(0), at(180)), "3 min ago");
+        assert_eq!(ago(at(180), at(0)), "in 3 min");
+    }
+
+    #[test]
+    fn a_table_fits_eighty_columns_and_plays_no_tricks() {
+        let long = "word ".repeat(40);
+        let text = table(["A", "B"], vec![[long, "x\u{1b}[31m\ny".to_owned()]]);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+    }
+}

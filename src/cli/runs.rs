@@ -1,0 +1,207 @@
+//! `runs` and `run show`: which runs there were, and everything about one.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::output::{self, Output, ago, length, or_dash, plain, time};
+use super::{AwsArgs, Failure, Session, find_task, unknown};
+use crate::aws::store::{RunFilter, RunGlance};
+use crate::core::run::{Attempt, Outcome, Run, RunState, StepTry};
+
+/// List runs, the newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate runs --config prod.toml\n  \
+    sluicegate runs --task daily-report --state failed --limit 5 --config prod.toml\n  \
+    sluicegate runs --config prod.toml --json | jq -r '.runs[].id'")]
+pub struct RunsArgs {
+    /// Only runs with a partition of this task
+    #[arg(long)]
+    task: Option<String>,
+    /// Only runs of this cluster profile
+    #[arg(long)]
+    profile: Option<String>,
+    /// Only runs in this state
+    #[arg(long, value_parser = run_state, value_name = "STATE")]
+    state: Option<RunState>,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+fn run_state(text: &str) -> Result<RunState, String> {
+    let names: Vec<_> = RunState::ALL.iter().map(|state| state.name()).collect();
+    let found = RunState::ALL.into_iter().find(|state| state.name() == text);
+    found.ok_or_else(|| format!("expected one of {}", names.join(", ")))
+}
+
+pub async fn list(args: &RunsArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    if let Some(task) = &args.task {
+        find_task(&session.config, task)?;
+    }
+    if let Some(profile) = &args.profile {
+        let known = &session.config.catalog.profiles;
+        if !known.contains_key(profile) {
+            return Err(unknown("profile", profile, known.keys().map(String::as_str)));
+        }
+    }
+    let filter =
+        RunFilter { task: args.task.clone(), profile: args.profile.clone(), state: args.state };
+    let found = session.store.runs(&filter, args.limit).await?;
+    let mut text = match found.runs.as_slice() {
+        [] => "no runs".to_owned(),
+        runs => table(runs, session.now()),
+    };
+    if found.truncated {
+        text.push_str("\nthere are more; raise --limit to see them\n");
+    }
+    Output::new(text, &found)
+}
+
+/// The runs as a table; the cluster, for which 80 columns are too few, is in
+/// the JSON and in `run show`.
+pub fn table(runs: &[RunGlance], now: Timestamp) -> String {
+    let rows = runs.iter().map(|run| {
+        let took =
+            run.created.map(|created| length(run.ended.unwrap_or(now).duration_since(created)));
+        [
+            run.id.clone(),
+            run.state.name().to_owned(),
+            run.profile.clone(),
+            run.members.clone(),
+            or_dash(run.created.map(|created| ago(created, now))),
+            or_dash(took),
+        ]
+    });
+    output::table(["RUN", "STATE", "PROFILE", "OF", "CREATED", "TOOK"], rows.collect())
+}
+
+/// Show everything about one run
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate run show 01J9ZC2V --config prod.toml\n  \
+    sluicegate run show 01J9ZC2V --config prod.toml --json | jq '.attempts[-1].cluster'")]
+pub struct ShowArgs {
+    /// The run's id, or so much of its beginning that no other run has it
+    id: String,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+pub async fn show(args: &ShowArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    // Ids are written in capitals; people need not.
+    let beginning = args.id.to_uppercase();
+    let id = match session.store.run_ids(&beginning).await?.as_slice() {
+        [id] => id.clone(),
+        // The whole id of one run can only be another's beginning by mistake.
+        [id, _] if *id == beginning => id.clone(),
+        // The index may lag behind a run just made.
+        [] => beginning,
+        _ => {
+            return Err(Failure::Use(format!(
+                "several runs begin with {beginning}: give more of the id"
+            )));
+        }
+    };
+    match session.store.run(&id).await? {
+        Some(run) => Output::new(words(&run, &session), &run),
+        None => Err(Failure::Failed(format!(
+            "there is no run {id}\n    list them with: sluicegate runs --config FILE"
+        ))),
+    }
+}
+
+fn words(run: &Run, session: &Session) -> String {
+    let now = session.now();
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        text.push_str(&format!("{label:<12}{}\n", plain(&value)));
+    };
+    line("run", run.id.clone());
+    line("state", run.state.name().to_owned());
+    line("profile", run.profile.clone());
+    line("created", format!("{} ({})", time(run.created), ago(run.created, now)));
+    if let Some(ended) = run.ended {
+        line(
+            "ended",
+            format!("{} (took {})", time(ended), length(ended.duration_since(run.created))),
+        );
+    }
+    line("attempts", format!("{} of at most {}", run.attempts.len(), run.limits.max_attempts));
+    for notice in &run.notices {
+        line("unpublished", format!("{} ({})", notice.headline, time(notice.at)));
+    }
+    let rows = run.members.iter().map(|member| {
+        let (outcome, reason) = match &member.outcome {
+            None => ("open", None),
+            Some(Outcome::Succeeded) => ("succeeded", None),
+            Some(Outcome::Failed { reason }) => ("failed", Some(reason.as_str())),
+        };
+        [member.key.to_string(), outcome.to_owned(), or_dash(reason)]
+    });
+    text.push_str(&format!(
+        "\n{}",
+        output::table(["PARTITION", "OUTCOME", "REASON"], rows.collect())
+    ));
+    for member in &run.members {
+        for (dataset, place) in &member.outputs {
+            text.push_str(&format!("output {dataset} of {}: {place}\n", member.key));
+        }
+    }
+    for attempt in &run.attempts {
+        text.push_str(&attempt_words(run, attempt));
+    }
+    text
+}
+
+fn attempt_words(run: &Run, attempt: &Attempt) -> String {
+    let state = match (attempt.cluster_state, run.state) {
+        (Some(state), _) => state.name(),
+        (None, RunState::Launching) => "not created yet",
+        (None, _) => "never created",
+    };
+    let cluster = attempt.cluster.as_deref().unwrap_or("no cluster");
+    let mut text = format!(
+        "\nattempt {}: {cluster}, {state}; opened {}, expires {}\n",
+        attempt.number,
+        time(attempt.opened),
+        time(attempt.expires)
+    );
+    if let Some(logs) = log_place(run, attempt) {
+        text.push_str(&format!("logs: {logs}\n"));
+    }
+    let rows: Vec<_> = attempt.tries.iter().map(try_row).collect();
+    if !rows.is_empty() {
+        text.push_str(&output::table(["TRY", "EMR STEP", "STATE", "STARTED", "TOOK"], rows));
+    }
+    for step_try in &attempt.tries {
+        if let Some(failure) = &step_try.failure {
+            text.push_str(&format!("{} failed: {}\n", step_try.name, plain(failure)));
+        }
+    }
+    text
+}
+
+fn try_row(step_try: &StepTry) -> [String; 5] {
+    let took = match (step_try.started, step_try.ended) {
+        (Some(started), Some(ended)) => Some(length(ended.duration_since(started))),
+        _ => None,
+    };
+    [
+        step_try.name.clone(),
+        or_dash(step_try.id.as_deref()),
+        step_try.state.name().to_owned(),
+        or_dash(step_try.started.map(|at| at.strftime("%H:%M:%S").to_string())),
+        or_dash(took),
+    ]
+}
+
+/// Where EMR writes a cluster's logs; those of a step are under `steps/ID/`.
+fn log_place(run: &Run, attempt: &Attempt) -> Option<String> {
+    let (log_uri, cluster) = (run.cluster.log_uri.as_ref()?, attempt.cluster.as_ref()?);
+    Some(format!("{}/{cluster}/", log_uri.trim_end_matches('/')))
+}

@@ -1,0 +1,119 @@
+//! `run`: the service itself, its log and its end. `run show` is in `runs`.
+
+use std::io::IsTerminal;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format;
+
+use super::output::Output;
+use super::{AwsArgs, Failure, runs};
+use crate::app;
+use crate::config::Listen;
+use crate::http;
+
+/// Run the service until it is told to stop (SIGTERM or Ctrl-C), or show one
+/// run
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  \
+        sluicegate run --config prod.toml\n  \
+        sluicegate run --config prod.toml --log-format json --http 127.0.0.1:9100\n  \
+        sluicegate run --config config/local.toml --local http://127.0.0.1:4566\n  \
+        sluicegate run show 01J9ZC --config prod.toml"
+)]
+pub struct RunArgs {
+    #[command(flatten)]
+    aws: AwsArgs,
+    /// How to write the log; its level is set by RUST_LOG (default: info)
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Where to serve health and metrics, or off; default: [http] listen
+    #[arg(long, env = "SLUICEGATE_HTTP", value_name = "ADDRESS")]
+    http: Option<Listen>,
+    #[command(subcommand)]
+    command: Option<RunCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Show(runs::ShowArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
+    if let Some(RunCommand::Show(args)) = &args.command {
+        return runs::show(args).await.map(Some);
+    }
+    start_log(if json { LogFormat::Json } else { args.log_format });
+    let config = args.aws.config.load()?;
+    let access = args.aws.access(&config);
+    let listener = match args.http.unwrap_or(config.settings.http) {
+        Listen::Off => None,
+        Listen::At(address) => Some(http::bind(address).await.map_err(app::ServiceError::from)?),
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    app::run(config, access, listener, shutdown).await?;
+    Ok(None)
+}
+
+/// In text, one line an event: text from outside (keys, reasons) cannot begin a
+/// new one. In JSON, the fields stand at the top level.
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let fields = format::debug_fn(|writer, field, value| {
+                let value = escaped(&format!("{value:?}"));
+                match field.name() {
+                    "message" => write!(writer, "{value}"),
+                    name => write!(writer, "{name}={value}"),
+                }
+            });
+            let ansi = std::io::stderr().is_terminal();
+            log.fmt_fields(fields.delimited(" ")).with_ansi(ansi).init();
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("told to stop");
+    shutdown.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logged_text_stays_on_its_line() {
+        assert_eq!(escaped("key a\nERROR forged\u{1b}[31m é"), "key a\\nERROR forged\\u{1b}[31m é");
+    }
+}

@@ -1,0 +1,154 @@
+//! `status`: how the service and each task stand, at a glance.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::output::{self, Output, ago, or_dash};
+use super::{AwsArgs, Failure, Session, find_task, runs};
+use crate::aws::sqs::{Depth, Sqs};
+use crate::aws::store::{RunGlance, TaskGlance};
+use crate::core::task::TaskState;
+
+/// Show how the service and its tasks stand
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate status --config prod.toml\n  \
+    sluicegate status --task hourly-etl --newest 24 --config prod.toml\n  \
+    sluicegate status --config prod.toml --json | jq '.tasks[\"hourly-etl\"].counts'\n\n\
+    Counts the newest 10,000 partitions of each task.")]
+pub struct StatusArgs {
+    /// Only this task
+    #[arg(long)]
+    task: Option<String>,
+    /// How many of the newest partitions of each task to show
+    #[arg(long, default_value_t = 3)]
+    newest: usize,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+#[derive(Serialize)]
+struct Status {
+    at: Timestamp,
+    inbox: Depth,
+    quarantine: Depth,
+    open_runs: Vec<RunGlance>,
+    tasks: BTreeMap<String, TaskGlance>,
+}
+
+pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    let settings = &session.config.settings;
+    let names: Vec<_> = match &args.task {
+        Some(name) => vec![find_task(&session.config, name)?.name.clone()],
+        None => session.config.catalog.tasks.keys().cloned().collect(),
+    };
+    let sqs = Sqs::open(&session.aws, &settings.queue, &settings.quarantine).await?;
+    let (inbox, quarantine) = sqs.depths().await?;
+    let now = session.now();
+    let mut tasks = BTreeMap::new();
+    for name in names {
+        let glance = session.store.glance(&name, args.newest).await?;
+        tasks.insert(name, glance);
+    }
+    let open_runs = open_runs(&session, now).await?;
+    let status = Status { at: now, inbox, quarantine, open_runs, tasks };
+    Output::new(words(&status), &status)
+}
+
+async fn open_runs(session: &Session, now: Timestamp) -> Result<Vec<RunGlance>, Failure> {
+    let (ids, _) = session.store.open(now).await?;
+    let mut open = session.store.run_glances(&ids).await?;
+    // The index also holds ended runs with a notice still to publish.
+    open.retain(|run| !run.state.is_final());
+    Ok(open)
+}
+
+fn words(status: &Status) -> String {
+    let now = status.at;
+    let mut text = format!(
+        "{:<12}{}\n{:<12}{}\n{:<12}{}\n",
+        "inbox",
+        depth(status.inbox),
+        "quarantine",
+        depth(status.quarantine),
+        "open runs",
+        status.open_runs.len()
+    );
+    if !status.tasks.is_empty() {
+        text.push_str(&format!("\n{}", counts(status)));
+    }
+    let newest = newest(status, now);
+    if !newest.is_empty() {
+        text.push_str(&format!("\n{newest}"));
+    }
+    if !status.open_runs.is_empty() {
+        text.push_str(&format!("\n{}", runs::table(&status.open_runs, now)));
+    }
+    for (task, glance) in &status.tasks {
+        if glance.truncated {
+            text.push_str(&format!("\n{task} has more partitions; only the newest are counted\n"));
+        }
+        if glance.unreadable > 0 {
+            text.push_str(&format!(
+                "\n{task}: {} items cannot be read; a newer version wrote them, or they are damaged\n",
+                glance.unreadable
+            ));
+        }
+    }
+    text
+}
+
+fn depth(depth: Depth) -> String {
+    let Depth { visible, in_flight, delayed } = depth;
+    let messages = if visible == 1 { "message" } else { "messages" };
+    match (in_flight, delayed) {
+        (0, 0) => format!("{visible} {messages}"),
+        _ => format!("{visible} {messages}, {in_flight} being handled, {delayed} delayed"),
+    }
+}
+
+fn counts(status: &Status) -> String {
+    let rows = status.tasks.iter().map(|(task, glance)| {
+        let count = |state: TaskState| {
+            glance.counts.get(state.name()).copied().unwrap_or_default().to_string()
+        };
+        [
+            task.clone(),
+            count(TaskState::Waiting),
+            count(TaskState::Ready),
+            count(TaskState::Running),
+            count(TaskState::Succeeded),
+            count(TaskState::Failed),
+            count(TaskState::Skipped),
+            or_dash(glance.oldest_waiting),
+        ]
+    });
+    let header = ["TASK", "WAIT", "READY", "RUN", "DONE", "FAILED", "SKIPPED", "OLDEST WAITING"];
+    output::table(header, rows.collect())
+}
+
+fn newest(status: &Status, now: Timestamp) -> String {
+    let rows: Vec<_> = status
+        .tasks
+        .iter()
+        .flat_map(|(task, glance)| {
+            glance.newest.iter().map(|found| {
+                [
+                    task.clone(),
+                    found.partition.to_string(),
+                    found.state.name().to_owned(),
+                    or_dash(found.since.map(|since| ago(since, now))),
+                    or_dash(found.reason.as_deref()),
+                ]
+            })
+        })
+        .collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => output::table(["TASK", "NEWEST", "STATE", "SINCE", "REASON"], rows),
+    }
+}

@@ -1,0 +1,500 @@
+//! Why a task partition is where it is, in one sentence. Reads what is stored
+//! and the time; decides nothing (see `readiness`, `batch` and `run`), it only
+//! says what those wait for.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
+use super::partition::Partition;
+use super::render;
+use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
+use super::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
+
+/// Of more missing partitions only the first ones and the last are named.
+const NAMED_MAX: usize = 6;
+/// A slot stands for a partition not further from it than this: a zone's
+/// offset and a day.
+const SLOT_REACH: SignedDuration = SignedDuration::from_hours(72);
+const SLOTS_MAX: usize = 10_000;
+
+/// What is known about a task partition; what was not found is None.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub key: &'a TaskKey,
+    pub item: Option<&'a TaskPartition>,
+    pub run: Option<&'a Run>,
+    /// Ready partitions of its profile, itself included.
+    pub ready: usize,
+    /// Up to where its schedule has been turned into slots.
+    pub mark: Option<Timestamp>,
+    /// Where the task partitions stand that produce what it lacks.
+    pub producers: &'a BTreeMap<TaskKey, TaskState>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Why {
+    pub task: String,
+    pub partition: Partition,
+    pub state: TaskState,
+    /// False while nothing of it has arrived: then it exists by the
+    /// configuration alone.
+    pub stored: bool,
+    pub sentence: String,
+    /// While it waits: what for.
+    pub waits_for: Vec<Wait>,
+    /// When it entered its state.
+    pub since: Option<Timestamp>,
+    /// When time alone brings it further.
+    pub until: Option<Timestamp>,
+    pub reason: Option<String>,
+    pub run: Option<String>,
+    pub cluster: Option<String>,
+    /// Dataset → where the partition of it lies, once it has succeeded.
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// One thing that is missing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Wait {
+    /// A dataset, or `slot`.
+    pub of: String,
+    pub missing: Vec<Partition>,
+    /// How many partitions of the dataset are read.
+    pub total: usize,
+    /// When it comes at the earliest, where that is known.
+    pub at: Option<Timestamp>,
+    pub words: String,
+}
+
+/// What a task partition lacks of its inputs that other tasks produce: whose
+/// state is worth a look.
+pub fn producers(catalog: &Catalog, task: &Task, item: &TaskPartition) -> Vec<TaskKey> {
+    let elements = catalog.elements(task, &item.key.partition);
+    let missing = item.missing(&elements).into_iter();
+    missing
+        .filter_map(|element| match element {
+            Element::Data { dataset, partition } => producer(catalog, dataset, *partition),
+            Element::Slot => None,
+        })
+        .collect()
+}
+
+fn producer(catalog: &Catalog, dataset: &str, partition: Partition) -> Option<TaskKey> {
+    match &catalog.datasets.get(dataset)?.completeness {
+        Completeness::Produced { task } => Some(TaskKey::new(task, partition)),
+        _ => None,
+    }
+}
+
+/// Says why.
+pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> Why {
+    let unstored = TaskPartition::new(known.key.clone());
+    let item = known.item.unwrap_or(&unstored);
+    let mut why = Why {
+        task: known.key.task.clone(),
+        partition: known.key.partition,
+        state: item.state,
+        stored: known.item.is_some(),
+        sentence: String::new(),
+        waits_for: Vec::new(),
+        since: item.since,
+        until: None,
+        reason: item.reason.clone(),
+        run: item.run.clone(),
+        cluster: None,
+        outputs: BTreeMap::new(),
+    };
+    let words = match item.state {
+        TaskState::Waiting => waiting(catalog, task, item, known, now, &mut why),
+        TaskState::Ready => ready(catalog, task, item, known.ready, now, &mut why),
+        TaskState::Running => running(item, known.run, now, &mut why),
+        TaskState::Succeeded | TaskState::Failed | TaskState::Skipped => {
+            ended(catalog, task, item, now, &mut why)
+        }
+    };
+    why.sentence = format!("{} {words}.", known.key);
+    why
+}
+
+fn waiting(
+    catalog: &Catalog,
+    task: &Task,
+    item: &TaskPartition,
+    known: Known<'_>,
+    now: Timestamp,
+    why: &mut Why,
+) -> String {
+    if task.schedule.is_some() && !item.has(&Element::Slot) {
+        why.waits_for.push(slot_wait(task, &item.key.partition, known.mark, now));
+    }
+    for input in &task.inputs {
+        why.waits_for.extend(input_wait(catalog, input, item, known.producers, now));
+    }
+    let all_come = why.waits_for.iter().filter_map(|wait| wait.at).max();
+    let limit = task.wait.map(|wait| (wait.deadline(&item.key.partition), wait.then));
+    why.until = all_come.into_iter().chain(limit.map(|(deadline, _)| deadline)).min();
+    let words: Vec<_> = why.waits_for.iter().map(|wait| wait.words.clone()).collect();
+    let start = if why.stored { "waits for" } else { "has received nothing yet and waits for" };
+    // The turn that finds this out is about to come.
+    if words.is_empty() {
+        return "has everything it needs and is about to become ready".to_owned();
+    }
+    let enough = match task.need {
+        Need::All => String::new(),
+        Need::AtLeast(count) => {
+            format!(" ({count} of its {} inputs are enough)", task.inputs.len())
+        }
+    };
+    let limit = limit.map_or_else(String::new, |(deadline, then)| {
+        let then = match then {
+            OnTimeout::Fail => "it fails",
+            OnTimeout::Run => "it runs with what is there",
+        };
+        format!("; at {} {then}", clock(deadline, now))
+    });
+    format!("{start} {}{enough}{limit}", joined(&words))
+}
+
+/// `a, b and c`.
+fn joined(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// The instant of the schedule that stands for a partition.
+pub fn slot_of(task: &Task, partition: &Partition) -> Option<Timestamp> {
+    let schedule = task.schedule.as_ref()?;
+    let from = partition.start().saturating_sub(SLOT_REACH).ok()?;
+    let until = partition.end().saturating_add(SLOT_REACH).ok()?;
+    let slots = schedule.due(from, until, SLOTS_MAX);
+    slots.into_iter().find(|slot| schedule.partition_of(*slot, task.grain) == *partition)
+}
+
+fn slot_wait(task: &Task, partition: &Partition, mark: Option<Timestamp>, now: Timestamp) -> Wait {
+    let at = slot_of(task, partition);
+    let words = match at {
+        None => "a slot that never comes: its schedule has none for this partition".to_owned(),
+        Some(at) if at > now => format!("its slot at {}", clock(at, now)),
+        Some(at) if mark.is_some_and(|mark| at <= mark) => {
+            let at = clock(at, now);
+            format!(
+                "its slot at {at}, which was before its schedule was first seen: it does not come by itself"
+            )
+        }
+        Some(at) => format!(
+            "its slot at {}, which has passed and is not yet taken up (is the service running?)",
+            clock(at, now)
+        ),
+    };
+    let at = at.filter(|at| *at > now);
+    Wait { of: "slot".to_owned(), missing: Vec::new(), total: 1, at, words }
+}
+
+/// What one input lacks; None when it is complete.
+fn input_wait(
+    catalog: &Catalog,
+    input: &Input,
+    item: &TaskPartition,
+    producers: &BTreeMap<TaskKey, TaskState>,
+    now: Timestamp,
+) -> Option<Wait> {
+    let window: Vec<_> = catalog.window(input, &item.key.partition).collect();
+    let element = |partition: &Partition| Element::data(&input.dataset, *partition);
+    let missing: Vec<_> =
+        window.iter().filter(|partition| !item.has(&element(partition))).copied().collect();
+    let last = *missing.last()?;
+    let name = &input.dataset;
+    let with_data = window
+        .iter()
+        .filter(|partition| item.has(&element(partition)) && item.has_data(&element(partition)));
+    let lack = match input.need {
+        Need::All => None,
+        Need::AtLeast(count) => Some((count as usize).saturating_sub(with_data.count())),
+    };
+    if lack == Some(0) {
+        return None;
+    }
+    let what = match (window.len(), missing.len()) {
+        (total, _) if lack.is_some_and(|lack| lack < missing.len()) && total > 1 => {
+            let lack = lack.unwrap_or_default();
+            format!("{lack} more of {total} partitions of {name} (any of {})", listed(&missing))
+        }
+        (1, _) => format!("{name} {last}"),
+        (total, lacking) if total == lacking => {
+            format!("all {total} partitions of {name} ({})", listed(&missing))
+        }
+        (total, lacking) => {
+            format!("{lacking} of {total} partitions of {name} ({})", listed(&missing))
+        }
+    };
+    let completeness = &catalog.datasets.get(name)?.completeness;
+    let last_object =
+        missing.iter().filter_map(|partition| match item.received.get(&element(partition)) {
+            Some(Receipt::Partial(last)) => Some(*last),
+            _ => None,
+        });
+    let (how, at) = lacking(completeness, &missing, last_object.max(), producers, now);
+    let words = match how.as_str() {
+        "" => what,
+        how => format!("{what}, {how}"),
+    };
+    Some(Wait { of: name.clone(), missing, total: window.len(), at, words })
+}
+
+/// How missing partitions of a dataset become complete, and when at the
+/// latest time alone does it.
+fn lacking(
+    completeness: &Completeness,
+    missing: &[Partition],
+    last_object: Option<Timestamp>,
+    producers: &BTreeMap<TaskKey, TaskState>,
+    now: Timestamp,
+) -> (String, Option<Timestamp>) {
+    let so_far = match last_object {
+        Some(last) => format!(" (the last one so far came at {})", clock(last, now)),
+        None => String::new(),
+    };
+    match completeness {
+        Completeness::Object => (String::new(), None),
+        Completeness::Marker { name } => (format!("whose marker {name} has not come"), None),
+        Completeness::Count { objects } => {
+            (format!("which is complete with {objects} objects{so_far}"), None)
+        }
+        Completeness::Quiet { quiet } => {
+            match last_object.and_then(|last| last.saturating_add(*quiet).ok()) {
+                Some(at) if at > now => (
+                    format!("which is complete at {} if nothing new comes", clock(at, now)),
+                    Some(at),
+                ),
+                Some(_) => ("which is over and about to be closed".to_owned(), None),
+                None => ("of which no object has come".to_owned(), None),
+            }
+        }
+        Completeness::Closed { settle } => {
+            let last = missing.iter().map(Partition::end).max();
+            let at = last.and_then(|end| end.saturating_add(*settle).ok());
+            match at {
+                Some(at) if at > now => (format!("which closes at {}", clock(at, now)), Some(at)),
+                _ => ("which is over and about to be closed".to_owned(), None),
+            }
+        }
+        Completeness::Produced { task } => (produced(task, missing, producers), None),
+    }
+}
+
+/// What the producing task makes of it: a failure there is what one looks for.
+fn produced(task: &str, missing: &[Partition], producers: &BTreeMap<TaskKey, TaskState>) -> String {
+    // The worst news first: a failure does not go away by waiting.
+    for (state, doing) in [
+        (TaskState::Failed, "FAILED for"),
+        (TaskState::Waiting, "still waits for inputs of"),
+        (TaskState::Ready, "is ready to produce"),
+        (TaskState::Running, "is running for"),
+    ] {
+        let in_state = |partition: &&Partition| {
+            producers.get(&TaskKey::new(task, **partition)) == Some(&state)
+        };
+        let found: Vec<_> = missing.iter().filter(in_state).copied().collect();
+        if !found.is_empty() {
+            let whose = if missing.len() == 1 { "it".to_owned() } else { listed(&found) };
+            return format!("which {task} produces and {doing} {whose}");
+        }
+    }
+    format!("which {task} produces")
+}
+
+fn ready(
+    catalog: &Catalog,
+    task: &Task,
+    item: &TaskPartition,
+    ready: usize,
+    now: Timestamp,
+    why: &mut Why,
+) -> String {
+    let since = item.ready_at.or(item.since);
+    let start = match since {
+        Some(since) => format!("is ready since {}", clock(since, now)),
+        None => "is ready".to_owned(),
+    };
+    let Some(profile) = catalog.profiles.get(&task.profile) else { return start };
+    let name = &profile.name;
+    let sweep = since.and_then(|since| since.saturating_add(profile.max_wait).ok());
+    let lack = profile.batch_size.saturating_sub(ready);
+    match sweep.filter(|sweep| *sweep > now && lack > 0) {
+        Some(sweep) => {
+            why.until = Some(sweep);
+            format!(
+                "{start} and waits for {lack} more ready partition{} of profile {name} to fill a \
+                 batch of {}, or until {} at the latest",
+                if lack == 1 { "" } else { "s" },
+                profile.batch_size,
+                clock(sweep, now)
+            )
+        }
+        None => format!(
+            "{start} and its batch of profile {name} is due: a run is about to be made, unless \
+             the service is not running or EMR's quota makes it wait"
+        ),
+    }
+}
+
+fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Why) -> String {
+    let id = item.run.as_deref().unwrap_or("?");
+    let Some(run) = run else {
+        return format!("is running in run {id}, which cannot be found");
+    };
+    let start = format!("is running in run {id}");
+    let Some(attempt) = run.attempt() else { return start };
+    why.cluster.clone_from(&attempt.cluster);
+    let start = match run.attempts.len() {
+        1 => start,
+        number => format!("{start}, attempt {number} of {}", run.limits.max_attempts),
+    };
+    let index = run.members.iter().position(|member| member.key == item.key);
+    let doing = match (run.state, &attempt.cluster) {
+        (_, None) => launching(attempt, now, why),
+        (RunState::Terminating, Some(cluster)) => {
+            format!("all its work has ended and cluster {cluster} is being terminated")
+        }
+        (_, Some(cluster)) => on_cluster(run, index, attempt, cluster, now, why),
+    };
+    format!("{start}: {doing}")
+}
+
+fn launching(attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
+    match attempt.launch.send_at {
+        Some(at) if at > now => {
+            why.until = Some(at);
+            let at = clock(at, now);
+            match attempt.launch.throttled {
+                0 => format!("EMR's quota has no room for its cluster before {at}"),
+                _ => format!(
+                    "EMR has refused to create its cluster for now, the next try is at {at}"
+                ),
+            }
+        }
+        Some(_) => "its cluster is about to be asked for".to_owned(),
+        None => format!("its cluster is being created since {}", clock(attempt.opened, now)),
+    }
+}
+
+fn on_cluster(
+    run: &Run,
+    index: Option<usize>,
+    attempt: &Attempt,
+    cluster: &str,
+    now: Timestamp,
+    why: &mut Why,
+) -> String {
+    let opened = clock(attempt.opened, now);
+    match attempt.cluster_state {
+        None | Some(ClusterState::Starting | ClusterState::Bootstrapping) => {
+            let doing = attempt.cluster_state.unwrap_or(ClusterState::Starting).name();
+            return format!("cluster {cluster} is {doing} since {opened}");
+        }
+        Some(state) if state.is_ending() => {
+            return format!("cluster {cluster} is {} before its work was done", state.name());
+        }
+        _ => {}
+    }
+    let Some(index) = index else { return format!("cluster {cluster} works") };
+    if let Some(at) = run.retry_at(index).filter(|at| *at > now) {
+        why.until = Some(at);
+        let failed = attempt
+            .tries
+            .iter()
+            .rfind(|step_try| step_try.member == index && step_try.state == StepState::Failed);
+        let step = failed.map_or("a step", |failed| step_name(run, failed));
+        return format!(
+            "step {step} failed on cluster {cluster} and is tried again at {}",
+            clock(at, now)
+        );
+    }
+    let open = |step_try: &&StepTry| !step_try.state.has_ended();
+    let own = attempt.tries.iter().filter(|step_try| step_try.member == index).find(open);
+    let running = attempt.tries.iter().find(|step_try| step_try.state == StepState::Running);
+    match (own, running) {
+        (Some(own), _) if own.state == StepState::Running => {
+            let since =
+                own.started.map_or_else(String::new, |at| format!(" since {}", clock(at, now)));
+            format!("step {} runs on cluster {cluster}{since}", step_name(run, own))
+        }
+        (Some(own), Some(other)) => {
+            let whose = run.members.get(other.member);
+            let whose = whose.map_or_else(String::new, |member| format!(" of {}", member.key));
+            format!(
+                "step {} waits on cluster {cluster} for step {}{whose}",
+                step_name(run, own),
+                step_name(run, other)
+            )
+        }
+        (Some(own), None) => {
+            format!("step {} is queued on cluster {cluster}", step_name(run, own))
+        }
+        (None, _) => format!("its next step is about to be added to cluster {cluster}"),
+    }
+}
+
+fn step_name<'a>(run: &'a Run, step_try: &'a StepTry) -> &'a str {
+    let step = run.members.get(step_try.member).and_then(|member| member.steps.get(step_try.step));
+    step.map_or(step_try.name.as_str(), |step| step.name.as_str())
+}
+
+fn ended(
+    catalog: &Catalog,
+    task: &Task,
+    item: &TaskPartition,
+    now: Timestamp,
+    why: &mut Why,
+) -> String {
+    let at = item.since.map_or_else(String::new, |at| format!(" at {}", clock(at, now)));
+    let run = item.run.as_ref().map_or_else(String::new, |run| format!(" in run {run}"));
+    let reason = item.reason.as_deref().unwrap_or("no reason is stored");
+    // It ends the sentence.
+    let reason = reason.trim_end_matches('.');
+    match item.state {
+        TaskState::Succeeded => {
+            why.outputs = render::outputs(catalog, task, &item.key.partition);
+            let places: Vec<_> = why.outputs.values().cloned().collect();
+            match places.as_slice() {
+                [] => format!("succeeded{at}{run}"),
+                places => format!("succeeded{at}{run}; its output is at {}", joined(places)),
+            }
+        }
+        TaskState::Skipped => format!("was skipped{at}: {reason}"),
+        _ => format!("FAILED{at}{run}: {reason}"),
+    }
+}
+
+/// `05, 06, 07` for hours of one day, else the partitions in full; of many the
+/// first and the last.
+fn listed(partitions: &[Partition]) -> String {
+    let same_day = partitions.windows(2).all(|two| two[0].civil().date() == two[1].civil().date());
+    let short = |partition: &Partition| match same_day && partitions.len() > 1 {
+        true => format!("{:02}", partition.civil().hour()),
+        false => partition.to_string(),
+    };
+    match partitions {
+        [first, second, .., last] if partitions.len() > NAMED_MAX => {
+            format!("{}, {}, … {}", short(first), short(second), short(last))
+        }
+        all => all.iter().map(short).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// `06:05 UTC` today, with the date on any other day.
+fn clock(at: Timestamp, now: Timestamp) -> String {
+    let day = |instant: Timestamp| instant.strftime("%Y-%m-%d").to_string();
+    let format = if day(at) == day(now) { "%H:%M UTC" } else { "%Y-%m-%d %H:%M UTC" };
+    at.strftime(format).to_string()
+}
+
+#[cfg(test)]
+mod tests;

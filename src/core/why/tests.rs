@@ -1,0 +1,358 @@
+//! One sentence for every state, as a person reads it.
+
+use super::*;
+use crate::core::catalog::testing::profile;
+use crate::core::catalog::{Dataset, Profile, StepSpec, StepWork, WhenEmpty};
+use crate::core::partition::Grain;
+use crate::core::render::Text;
+use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, StepSeen};
+use crate::core::schedule::{Schedule, SlotPartition};
+use crate::core::template::Template;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn dataset(name: &str, location: &str, completeness: Completeness) -> Dataset {
+    Dataset { name: name.into(), location: Template::parse(location).unwrap(), completeness }
+}
+
+fn input(dataset: &str, from: i64, to: i64) -> Input {
+    let hours = SignedDuration::from_hours;
+    Input { dataset: dataset.into(), from: hours(from), to: hours(to), need: Need::All }
+}
+
+/// `etl` is hourly at minute 5; `report` is daily, of 24 hours and a file.
+fn catalog() -> Catalog {
+    let closed = Completeness::Closed { settle: SignedDuration::from_mins(16) };
+    let datasets = vec![
+        dataset("raw", "s3://b/raw/{yyyy}/{MM}/{dd}/{HH}/*", closed),
+        dataset("weather", "s3://b/w/{yyyy}{MM}{dd}", Completeness::Object),
+        dataset(
+            "hourly",
+            "s3://b/etl/{yyyy}/{MM}/{dd}/{HH}/",
+            Completeness::Produced { task: "etl".into() },
+        ),
+    ];
+    let retry = crate::core::catalog::Retry {
+        attempts: 2,
+        delay: SignedDuration::from_mins(5),
+        backoff_rate: 1.0,
+    };
+    let step = |name: &str| StepSpec {
+        name: name.into(),
+        work: StepWork::Command { args: vec![Text::parse("true").unwrap()] },
+        retry,
+    };
+    let task = |name: &str, grain, inputs, outputs: &[&str]| Task {
+        name: name.into(),
+        profile: "p".into(),
+        grain,
+        schedule: None,
+        inputs,
+        need: Need::All,
+        wait: None,
+        outputs: outputs.iter().map(ToString::to_string).collect(),
+        when_empty: WhenEmpty::Skip,
+        steps: vec![step("extract"), step("load")],
+    };
+    let mut etl = task("etl", Grain::Hour, vec![input("raw", 0, 1)], &["hourly"]);
+    etl.schedule = Some(Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap());
+    let report =
+        task("report", Grain::Day, vec![input("hourly", 0, 24), input("weather", 0, 24)], &[]);
+    let p = Profile { batch_size: 4, max_wait: SignedDuration::from_mins(10), ..profile("p") };
+    Catalog::new("x".into(), datasets, vec![p], vec![etl, report])
+}
+
+struct Case {
+    catalog: Catalog,
+    key: TaskKey,
+    item: Option<TaskPartition>,
+    run: Option<Run>,
+    ready: usize,
+    mark: Option<Timestamp>,
+    producers: BTreeMap<TaskKey, TaskState>,
+}
+
+impl Case {
+    fn new(task: &str, partition: &str) -> Self {
+        Self {
+            catalog: catalog(),
+            key: TaskKey::new(task, partition.parse().unwrap()),
+            item: None,
+            run: None,
+            ready: 0,
+            mark: None,
+            producers: BTreeMap::new(),
+        }
+    }
+
+    fn item(&mut self) -> &mut TaskPartition {
+        self.item.get_or_insert_with(|| TaskPartition::new(self.key.clone()))
+    }
+
+    fn received(mut self, element: &str, receipt: &str) -> Self {
+        self.item().received.insert(element.parse().unwrap(), receipt.parse().unwrap());
+        self
+    }
+
+    fn why(&self, now: &str) -> Why {
+        let known = Known {
+            key: &self.key,
+            item: self.item.as_ref(),
+            run: self.run.as_ref(),
+            ready: self.ready,
+            mark: self.mark,
+            producers: &self.producers,
+        };
+        why(&self.catalog, &self.catalog.tasks[&self.key.task], known, at(now))
+    }
+
+    #[track_caller]
+    fn says(&self, now: &str, sentence: &str) {
+        assert_eq!(self.why(now).sentence, sentence);
+    }
+
+    /// Running on a cluster of its own, with `observe` seen one after another.
+    fn running(mut self, observe: Vec<(&str, Vec<Observation>)>) -> Self {
+        self.item().state = TaskState::Running;
+        self.item().run = Some("R1".into());
+        let ready =
+            TaskPartition { state: TaskState::Ready, ..TaskPartition::new(self.key.clone()) };
+        let task = &self.catalog.tasks[&self.key.task];
+        let start = at("2013-01-01T06:20:00Z");
+        let profile = &self.catalog.profiles["p"];
+        let (mut run, _) = Run::new(&self.catalog, profile, &[(task, &ready)], "R1", start);
+        let observe = observe.into_iter();
+        let each = observe.flat_map(|(now, seen)| seen.into_iter().map(move |seen| (now, seen)));
+        for (now, observation) in each {
+            let _ = run.decide(observation, &Hints::default(), at(now));
+        }
+        self.run = Some(run);
+        self
+    }
+}
+
+/// The cluster, and then its steps.
+fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> Vec<Observation> {
+    let steps = steps.iter().enumerate().map(|(number, (name, state))| StepSeen {
+        id: format!("s-{number}"),
+        name: (*name).to_owned(),
+        state: *state,
+        started: Some(at("2013-01-01T06:30:00Z")),
+        ended: state.has_ended().then(|| at("2013-01-01T06:40:00Z")),
+        failure: None,
+    });
+    let cluster = ClusterSeen { state, reason: String::new() };
+    vec![Observation::Described(cluster), Observation::Steps(steps.collect())]
+}
+
+#[test]
+fn a_partition_that_nothing_has_reached_says_what_it_needs() {
+    let hour = Case::new("etl", "2013-01-01T05");
+    hour.says(
+        "2013-01-01T05:30:00Z",
+        "etl 2013-01-01T05 has received nothing yet and waits for its slot at 06:05 UTC and \
+         raw 2013-01-01T05, which closes at 06:16 UTC.",
+    );
+    let why = hour.why("2012-12-31T23:00:00Z");
+    assert!(!why.stored);
+    assert_eq!(why.until, Some(at("2013-01-01T06:16:00Z")));
+    assert!(why.sentence.contains("its slot at 2013-01-01 06:05 UTC"), "{}", why.sentence);
+    Case::new("report", "2013-01-01").says(
+        "2013-01-01T00:00:00Z",
+        "report 2013-01-01 has received nothing yet and waits for all 24 partitions of hourly \
+         (00, 01, … 23), which etl produces and weather 2013-01-01.",
+    );
+}
+
+#[test]
+fn a_waiting_window_names_what_is_missing() {
+    let mut day = Case::new("report", "2013-01-01").received("weather@2013-01-01", "object:e");
+    for hour in (0..24).filter(|hour| !(5..8).contains(hour)) {
+        day = day.received(&format!("hourly@2013-01-01T{hour:02}"), "run:R0");
+    }
+    day.says(
+        "2013-01-02T03:00:00Z",
+        "report 2013-01-01 waits for 3 of 24 partitions of hourly (05, 06, 07), which etl produces.",
+    );
+    let why = day.why("2013-01-02T03:00:00Z");
+    assert_eq!(why.waits_for.len(), 1);
+    assert_eq!((why.waits_for[0].missing.len(), why.waits_for[0].total), (3, 24));
+    let task = &day.catalog.tasks["report"];
+    let lacking = producers(&day.catalog, task, day.item.as_ref().unwrap());
+    assert_eq!(lacking.len(), 3);
+    day.producers.insert(lacking[1].clone(), TaskState::Failed);
+    day.producers.insert(lacking[2].clone(), TaskState::Running);
+    day.says(
+        "2013-01-02T03:00:00Z",
+        "report 2013-01-01 waits for 3 of 24 partitions of hourly (05, 06, 07), which etl \
+         produces and FAILED for 2013-01-01T06.",
+    );
+}
+
+#[test]
+fn a_slot_that_is_late_or_never_comes_is_told() {
+    let mut hour = Case::new("etl", "2013-01-01T05").received("raw@2013-01-01T05", "closed:3");
+    hour.says(
+        "2013-01-01T06:06:00Z",
+        "etl 2013-01-01T05 waits for its slot at 06:05 UTC, which has passed and is not yet \
+         taken up (is the service running?).",
+    );
+    hour.mark = Some(at("2013-01-01T07:00:00Z"));
+    hour.says(
+        "2013-01-01T08:00:00Z",
+        "etl 2013-01-01T05 waits for its slot at 06:05 UTC, which was before its schedule was \
+         first seen: it does not come by itself.",
+    );
+    let etl = hour.catalog.tasks.get_mut("etl").unwrap();
+    etl.schedule = Some(Schedule::parse("5 0 * * *", "UTC", SlotPartition::Previous).unwrap());
+    hour.says(
+        "2013-01-01T08:00:00Z",
+        "etl 2013-01-01T05 waits for a slot that never comes: its schedule has none for this \
+         partition.",
+    );
+}
+
+#[test]
+fn a_period_that_is_over_is_about_to_be_closed() {
+    let hour = Case::new("etl", "2013-01-01T05").received("slot", "slot:2013-01-01T06:05:00Z");
+    hour.says(
+        "2013-01-01T06:17:00Z",
+        "etl 2013-01-01T05 waits for raw 2013-01-01T05, which is over and about to be closed.",
+    );
+    let all = hour.received("raw@2013-01-01T05", "closed:3");
+    all.says(
+        "2013-01-01T06:17:00Z",
+        "etl 2013-01-01T05 has everything it needs and is about to become ready.",
+    );
+}
+
+#[test]
+fn a_ready_partition_waits_for_its_batch() {
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.item().state = TaskState::Ready;
+    hour.item().ready_at = Some(at("2013-01-01T06:16:00Z"));
+    hour.ready = 3;
+    hour.says(
+        "2013-01-01T06:20:00Z",
+        "etl 2013-01-01T05 is ready since 06:16 UTC and waits for 1 more ready partition of \
+         profile p to fill a batch of 4, or until 06:26 UTC at the latest.",
+    );
+    assert_eq!(hour.why("2013-01-01T06:20:00Z").until, Some(at("2013-01-01T06:26:00Z")));
+    let due = "etl 2013-01-01T05 is ready since 06:16 UTC and its batch of profile p is due: a run \
+               is about to be made, unless the service is not running or EMR's quota makes it wait.";
+    hour.says("2013-01-01T06:30:00Z", due);
+    hour.ready = 4;
+    hour.says("2013-01-01T06:20:00Z", due);
+}
+
+#[test]
+fn a_running_partition_says_what_its_cluster_does() {
+    let key = "etl 2013-01-01T05 is running in run R1";
+    let launch = || ("2013-01-01T06:20:00Z", vec![Observation::Nothing]);
+    let launched = || ("2013-01-01T06:21:00Z", vec![Observation::Launched(Ok("j-1".into()))]);
+    let look = |state, steps: &[(&str, StepState)]| ("2013-01-01T06:41:00Z", seen(state, steps));
+    let (first, second) = ("etl/2013-01-01T05/extract/1", "etl/2013-01-01T05/load/2");
+    let throttled = Observation::Launched(Err(CallFailure::Deferred("rate".into())));
+    let postponed = Act::Launch.postponed(at("2013-01-01T06:50:00Z"));
+    for (observed, words) in [
+        (vec![], "its cluster is about to be asked for"),
+        (vec![launch()], "its cluster is being created since 06:20 UTC"),
+        (
+            vec![launch(), ("2013-01-01T06:41:59Z", vec![throttled])],
+            "EMR has refused to create its cluster for now, the next try is at 06:42 UTC",
+        ),
+        (
+            vec![launch(), ("2013-01-01T06:20:00Z", vec![postponed])],
+            "EMR's quota has no room for its cluster before 06:50 UTC",
+        ),
+        (vec![launch(), launched()], "cluster j-1 is starting since 06:20 UTC"),
+        (
+            vec![launch(), launched(), look(ClusterState::Bootstrapping, &[])],
+            "cluster j-1 is bootstrapping since 06:20 UTC",
+        ),
+        (
+            vec![
+                launch(),
+                launched(),
+                look(
+                    ClusterState::Running,
+                    &[(first, StepState::Running), (second, StepState::Pending)],
+                ),
+            ],
+            "step extract runs on cluster j-1 since 06:30 UTC",
+        ),
+        (
+            vec![
+                launch(),
+                launched(),
+                look(
+                    ClusterState::Running,
+                    &[(first, StepState::Completed), (second, StepState::Pending)],
+                ),
+            ],
+            "step load is queued on cluster j-1",
+        ),
+        (
+            vec![
+                launch(),
+                launched(),
+                look(
+                    ClusterState::Waiting,
+                    &[(first, StepState::Failed), (second, StepState::Cancelled)],
+                ),
+            ],
+            "step extract failed on cluster j-1 and is tried again at 06:45 UTC",
+        ),
+        (
+            vec![launch(), launched(), look(ClusterState::Terminating, &[])],
+            "cluster j-1 is terminating before its work was done",
+        ),
+    ] {
+        let case = Case::new("etl", "2013-01-01T05").running(observed);
+        case.says("2013-01-01T06:41:00Z", &format!("{key}: {words}."));
+    }
+    let lost = Case::new("etl", "2013-01-01T05").running(vec![
+        launch(),
+        launched(),
+        look(ClusterState::Terminated, &[]),
+    ]);
+    lost.says(
+        "2013-01-01T06:41:00Z",
+        &format!("{key}, attempt 2 of 2: its cluster is about to be asked for."),
+    );
+    let mut gone = Case::new("etl", "2013-01-01T05").running(vec![]);
+    gone.run = None;
+    gone.says("2013-01-01T06:41:00Z", &format!("{key}, which cannot be found."));
+}
+
+#[test]
+fn an_ended_partition_says_when_and_why() {
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.item().since = Some(at("2013-01-01T06:29:00Z"));
+    hour.item().run = Some("R1".into());
+    for (state, reason, words) in [
+        (
+            TaskState::Succeeded,
+            None,
+            "succeeded at 06:29 UTC in run R1; its output is at s3://b/etl/2013/01/01/05/.",
+        ),
+        (
+            TaskState::Failed,
+            Some("step load failed: exit code 3."),
+            "FAILED at 06:29 UTC in run R1: step load failed: exit code 3.",
+        ),
+        (
+            TaskState::Skipped,
+            Some("input raw has no data for 2013-01-01T05"),
+            "was skipped at 06:29 UTC: input raw has no data for 2013-01-01T05.",
+        ),
+    ] {
+        hour.item().state = state;
+        hour.item().reason = reason.map(str::to_owned);
+        hour.says("2013-01-01T08:00:00Z", &format!("etl 2013-01-01T05 {words}"));
+    }
+    hour.item().state = TaskState::Succeeded;
+    assert_eq!(hour.why("2013-01-01T08:00:00Z").outputs["hourly"], "s3://b/etl/2013/01/01/05/");
+}

@@ -1,0 +1,82 @@
+//! What a probe and Prometheus see of a running daemon.
+
+use sluicegate::aws;
+use sluicegate_local::Options;
+use sluicegate_local::clock::Clock;
+
+use crate::world::{World, daily_file, daily_task};
+
+/// The value of one line of `/metrics`; 0 while it does not exist.
+async fn metric(world: &World, series: &str) -> f64 {
+    let (status, text) = world.get("/metrics").await;
+    assert_eq!(status, 200);
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
+}
+
+async fn until_metric(world: &World, series: &str, value: f64) {
+    let check = || async { (metric(world, series).await == value).then_some(()) };
+    world.until_async(&format!("{series} {value}"), check).await;
+}
+
+#[tokio::test]
+async fn arrivals_and_runs_are_measured() {
+    let tasks = daily_file("a") + &daily_file("b") + &daily_task("t", &["a", "b"], "true");
+    let world = World::new(&tasks).await;
+    assert_eq!(world.get("/healthz").await, (200, "ok\n".to_owned()));
+    let is_ready = || async { (world.get("/readyz").await.0 == 200).then_some(()) };
+    world.until_async("readiness", is_ready).await;
+
+    world.put("a/2013-01-01.csv", "1").await;
+    world.put("elsewhere/x", "1").await;
+    until_metric(&world, "sluicegate_partitions{task=\"t\",state=\"waiting\"}", 1.0).await;
+    until_metric(&world, "sluicegate_arrivals_total{dataset=\"a\"}", 1.0).await;
+    until_metric(&world, "sluicegate_arrivals_unmatched_total", 1.0).await;
+    // S3 told of itself, too, when its notifications were switched on.
+    until_metric(&world, "sluicegate_inbox_lag_seconds_count", 3.0).await;
+
+    world.put("b/2013-01-01.csv", "1").await;
+    until_metric(&world, "sluicegate_runs_ended_total{profile=\"p\",state=\"succeeded\"}", 1.0)
+        .await;
+    until_metric(&world, "sluicegate_partitions{task=\"t\",state=\"waiting\"}", 0.0).await;
+    until_metric(&world, "sluicegate_outbox_notices", 0.0).await;
+    let changes = "sluicegate_partition_changes_total{task=\"t\",state=";
+    for state in ["ready", "running", "succeeded"] {
+        assert_eq!(metric(&world, &format!("{changes}\"{state}\"}}")).await, 1.0, "{state}");
+    }
+    assert_eq!(metric(&world, "sluicegate_run_seconds_count").await, 1.0);
+    assert_eq!(metric(&world, "sluicegate_runs{profile=\"p\",state=\"terminating\"}").await, 0.0);
+    let calls = |service: &str, action: &str| {
+        format!(
+            "sluicegate_aws_calls_total{{service=\"{service}\",action=\"{action}\",outcome=\"ok\"}}"
+        )
+    };
+    assert_eq!(metric(&world, &calls("elasticmapreduce", "RunJobFlow")).await, 1.0);
+    let published = metric(&world, &calls("sns", "Publish")).await;
+    assert!(published >= 8.0, "{published} notices of the partition and the run");
+    assert_eq!(world.get("/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn readiness_follows_the_queue() {
+    let clock = Clock::starting_at("2013-01-01T00:00:00Z".parse().unwrap(), 60.0);
+    let tasks = daily_file("a") + &daily_task("t", &["a"], "true");
+    let world = World::with(&tasks, Options { clock, ..Options::default() }).await;
+    let answers = |wanted: u16| {
+        let world = &world;
+        let check = move || async move {
+            let (status, text) = world.get("/readyz").await;
+            (status == wanted).then_some(text)
+        };
+        world.until_async("another readiness", check)
+    };
+    answers(200).await;
+    let sqs = aws_sdk_sqs::Client::new(&aws::connect(&world.access()).await);
+    let url = sqs.get_queue_url().queue_name("inbox").send().await.unwrap();
+    sqs.delete_queue().queue_url(url.queue_url().unwrap()).send().await.unwrap();
+    let text = answers(503).await;
+    assert!(text.starts_with("not ready\nthe queue: SQS ReceiveMessage"), "{text}");
+    assert_eq!(world.get("/healthz").await.0, 200, "a missing queue is no reason to be killed");
+    sqs.create_queue().queue_name("inbox").send().await.unwrap();
+    answers(200).await;
+}

@@ -1,0 +1,47 @@
+//! The log of the real binary in JSON: what concerns a partition or a run says
+//! so on every line.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::world::{World, daily_file, daily_task};
+
+#[tokio::test]
+async fn every_line_of_a_run_names_it() {
+    let tasks = daily_file("a") + &daily_task("t", &["a"], "true");
+    let mut world = World::new(&tasks).await;
+    // The binary takes over.
+    world.stop().await;
+    let config = world.config_file();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["run", "--log-format", "json", "--http", "off", "--local", world.local.endpoint()])
+        .arg("--config")
+        .arg(config.path())
+        .env("RUST_LOG", "sluicegate=debug")
+        .stderr(Stdio::from(std::fs::File::create(&path).unwrap()))
+        .spawn()
+        .unwrap();
+    world.put("a/2013-01-01.csv", "1").await;
+    world.put("odd/line%0Abreak.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    world.mail("run-succeeded").await;
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let log = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let run = lines.iter().find_map(|line| line["run"].as_str()).unwrap();
+    let changes: Vec<_> = lines.iter().filter(|line| line["message"] == "task partition").collect();
+    assert_eq!(changes.len(), 3, "ready, running, succeeded: {log}");
+    for line in &changes {
+        assert_eq!((&line["task"], &line["partition"]), (&"t".into(), &"2013-01-01".into()));
+        assert!(line["state"] == "ready" || line["run"] == run, "{line}");
+    }
+    let of_run = lines.iter().filter(|line| line["message"] == "run");
+    assert!(of_run.clone().count() >= 3, "running, terminating, succeeded: {log}");
+    assert!(of_run.clone().all(|line| line["run"] == run), "{log}");
+    let odd = lines.iter().find(|line| line["bucket"] == "landing");
+    assert_eq!(odd.unwrap()["key"], "odd/line\nbreak.csv", "outside text is escaped");
+}
