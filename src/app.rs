@@ -17,7 +17,7 @@ use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Services};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::sources::task_files::{TaskFiles, TaskFilesError};
@@ -88,9 +88,7 @@ pub async fn run(
 
     let engine = Arc::new(Engine::new(
         config.catalog,
-        store.clone(),
-        emr,
-        sns,
+        Services { store: store.clone(), emr, sns },
         clock,
         settings.sweep_interval,
         &settings.quotas,

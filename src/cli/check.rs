@@ -41,7 +41,7 @@ pub fn check(args: &CheckArgs, json: bool) -> Result<Output, Failure> {
     }
     let found = counts.map(|(noun, count)| counted(count, noun)).join(", ");
     Output::new(
-        format!("{}: no mistakes{warned}; {found}", path.display()),
+        format!("{}: no mistakes{warned}, {found}", path.display()),
         &in_json(path, &[], config.warnings.list()),
     )
 }

@@ -116,7 +116,10 @@ pub fn read(document: Document<'_>) -> Result<File, Mistake> {
 /// Plain words for what the parser says most often.
 fn help(message: &str) -> Option<&'static str> {
     Some(match message {
-        message if message.starts_with("string values must be quoted") => {
+        message
+            if message.starts_with("string values must be quoted")
+                || message.starts_with("invalid float") =>
+        {
             "write texts in quotes: name = \"value\""
         }
         message if message.contains("cannot recurse further") => {
@@ -124,6 +127,9 @@ fn help(message: &str) -> Option<&'static str> {
         }
         message if message.contains("unclosed table") => "a table's header ends in ]: [aws]",
         message if message.contains("unclosed array") => "close the array with ]",
+        message if message.contains("missing comma between array") => {
+            "put a comma between, or close the array with ] before this"
+        }
         message if message.contains("unclosed inline table") => "close the table with }",
         message if message.contains("invalid basic string") => {
             "a text in double quotes ends on its line"

@@ -12,7 +12,7 @@ use super::source::Sources;
 
 /// So many known names are compared with an unknown one. More would make
 /// checking a huge file slow for the sake of its suggestions.
-const COMPARED_MAX: usize = 1000;
+const COMPARED_MAX: usize = 200;
 /// So many known names are listed where none is near.
 const LISTED_MAX: usize = 20;
 
@@ -68,12 +68,22 @@ impl Mistake {
     }
 }
 
-/// The known name that a person most likely meant.
+/// The known name that a person most likely meant. It begins or ends alike.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let compared = known.iter().take(COMPARED_MAX);
-    let likeness = compared.map(|known| (strsim::jaro(name, known), *known));
+    let name = name.to_lowercase();
+    let (first, last) = (name.chars().next()?, name.chars().next_back()?);
+    let alike = known.iter().filter(|known| known.starts_with(first) || known.ends_with(last));
+    let likeness = alike.take(COMPARED_MAX).map(|known| (likeness(&name, known), *known));
     let best = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.7).then_some(best.1)
+}
+
+/// Up to 1, which is one slip of the finger.
+fn likeness(name: &str, known: &str) -> f64 {
+    match strsim::osa_distance(name, known) {
+        1 if name.len() > 2 => 1.0,
+        _ => strsim::jaro(name, known),
+    }
 }
 
 /// `did you mean …?`, or the known names after `introduction`.

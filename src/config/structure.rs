@@ -33,7 +33,7 @@ pub fn check(document: &Document<'_>, schema: &Value) -> Vec<Mistake> {
 /// output would be judged as something else. None if other parts have mistakes,
 /// because then everything depends on them.
 pub fn set_aside(document: &mut Document<'_>, schema: &Value) -> Option<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+    let (mut names, mut mentions) = (BTreeSet::new(), BTreeSet::new());
     for section in SECTIONS {
         let entry = &schema["properties"][section]["additionalProperties"];
         let Some(tables) = section_mut(document, section) else { continue };
@@ -49,15 +49,13 @@ pub fn set_aside(document: &mut Document<'_>, schema: &Value) -> Option<BTreeSet
             .collect();
         for name in unsound {
             if let Some(table) = tables.remove(name.as_str()) {
-                mentioned(table.get_ref(), &mut names);
+                mentioned(table.get_ref(), &mut mentions);
             }
             names.insert(name);
         }
     }
     if let Some(datasets) = section_mut(document, "datasets") {
-        for name in &names {
-            datasets.remove(name.as_str());
-        }
+        names.extend(mentions.into_iter().filter(|name| datasets.remove(name.as_str()).is_some()));
     }
     check(document, schema).is_empty().then_some(names)
 }
@@ -93,9 +91,9 @@ struct Walk {
 
 impl Walk {
     /// `name` is the field that has the value, or whose item it is.
-    fn value(&mut self, schema: &Value, name: &str, value: &Spanned<DeValue<'_>>) {
-        let Some(schema) = branch(schema, value.get_ref()) else {
-            self.mistakes.push(wrong_type(schema, name, value));
+    fn value(&mut self, whole: &Value, name: &str, value: &Spanned<DeValue<'_>>) {
+        let Some(schema) = branch(whole, value.get_ref()) else {
+            self.wrong_type(whole, name, value);
             return;
         };
         match value.get_ref() {
@@ -109,7 +107,22 @@ impl Walk {
                     self.value(&schema["items"], name, item);
                 }
             }
-            DeValue::String(text) => self.text(schema, name, text, value.span()),
+            DeValue::String(text) => {
+                let allowed = allowed(schema);
+                if !allowed.is_empty() && !allowed.contains(&text.as_ref()) {
+                    let near =
+                        nearest(text, &allowed).map(|near| format!("did you mean {near:?}? "));
+                    let help = format!("{}expected {}", near.unwrap_or_default(), expected(whole));
+                    let message = format!("{name} cannot be {}", quoted(text));
+                    self.mistakes.push(Mistake::at(value.span(), message).help(help));
+                }
+                if schema["format"] == DURATION && text.parse::<SignedDuration>().is_err() {
+                    let message = format!("{name} is {}, which is no duration", quoted(text));
+                    self.mistakes.push(Mistake::at(value.span(), message).help(
+                        "write a number and a unit, h, m or s: \"16m\", \"1h 30m\", \"48h\"",
+                    ));
+                }
+            }
             DeValue::Integer(number) => self.integer(schema, name, number, value.span()),
             DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
         }
@@ -156,25 +169,21 @@ impl Walk {
         format!("[{}]", self.path.join("."))
     }
 
-    fn text(&mut self, schema: &Value, name: &str, text: &str, place: Range<usize>) {
-        let allowed = allowed(schema);
-        if !allowed.is_empty() && !allowed.contains(&text) {
-            let message = format!("{name} cannot be {}", quoted(text));
-            let help = match nearest(text, &allowed) {
-                Some(nearest) => {
-                    format!("did you mean {nearest:?}? allowed are: {}", allowed.join(", "))
-                }
-                None => format!("allowed are: {}", allowed.join(", ")),
-            };
-            self.mistakes.push(Mistake::at(place.clone(), message).help(help));
-        }
-        if schema["format"] == DURATION && text.parse::<SignedDuration>().is_err() {
-            let message = format!("{name} is {}, which is no duration", quoted(text));
-            self.mistakes.push(
-                Mistake::at(place, message)
-                    .help("write a number and a unit, h, m or s: \"16m\", \"1h 30m\", \"48h\""),
-            );
-        }
+    fn wrong_type(&mut self, schema: &Value, name: &str, value: &Spanned<DeValue<'_>>) {
+        let why = schema[WHY].as_str();
+        // What stands in a secret's place may be the secret: it is not repeated.
+        let found =
+            if why.is_some() { kind(value.get_ref()).to_owned() } else { found(value.get_ref()) };
+        let message = format!("{name}: expected {}, found {found}", expected(schema));
+        let mistake = Mistake::at(value.span(), message);
+        let keys: Vec<_> = self.path.iter().map(String::as_str).chain([name]).collect();
+        let header = keys.join(".");
+        let help =
+            why.map(str::to_owned).or_else(|| way_out(schema, name, &header, value.get_ref()));
+        self.mistakes.push(match help {
+            Some(help) => mistake.help(help),
+            None => mistake,
+        });
     }
 
     fn integer(&mut self, schema: &Value, name: &str, number: &DeInteger<'_>, place: Range<usize>) {
@@ -242,23 +251,11 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-fn wrong_type(schema: &Value, name: &str, value: &Spanned<DeValue<'_>>) -> Mistake {
-    let expected = expected(schema);
-    if let Some(why) = schema[WHY].as_str() {
-        // What stands there may be the secret: it is not repeated.
-        let message = format!("{name}: expected {expected}, found {}", kind(value.get_ref()));
-        return Mistake::at(value.span(), message).help(why);
-    }
-    let message = format!("{name}: expected {expected}, found {}", found(value.get_ref()));
-    let mistake = Mistake::at(value.span(), message);
-    match way_out(schema, name, value.get_ref()) {
-        Some(help) => mistake.help(help),
-        None => mistake,
-    }
-}
-
 /// What the value should look like, where that can be told from what it is.
-fn way_out(schema: &Value, name: &str, value: &DeValue<'_>) -> Option<String> {
+fn way_out(schema: &Value, name: &str, header: &str, value: &DeValue<'_>) -> Option<String> {
+    if let Some(branches) = branches(schema) {
+        return branches.iter().find_map(|schema| way_out(schema, name, header, value));
+    }
     let items = &schema["items"];
     match (type_of(schema), value) {
         ("string", _) if schema["format"] == DURATION => {
@@ -274,10 +271,13 @@ fn way_out(schema: &Value, name: &str, value: &DeValue<'_>) -> Option<String> {
             Some(format!("write it in brackets: {name} = [{}]", quoted(text)))
         }
         ("array", DeValue::Table(_)) if type_of(items) == "object" => Some(format!(
-            "write each in brackets: {name} = [{{ … }}], or [[…{name}]] as the header"
+            "write each in brackets: {name} = [{{ … }}], or [[{header}]] as the header"
         )),
         ("object", DeValue::Array(items)) if items.iter().all(|item| item.get_ref().is_table()) => {
-            Some(format!("write one table: {name} = {{ … }}, or [{name}.NAME] if it has names"))
+            Some(match schema["properties"].is_object() {
+                true => format!("write one table: {name} = {{ … }}, or [{header}] as the header"),
+                false => format!("give each a name: [{}.NAME] as the header", header),
+            })
         }
         ("object", _) => Some(example(schema)),
         _ => None,
@@ -299,11 +299,13 @@ fn expected(schema: &Value) -> String {
     if let Some(branches) = branches(schema) {
         return branches.iter().map(expected).collect::<Vec<_>>().join(" or ");
     }
+    let allowed = allowed(schema);
+    if let Some((last, others)) = allowed.split_last() {
+        let others = others.join(", ");
+        return if others.is_empty() { (*last).to_owned() } else { format!("{others} or {last}") };
+    }
     match type_of(schema) {
         "string" if schema["format"] == DURATION => "a duration",
-        "string" if !allowed(schema).is_empty() => {
-            return format!("one of {}", allowed(schema).join(", "));
-        }
         "string" => "a text",
         "integer" => "a whole number",
         "number" => "a number",

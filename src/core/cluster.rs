@@ -160,14 +160,18 @@ pub struct InstanceType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Volumes {
+    /// The type of the volumes: gp3.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The size of each.
     pub size_gib: u32,
+    /// The I/O operations a second of each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iops: Option<u32>,
-    /// MiB a second.
+    /// The throughput of each in MiB a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<u32>,
+    /// How many of them.
     #[serde(default = "one")]
     pub count: u32,
 }
@@ -195,11 +199,16 @@ pub enum Market {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ManagedScaling {
+    /// What the bounds count.
     pub unit: ScalingUnit,
+    /// The least that EMR keeps.
     pub minimum: u32,
+    /// The most that EMR adds.
     pub maximum: u32,
+    /// The most of it that may be bought on demand.
     #[serde(default)]
     pub maximum_on_demand: Option<u32>,
+    /// The most of it that may be core nodes.
     #[serde(default)]
     pub maximum_core: Option<u32>,
 }
@@ -222,10 +231,15 @@ pub enum ScaleDown {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SecurityGroups {
+    /// The primary node's group.
     pub primary: Option<String>,
+    /// The other nodes' group.
     pub core_and_task: Option<String>,
+    /// The group that EMR uses to reach nodes in a private subnet.
     pub service_access: Option<String>,
+    /// More groups of the primary node.
     pub additional_primary: Vec<String>,
+    /// More groups of the other nodes.
     pub additional_core_and_task: Vec<String>,
 }
 
@@ -233,12 +247,18 @@ pub struct SecurityGroups {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Kerberos {
+    /// The Kerberos realm.
     pub realm: String,
+    /// The password of the KDC: the environment variable that holds it.
     pub kdc_admin_password: SecretRef,
+    /// The password of the trust between realms: the environment variable that
+    /// holds it.
     #[serde(default)]
     pub cross_realm_trust_password: Option<SecretRef>,
+    /// The user that joins machines to the Active Directory domain.
     #[serde(default)]
     pub ad_domain_join_user: Option<String>,
+    /// That user's password: the environment variable that holds it.
     #[serde(default)]
     pub ad_domain_join_password: Option<SecretRef>,
 }
@@ -292,12 +312,18 @@ impl<'de> Deserialize<'de> for Setting {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct InstanceTypeTable {
+    /// The name: m5.xlarge.
     #[serde(rename = "type")]
     name: String,
+    /// How many units of the fleet's capacity one instance is.
     weight: Option<u32>,
+    /// The most to pay for a spot instance, in percent of the on-demand price.
     bid_percent: Option<u32>,
+    /// The most to pay for a spot instance, in US dollars an hour.
     bid_price: Option<String>,
+    /// The lower, the sooner, for the strategies that go by priority.
     priority: Option<u32>,
+    /// The EBS volumes of each of its machines.
     #[serde(default)]
     ebs: Vec<Volumes>,
 }

@@ -32,6 +32,7 @@ pub enum SlotPartition {
     /// The hour or day before the slot's.
     #[default]
     Previous,
+    /// The hour or day that the slot lies in.
     Current,
 }
 

@@ -68,7 +68,7 @@ impl Key {
         match self {
             Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
             Key::Task(key) => Some(key.task.clone()),
-            Key::Sweep | Key::Batches(_) | Key::Run(_) | Key::Survey => None,
+            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) => None,
         }
     }
 
@@ -103,6 +103,13 @@ pub struct Engine {
     health: Health,
 }
 
+/// The services of AWS that it works with.
+pub struct Services {
+    pub store: Store,
+    pub emr: Emr,
+    pub sns: Sns,
+}
+
 /// What is kept in memory to save work; all of it can be lost.
 #[derive(Default)]
 struct Memory {
@@ -122,14 +129,13 @@ struct Memory {
 impl Engine {
     pub fn new(
         catalog: Catalog,
-        store: Store,
-        emr: Emr,
-        sns: Sns,
+        services: Services,
         clock: Clock,
         sweep_interval: SignedDuration,
         quotas: &Quotas,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let Services { store, emr, sns } = services;
         Self {
             catalog: watch::Sender::new(Arc::new(catalog)),
             store,

@@ -6,6 +6,7 @@
 mod arrivals;
 mod batches;
 mod chains;
+mod check;
 mod commands;
 mod completeness;
 mod emr;

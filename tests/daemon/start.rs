@@ -17,7 +17,7 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 "#;
 
-fn config(text: &str) -> (tempfile::TempDir, String) {
+pub fn config(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     std::fs::write(&path, text).unwrap();
@@ -39,7 +39,7 @@ fn a_mistake_is_said_with_its_place() {
     let (_folder, path) = config(&CONFIG.replace("queue = \"inbox\"", "qeue = \"inbox\""));
     let (code, _, error) = sluicegate(&["check", "--config", &path]);
     assert_eq!(code, 2);
-    assert!(error.contains("c.toml:4:1: unknown field `qeue`"), "{error}");
+    assert!(error.contains("c.toml:4:1: unknown field \"qeue\""), "{error}");
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub fn json_schema() -> Value {
 /// An optional field is left out, never null.
 fn without_null(schema: &mut Schema) {
     let null = json!("null");
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
     for keyword in ["type", "enum"] {
         let Some(Value::Array(list)) = schema.get_mut(keyword) else { continue };
         list.retain(|item| *item != null && !item.is_null());

@@ -94,13 +94,14 @@ pub struct File {
     pub engine: Engine,
     /// More profiles, datasets and tasks in files of their own.
     pub task_files: Option<TaskFiles>,
+    /// Health and metrics over HTTP.
+    #[serde(default)]
+    pub http: Http,
     /// What the account may ask of EMR; a call that would be too many waits.
     #[serde(default)]
     pub quotas: Quotas,
     /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
     /// partitions share one.
-    #[serde(default)]
-    pub http: Http,
     #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
     /// Datasets: `[datasets.NAME]` says where objects lie and when a partition

@@ -17,22 +17,30 @@ use crate::core::schedule::SlotPartition;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Task {
+    /// The cluster profile that its steps run on.
     pub profile: Text,
+    /// What one run of it covers: an hour or a day, UTC.
     pub partition: Grain,
+    /// When it is due. Without one it runs as soon as its inputs are there.
     pub schedule: Option<Schedule>,
+    /// What to do when an input is complete but holds no data at all.
     #[serde(default)]
     pub when_empty: WhenEmpty,
+    /// The datasets that it reads and waits for.
     #[serde(default)]
     pub inputs: Vec<Input>,
-    /// How many of the inputs: "all", "any" or a number.
+    /// How many of the inputs must be there: "all", "any" or a number.
     #[serde(default)]
     pub need: Placed<Need>,
     /// How long a partition waits for its inputs after its end.
     pub wait_timeout: Option<Duration>,
     /// What to do then: fail, or run with what is there.
     pub on_timeout: Option<Placed<OnTimeout>>,
+    /// The datasets that it makes; their partition is complete when it has
+    /// succeeded.
     #[serde(default)]
     pub outputs: Vec<Text>,
+    /// What runs on the cluster, one step after the other.
     #[serde(default)]
     pub steps: Vec<Step>,
 }
@@ -40,9 +48,13 @@ pub struct Task {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Schedule {
+    /// Minute, hour, day of month, month, day of week: `5 * * * *` is minute 5
+    /// of every hour.
     pub cron: Text,
+    /// The IANA name of the zone that `cron` is meant in: Europe/Berlin.
     #[serde(default = "utc")]
     pub time_zone: Text,
+    /// Which partition a slot stands for.
     #[serde(default)]
     pub partition: SlotPartition,
 }
@@ -50,12 +62,15 @@ pub struct Schedule {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Input {
+    /// The dataset's name.
     pub dataset: Text,
-    /// The window's bounds, counted from the start of the task's partition;
-    /// default: the partition itself.
+    /// Where the window begins, counted from the start of the task's
+    /// partition: -23h. Left out, it begins with the partition.
     pub from: Option<Duration>,
+    /// Where the window ends, counted from the start of the task's partition.
+    /// Left out, it ends with the partition.
     pub to: Option<Duration>,
-    /// How many partitions of the window: "all", "any" or a number.
+    /// How many partitions of the window must be there: "all", "any" or a number.
     #[serde(default)]
     pub need: Placed<Need>,
 }
@@ -132,18 +147,29 @@ pub enum StepKind {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Step {
+    /// Unique within the task.
     pub name: Text,
+    /// What runs it.
     pub kind: Placed<StepKind>,
+    /// For spark-submit and hive: the script, s3://….
     pub script: Option<Text>,
+    /// For hive: how the script is started.
     pub form: Option<Placed<HiveForm>>,
+    /// For jar: the JAR file, s3://….
     pub jar: Option<Text>,
+    /// For jar: the class to run, if the JAR's manifest names none.
     pub main_class: Option<Text>,
+    /// For spark-submit: its own options, before the script.
     #[serde(default)]
     pub options: Vec<Text>,
+    /// The arguments; for command, the command and its arguments. Placeholders such
+    /// as {partition} and {input.NAME} are filled in.
     #[serde(default)]
     pub args: Vec<Text>,
+    /// For hive: variables that the script uses.
     #[serde(default)]
     pub variables: BTreeMap<Text, Text>,
+    /// Whether and when to try again after a failure.
     #[serde(default)]
     pub retry: Retry,
 }
@@ -151,8 +177,11 @@ pub struct Step {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Retry {
+    /// How many retries after the first try.
     pub attempts: Placed<u32>,
+    /// How long to wait before the first retry.
     pub delay: Duration,
+    /// What the delay is multiplied by for each further retry.
     pub backoff_rate: Placed<f64>,
 }
 

@@ -14,7 +14,7 @@ use crate::core::render::{Placeholder, Text, is_plain};
 use crate::core::template::Template;
 
 /// More is a job for the scheduler's next slot, not for a retry.
-const RETRIES_MAX: u32 = 20;
+pub(super) const RETRIES_MAX: u32 = 20;
 /// With one of these in a script, a placeholder may stand where the quotes of
 /// a value mean something else.
 const SHELL_QUOTES: [char; 6] = ['\'', '"', '`', '\\', '#', '<'];
@@ -146,7 +146,7 @@ impl Check {
                 Placeholder::Output(name) => ("output", name, &scope.outputs),
                 _ => continue,
             };
-            if !known.contains(&name.as_str()) {
+            if !known.contains(&name.as_str()) && !scope.may_mean(known, name) {
                 let known = known.iter().copied();
                 self.report(Mistake::unknown(raw.span(), what, name, known));
             }
@@ -163,6 +163,13 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Where a name in the list is misspelt, any dataset may be the one that
+    /// was meant, and its placeholder is right.
+    fn may_mean(&self, list: &[&str], name: &str) -> bool {
+        self.datasets.contains_key(name)
+            && list.iter().any(|listed| !self.datasets.contains_key(*listed))
+    }
+
     /// The dataset of a placeholder and where one of its partitions lies.
     fn location(&self, placeholder: &Placeholder) -> Option<(String, String)> {
         let (Placeholder::Input(name) | Placeholder::Output(name)) = placeholder else {

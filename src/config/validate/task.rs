@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 
 use super::Check;
-use super::step::Scope;
+use super::step::{RETRIES_MAX, Scope};
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
 use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
@@ -82,6 +82,8 @@ impl Check {
                 backoff_rate: *step.retry.backoff_rate.get_ref(),
             };
             let longest = retry.delay_after(retry.attempts);
+            // More attempts are a mistake of their own.
+            let longest = longest.filter(|_| retry.attempts <= RETRIES_MAX);
             if let Some(longest) = longest.filter(|longest| *longest >= idle) {
                 self.report(
                     Mistake::at(

@@ -91,14 +91,12 @@ impl Check {
         let mut same: BTreeMap<String, &str> = BTreeMap::new();
         for (name, raw) in &file.datasets {
             let Some(dataset) = catalog.datasets.get(name.get_ref()) else { continue };
-            let location = dataset.location.to_string();
-            let message = if let Some(first) = same.get(location.as_str()) {
+            let message = if let Some(first) = same.get(&dataset.location.to_string()) {
                 format!("{:?} has the same location as {first:?}", name.get_ref())
-            } else if let Some(other) = overlapped(dataset, catalog) {
-                format!("objects of {:?} also belong to {:?}", name.get_ref(), other)
             } else {
-                same.insert(location, name.get_ref());
-                continue;
+                same.insert(dataset.location.to_string(), name.get_ref());
+                let Some(other) = overlapped(dataset, catalog) else { continue };
+                format!("objects of {:?} also belong to {other:?}", name.get_ref())
             };
             self.warn(
                 Mistake::at(raw.location.span(), message)
@@ -132,16 +130,14 @@ impl Check {
 }
 
 /// Another dataset that an object of this one belongs to as well.
-fn overlapped<'a>(dataset: &Dataset, catalog: &'a Catalog) -> Option<&'a str> {
+fn overlapped(dataset: &Dataset, catalog: &Catalog) -> Option<String> {
     let partition = Partition::containing(Timestamp::UNIX_EPOCH, dataset.location.grain());
     let mut key = dataset.location.key_of(&partition);
     // Of many objects, or of a folder that a task fills, this is one.
     if dataset.location.is_many() || key.ends_with('/') {
         key.push_str("part-00000");
     }
-    let found = catalog.datasets_of(dataset.location.bucket(), &key);
-    let mut others = found.filter(|(other, _)| other.name != dataset.name);
-    // The catalog answers with what outlives the key.
-    let other = others.next()?.0.name.clone();
-    catalog.datasets.get_key_value(&other).map(|(name, _)| name.as_str())
+    let mut found = catalog.datasets_of(dataset.location.bucket(), &key);
+    let (other, _) = found.find(|(other, _)| other.location != dataset.location)?;
+    Some(other.name.clone())
 }

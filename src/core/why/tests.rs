@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::core::catalog::testing::profile;
-use crate::core::catalog::{Dataset, Profile, StepSpec, StepWork, WhenEmpty};
+use crate::core::catalog::{
+    Dataset, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit, WhenEmpty,
+};
 use crate::core::partition::Grain;
 use crate::core::render::Text;
 use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, StepSeen};
@@ -114,7 +116,7 @@ impl Case {
     }
 
     /// Running on a cluster of its own, with `observe` seen one after another.
-    fn running(mut self, observe: Vec<(&str, Vec<Observation>)>) -> Self {
+    fn running(mut self, observe: Vec<Vec<(&str, Observation)>>) -> Self {
         self.item().state = TaskState::Running;
         self.item().run = Some("R1".into());
         let ready =
@@ -123,9 +125,7 @@ impl Case {
         let start = at("2013-01-01T06:20:00Z");
         let profile = &self.catalog.profiles["p"];
         let (mut run, _) = Run::new(&self.catalog, profile, &[(task, &ready)], "R1", start);
-        let observe = observe.into_iter();
-        let each = observe.flat_map(|(now, seen)| seen.into_iter().map(move |seen| (now, seen)));
-        for (now, observation) in each {
+        for (now, observation) in observe.into_iter().flatten() {
             let _ = run.decide(observation, &Hints::default(), at(now));
         }
         self.run = Some(run);
@@ -133,8 +133,8 @@ impl Case {
     }
 }
 
-/// The cluster, and then its steps.
-fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> Vec<Observation> {
+/// What a look shows: the cluster, then its steps.
+fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> [Observation; 2] {
     let steps = steps.iter().enumerate().map(|(number, (name, state))| StepSeen {
         id: format!("s-{number}"),
         name: (*name).to_owned(),
@@ -144,7 +144,7 @@ fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> Vec<Observation> {
         failure: None,
     });
     let cluster = ClusterSeen { state, reason: String::new() };
-    vec![Observation::Described(cluster), Observation::Steps(steps.collect())]
+    [Observation::Described(cluster), Observation::Steps(steps.collect())]
 }
 
 #[test]
@@ -250,21 +250,23 @@ fn a_ready_partition_waits_for_its_batch() {
 #[test]
 fn a_running_partition_says_what_its_cluster_does() {
     let key = "etl 2013-01-01T05 is running in run R1";
-    let launch = || ("2013-01-01T06:20:00Z", vec![Observation::Nothing]);
-    let launched = || ("2013-01-01T06:21:00Z", vec![Observation::Launched(Ok("j-1".into()))]);
-    let look = |state, steps: &[(&str, StepState)]| ("2013-01-01T06:41:00Z", seen(state, steps));
+    let launch = || vec![("2013-01-01T06:20:00Z", Observation::Nothing)];
+    let launched = || vec![("2013-01-01T06:21:00Z", Observation::Launched(Ok("j-1".into())))];
+    let look = |state, steps: &[(&str, StepState)]| {
+        seen(state, steps).map(|observed| ("2013-01-01T06:41:00Z", observed)).to_vec()
+    };
     let (first, second) = ("etl/2013-01-01T05/extract/1", "etl/2013-01-01T05/load/2");
     let throttled = Observation::Launched(Err(CallFailure::Deferred("rate".into())));
     let postponed = Act::Launch.postponed(at("2013-01-01T06:50:00Z"));
     for (observed, words) in [
-        (vec![], "its cluster is about to be asked for"),
+        (vec![vec![]], "its cluster is about to be asked for"),
         (vec![launch()], "its cluster is being created since 06:20 UTC"),
         (
-            vec![launch(), ("2013-01-01T06:41:59Z", vec![throttled])],
+            vec![launch(), vec![("2013-01-01T06:41:59Z", throttled)]],
             "EMR has refused to create its cluster for now, the next try is at 06:42 UTC",
         ),
         (
-            vec![launch(), ("2013-01-01T06:20:00Z", vec![postponed])],
+            vec![launch(), vec![("2013-01-01T06:20:00Z", postponed)]],
             "EMR's quota has no room for its cluster before 06:50 UTC",
         ),
         (vec![launch(), launched()], "cluster j-1 is starting since 06:20 UTC"),
@@ -355,4 +357,56 @@ fn an_ended_partition_says_when_and_why() {
     }
     hour.item().state = TaskState::Succeeded;
     assert_eq!(hour.why("2013-01-01T08:00:00Z").outputs["hourly"], "s3://b/etl/2013/01/01/05/");
+}
+
+/// The report with one input of the given rule, and what that input received.
+fn ruled(completeness: Completeness, need: Need, received: &[(&str, &str)]) -> Case {
+    let mut case = Case::new("report", "2013-01-01");
+    let location = Template::parse("s3://b/p/{yyyy}/{MM}/{dd}/{HH}/*").unwrap();
+    let dataset = Dataset { name: "partner".into(), location, completeness };
+    case.catalog.datasets.insert("partner".into(), dataset);
+    let mut partner = input("partner", 0, 2);
+    partner.need = need;
+    case.catalog.tasks.get_mut("report").unwrap().inputs = vec![partner];
+    received.iter().fold(case, |case, (element, receipt)| case.received(element, receipt))
+}
+
+#[test]
+fn every_rule_of_completeness_has_its_words() {
+    let marker = Completeness::Marker { name: "_SUCCESS".into() };
+    let count = Completeness::Count { objects: 24 };
+    let quiet = Completeness::Quiet { quiet: SignedDuration::from_mins(30) };
+    let first = ("partner@2013-01-01T00", "object:e");
+    let part = ("partner@2013-01-01T01", "partial:2013-01-01T02:00:00Z");
+    for (completeness, received, words) in [
+        (marker, &[first][..], "whose marker _SUCCESS has not come"),
+        (count.clone(), &[first], "which is complete with 24 objects"),
+        (
+            count,
+            &[first, part],
+            "which is complete with 24 objects (the last one so far came at 02:00 UTC)",
+        ),
+        (quiet.clone(), &[first], "of which no object has come"),
+        (quiet, &[first, part], "which is complete at 02:30 UTC if nothing new comes"),
+    ] {
+        ruled(completeness, Need::All, received).says(
+            "2013-01-01T02:10:00Z",
+            &format!(
+                "report 2013-01-01 waits for 1 of 2 partitions of partner (2013-01-01T01), {words}."
+            ),
+        );
+    }
+}
+
+#[test]
+fn what_is_enough_and_until_when_is_said() {
+    let mut case = ruled(Completeness::Object, Need::AtLeast(1), &[]);
+    let task = case.catalog.tasks.get_mut("report").unwrap();
+    task.wait = Some(WaitLimit { timeout: SignedDuration::from_hours(6), then: OnTimeout::Run });
+    case.says(
+        "2013-01-02T02:10:00Z",
+        "report 2013-01-01 has received nothing yet and waits for 1 more of 2 partitions of \
+         partner (any of 00, 01); at 06:00 UTC it runs with what is there.",
+    );
+    assert_eq!(case.why("2013-01-02T02:10:00Z").until, Some(at("2013-01-02T06:00:00Z")));
 }

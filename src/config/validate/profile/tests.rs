@@ -216,7 +216,7 @@ fn every_mistake_of_a_profile_is_told() {
         ),
         (
             "P\nconfigurations.spark-defaults = { x = 1 }",
-            "x: expected a text or a table, found the number 1",
+            "x: expected a text or a table, found the number 1\n    write it in quotes: x = \"1\"",
         ),
     ] {
         let profile = profile

@@ -1,0 +1,136 @@
+//! Mistakes in what values mean that concern more than one table: AWS names,
+//! cycles among tasks, windows that no item can hold.
+
+use super::{GOOD, mistakes, parse};
+use std::path::Path;
+
+#[test]
+fn names_of_aws_that_cannot_be() {
+    let topic = "arn:aws:sns:us-east-1:000000000000:status";
+    for (from, to, said) in [
+        ("[aws]", "[aws]\nregion = \"us_east_1\"", "5:10: \"us_east_1\" is no region"),
+        ("[aws]", "[aws]\nregion = \"\"", "5:10: \"\" is no region"),
+        (
+            "[aws]",
+            "[aws]\nregion = \"eu-west-1\"",
+            "8:13: topic-arn is in us-east-1, but region is eu-west-1",
+        ),
+        (
+            "queue = \"inbox\"",
+            "region = \"us-east-1\"\nqueue = \"https://sqs.us-west-2.amazonaws.com/123456789012/inbox\"",
+            "6:9: queue is in us-west-2, but region is us-east-1",
+        ),
+        ("\"inbox\"", "\"\"", "5:9: queue is \"\", which names no queue"),
+        ("\"inbox\"", "\"in box\"", "5:9: queue is \"in box\", which names no queue"),
+        (
+            "\"inbox\"",
+            "\"arn:aws:sqs:us-east-1:000000000000:inbox\"",
+            "write the queue's name (letters, digits, - and _, at most 80) or its URL",
+        ),
+        ("\"inbox\"", "\"https://sqs.us-east-1.amazonaws.com\"", "5:9: queue is \"https:"),
+        ("\"inbox\"", "\"inbox.fifo\"", "5:9: queue is a FIFO queue"),
+        ("\"quarantine\"", "\"inbox\"", "6:14: quarantine must be another queue"),
+        (topic, "status", "7:13: topic-arn is no ARN of a topic"),
+        (topic, &format!("{topic}:1234"), "topic-arn is a subscription's"),
+        (topic, &topic.replace("sns", "sqs"), "an ARN of \"sqs\", not of sns"),
+        (topic, &topic.replace("000000000000", "1234"), "\"1234\" for its account"),
+        (topic, &topic.replace("us-east-1", "useast1"), "\"useast1\" for its region"),
+        (topic, &topic.replace("status", "status.fifo"), "a FIFO topic, which sends no e-mail"),
+        (topic, &topic.replace("status", ""), "\"\" for the topic's name"),
+        (topic, &topic.replace("arn:aws:", "arn:gcp:"), "the partition \"gcp\""),
+    ] {
+        let told = mistakes(&GOOD.replacen(from, to, 1));
+        assert!(told.contains(said), "{to}: {told}");
+        assert!(told.ends_with("\n1 mistake"), "{to}: {told}");
+    }
+}
+
+#[test]
+fn names_of_aws_that_can_be() {
+    for (from, to) in [
+        ("[aws]", "[aws]\nregion = \"us-east-1\""),
+        ("\"inbox\"", "\"https://sqs.us-east-1.amazonaws.com/123456789012/inbox\""),
+        ("\"inbox\"", "\"http://127.0.0.1:4566/000000000000/inbox\""),
+        ("arn:aws:sns:us-east-1", "arn:aws-us-gov:sns:us-gov-west-1"),
+        ("arn:aws:sns:us-east-1", "arn:aws-cn:sns:cn-north-1"),
+        // A task and a dataset are told apart by where they stand.
+        ("[tasks.etl]", "[tasks.raw]"),
+    ] {
+        let text = GOOD.replacen(from, to, 1).replace("tasks.etl.steps", "tasks.etl.steps");
+        let text = if to == "[tasks.raw]" { GOOD.replace("tasks.etl", "tasks.raw") } else { text };
+        assert_ne!(text, GOOD, "{from}");
+        parse(&text, Path::new("x.toml")).unwrap();
+    }
+}
+
+/// A task that reads the outputs of others and makes one of its own name.
+fn task(name: &str, inputs: &[&str]) -> String {
+    let inputs: Vec<_> = inputs.iter().map(|input| format!("{{ {input} }}")).collect();
+    format!(
+        "\n[datasets.{name}]\nlocation = \"s3://b/{name}/{{yyyy}}/{{MM}}/{{dd}}/\"\n\
+         [tasks.{name}]\nprofile = \"small\"\npartition = \"day\"\ninputs = [{}]\noutputs = [\"{name}\"]\n\
+         steps = [{{ name = \"s\", kind = \"command\", args = [\"true\"] }}]\n",
+        inputs.join(", ")
+    )
+}
+
+#[test]
+fn tasks_that_wait_for_each_other_are_named() {
+    for (tasks, said) in [
+        (vec![task("a", &["dataset = 'a'"])], "wait for each other: a → a"),
+        (
+            vec![task("a", &["dataset = 'b'"]), task("b", &["dataset = 'a'"])],
+            "wait for each other: a → b → a",
+        ),
+        (
+            vec![
+                task("a", &["dataset = 'b'", "dataset = 'raw'"]),
+                task("b", &["dataset = 'c'"]),
+                task("c", &["dataset = 'd', from = '-24h'", "dataset = 'raw'"]),
+                task("d", &["dataset = 'b'"]),
+                task("e", &["dataset = 'a'"]),
+            ],
+            "wait for each other: b → c → d → b",
+        ),
+    ] {
+        let told = mistakes(&format!("{GOOD}{}", tasks.concat()));
+        assert!(told.contains(said), "{said}: {told}");
+        assert!(told.ends_with("\n1 mistake"), "{told}");
+    }
+}
+
+#[test]
+fn a_task_may_read_its_own_past() {
+    let yesterday = task("a", &["dataset = 'a', from = '-24h', to = '0h'", "dataset = 'raw'"]);
+    let config = parse(&format!("{GOOD}{yesterday}"), Path::new("x.toml")).unwrap();
+    let told = config.warnings.to_string();
+    assert!(told.contains("each partition waits for an earlier one: a → a"), "{told}");
+}
+
+#[test]
+fn a_cycle_that_can_do_without_a_member_is_none() {
+    let any = task("b", &["dataset = 'a'", "dataset = 'raw'"])
+        .replace("outputs", "need = 'any'\noutputs");
+    let text = format!("{GOOD}{}{any}", task("a", &["dataset = 'b'"]));
+    parse(&text, Path::new("x.toml")).unwrap();
+}
+
+#[test]
+fn a_window_fits_in_one_item() {
+    let window = |from: &str| {
+        GOOD.replace(
+            "{ dataset = \"raw\" }",
+            &format!("{{ dataset = \"raw\", from = \"{from}\" }}"),
+        )
+    };
+    parse(&window("-3000h"), Path::new("x.toml")).unwrap();
+    let told = mistakes(&window("-9000h"));
+    assert!(
+        told.contains(
+            "x.toml:28:23: a partition of \"etl\" would wait for 9001 partitions of \"raw\": about 756 KB in all, \
+             but a DynamoDB item holds 400 KB"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("(to about 3571 partitions)"), "{told}");
+}

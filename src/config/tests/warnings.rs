@@ -1,0 +1,77 @@
+//! What is allowed but likely not meant.
+
+use super::{GOOD, parse};
+use std::path::Path;
+
+fn warnings(text: &str) -> String {
+    parse(text, Path::new("x.toml")).unwrap().warnings.to_string()
+}
+
+/// The good file, with nothing to warn of.
+fn fine() -> String {
+    GOOD.replace("primary =", "log-uri = \"s3://logs/\"\nprimary =")
+}
+
+#[test]
+fn a_careful_file_has_none() {
+    assert_eq!(warnings(&fine()), "0 warnings");
+}
+
+#[test]
+fn each_is_said_with_its_place() {
+    for (from, to, said) in [
+        (
+            "log-uri = \"s3://logs/\"\n",
+            "",
+            "x.toml:9:11: \"small\" has no log-uri\n    alerts of failed steps",
+        ),
+        ("5 * * * *", "0 0 30 2 *", "x.toml:27:21: the schedule \"0 0 30 2 *\" never comes"),
+        (
+            "[datasets.raw]",
+            "[datasets.spare]\nlocation = \"s3://b/{yyyy}{MM}{dd}\"\n[datasets.raw]",
+            "x.toml:16:11: no task reads or makes the dataset \"spare\"",
+        ),
+        (
+            "[datasets.raw]",
+            "[profiles.big]\nrelease-label = \"emr-7.13.0\"\nservice-role = \"s\"\ninstance-profile = \"e\"\n\
+             log-uri = \"s3://logs/\"\nprimary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n[datasets.raw]",
+            "x.toml:16:11: no task uses the profile \"big\"",
+        ),
+        (
+            "[profiles.small]",
+            "[profiles.small]\nlifetime = \"30m\"",
+            "x.toml:10:12: idle-timeout (1h) is longer than lifetime (30m)",
+        ),
+        (
+            "[profiles.small]",
+            "[profiles.small]\nlifetime = \"30m\"\nidle-timeout = \"40m\"",
+            "x.toml:11:16: idle-timeout (40m) is longer than lifetime (30m)",
+        ),
+        (
+            "[profiles.small]",
+            "[engine]\nvisibility-timeout = \"5s\"\n[profiles.small]",
+            "x.toml:10:22: visibility-timeout is 5s: messages may come again",
+        ),
+        (
+            "{ dataset = \"raw\" }",
+            "{ dataset = \"raw\", from = \"-500h\" }",
+            "x.toml:29:23: the window has 501 partitions",
+        ),
+        (
+            "s3://landing/etl/{yyyy}/{MM}/{dd}/{HH}/",
+            "s3://landing/raw/{yyyy}/{MM}/{dd}/{HH}/clean/",
+            "x.toml:22:12: objects of \"etl\" also belong to \"raw\"",
+        ),
+        (
+            "s3://landing/etl/{yyyy}/{MM}/{dd}/{HH}/",
+            "s3://landing/raw/{yyyy}/{MM}/{dd}/{HH}/*",
+            "x.toml:17:12: \"raw\" has the same location as \"etl\"",
+        ),
+    ] {
+        let text = fine().replacen(from, to, 1);
+        assert_ne!(text, fine(), "{from}");
+        let told = warnings(&text);
+        assert!(told.contains(&format!("warning: {said}")), "{to}: {told}");
+        assert!(told.ends_with("\n1 warning"), "{to}: {told}");
+    }
+}
