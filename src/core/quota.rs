@@ -215,6 +215,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -241,6 +243,26 @@ mod tests {
         assert_eq!(take("d", 2_000), Err(at(4_000)));
         assert_eq!(take("c", 2_000), Ok(()));
         assert_eq!(take("d", 4_000), Ok(()));
+    }
+
+    #[test]
+    fn a_thousand_launches_go_in_order_at_the_quotas_pace_and_without_asking_often() {
+        let mut governor = Governor::new(&quotas(Call::RunJobFlow, 10, 0.5, WIDE), 1.0);
+        let mut agenda: BTreeSet<_> = (0..1_000).map(|run| (at(0), run)).collect();
+        let (mut asked, mut launched, mut last) = (0, Vec::new(), at(0));
+        while let Some((now, run)) = agenda.pop_first() {
+            asked += 1;
+            match governor.take(Call::RunJobFlow, &run.to_string(), now) {
+                Ok(()) => {
+                    launched.push(run);
+                    last = now;
+                }
+                Err(until) => assert!(agenda.insert((until, run))),
+            }
+        }
+        assert!(launched.is_sorted() && launched.len() == 1_000);
+        assert_eq!(last, at(990 * 2_000));
+        assert!(asked <= 2_000, "{asked}");
     }
 
     #[test]
