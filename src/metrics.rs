@@ -4,7 +4,6 @@
 //! of the whole deployment: each replica shows what it knows itself.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::core::notice::{Notice, Severity};
-use crate::core::quota::{Call, CallStats};
+use crate::core::quota::Call;
 use crate::core::run::{Run, RunState};
 use crate::core::task::{TaskKey, TaskState};
 
@@ -47,16 +46,16 @@ struct SeverityLabels {
     severity: &'static str,
 }
 
+/// A call that EMR has a quota for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuotaLabels {
+    action: &'static str,
+}
+
 /// What became of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MessageLabels {
     outcome: &'static str,
-}
-
-/// A kind of call to EMR.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QuotaLabels {
-    action: &'static str,
 }
 
 /// A call to AWS as it went over the wire; each retry is one.
@@ -184,7 +183,7 @@ impl Metrics {
         r.register("aws_calls", "Requests to AWS, retries included", self.calls.clone());
         r.register(
             "emr_quota_waits",
-            "Calls to EMR that were put off because the quota had no room",
+            "Calls to EMR put off because the quota had no room",
             self.quota_waits.clone(),
         );
         self.registry = registry;
@@ -194,6 +193,10 @@ impl Metrics {
     /// The counter that `aws::watched` counts into.
     pub fn calls(&self) -> Calls {
         self.calls.clone()
+    }
+
+    pub fn quota_waited(&self, call: Call) {
+        self.quota_waits.get_or_create(&QuotaLabels { action: call.name() }).inc();
     }
 
     pub fn arrived(&self, dataset: &str) {
@@ -292,17 +295,7 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text form.
-    pub fn text(
-        &self,
-        agenda: AgendaGlance,
-        emr: &BTreeMap<Call, CallStats>,
-        now: Timestamp,
-    ) -> Result<String, std::fmt::Error> {
-        for (call, stats) in emr {
-            let waits = self.quota_waits.get_or_create(&QuotaLabels { action: call.name() });
-            // The governor counts; here its count is shown.
-            waits.inner().store(stats.waited, Ordering::Relaxed);
-        }
+    pub fn text(&self, agenda: AgendaGlance, now: Timestamp) -> Result<String, std::fmt::Error> {
         self.agenda.set(i64::try_from(agenda.length).unwrap_or(i64::MAX));
         self.agenda_lag.set(agenda.lag.as_secs_f64());
         let (count, oldest) = {
@@ -339,7 +332,7 @@ mod tests {
 
     fn text(metrics: &Metrics) -> String {
         let agenda = AgendaGlance { length: 2, lag: SignedDuration::from_secs(3) };
-        metrics.text(agenda, &BTreeMap::new(), Timestamp::from_second(100).unwrap()).unwrap()
+        metrics.text(agenda, Timestamp::from_second(100).unwrap()).unwrap()
     }
 
     #[track_caller]

@@ -372,10 +372,13 @@ fn launching(attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
     match attempt.launch.send_at {
         Some(at) if at > now => {
             why.until = Some(at);
-            format!(
-                "EMR has refused to create its cluster for now, the next try is at {}",
-                clock(at, now)
-            )
+            let at = clock(at, now);
+            match attempt.launch.throttled {
+                0 => format!("EMR's quota has no room for its cluster before {at}"),
+                _ => format!(
+                    "EMR has refused to create its cluster for now, the next try is at {at}"
+                ),
+            }
         }
         Some(_) => "its cluster is about to be asked for".to_owned(),
         None => format!("its cluster is being created since {}", clock(attempt.opened, now)),

@@ -112,7 +112,7 @@ async fn readyz(State(engine): State<Arc<Engine>>) -> Response {
 
 async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
     let clock = engine.clock();
-    match engine.metrics().text(engine.agenda_glance(), &engine.emr_stats(), clock.now()) {
+    match engine.metrics().text(engine.agenda_glance(), clock.now()) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
