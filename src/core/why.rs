@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
 use super::partition::Partition;
-use super::render;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
 use super::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
@@ -461,7 +460,7 @@ fn ended(
     let reason = reason.trim_end_matches('.');
     match item.state {
         TaskState::Succeeded => {
-            why.outputs = render::outputs(catalog, task, &item.key.partition);
+            why.outputs = catalog.outputs(task, &item.key.partition);
             let places: Vec<_> = why.outputs.values().cloned().collect();
             match places.as_slice() {
                 [] => format!("succeeded{at}{run}"),

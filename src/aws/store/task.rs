@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::item::{self, Item};
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
+use crate::core::calendar::Entry;
 use crate::core::notice::Notice;
-use crate::core::schedule::Entry;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
