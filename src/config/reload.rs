@@ -38,7 +38,7 @@ pub fn reload(
                 if !attempt.step_back(place, &named) {
                     return Err(findings);
                 }
-                attempt.problems.push(findings.to_string());
+                attempt.problems.extend(findings.list().iter().map(ToString::to_string));
             }
         }
     }
