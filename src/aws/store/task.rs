@@ -163,7 +163,11 @@ impl Store {
         let mut expression = Expression::first(now);
         for (element, receipt) in receipts {
             let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
-            expression.set(&attribute, item::text(receipt.to_string()));
+            let value = item::text(receipt.to_string());
+            match receipt {
+                Receipt::Begun(_) => expression.set_once(&attribute, value),
+                _ => expression.set(&attribute, value),
+            }
         }
         if let Some(due) = due {
             expression.set_once(item::DUE, item::instant(due));
