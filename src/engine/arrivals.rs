@@ -220,7 +220,7 @@ impl Engine {
             let partition = key.partition;
             tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
         }
-        let decided = self.decide_task(catalog, item).await?;
+        let decided = self.decide_and_keep(catalog, item).await?;
         self.plan_look(&decided.item, decided.until);
         Ok(())
     }

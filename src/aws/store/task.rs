@@ -263,6 +263,19 @@ impl Store {
         answer.item.map(|item| self.read_task(key, &item)).transpose()
     }
 
+    /// Has a partition looked at by `due`, if it is not to be looked at earlier.
+    /// A look too many does no harm, so nothing else is asked.
+    pub async fn look_by(&self, key: &TaskKey, due: Timestamp) -> Result<(), StoreError> {
+        let mut expression = Expression::new();
+        expression.set(item::DUE, item::instant(due));
+        let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
+        let condition = format!("attribute_not_exists({name}) OR {name} > {value}");
+        match self.update(key, expression, Some(condition)).await {
+            Err(StoreError::Conflict(_)) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Stores what follows from looking at a partition without changing its
     /// state: `published` notices are gone, its outputs are told (or not), and
     /// when it is due next. Refused when it was changed since it was read.
