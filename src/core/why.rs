@@ -236,7 +236,7 @@ fn input_wait(
     let completeness = &catalog.datasets.get(name)?.completeness;
     let last_object =
         missing.iter().filter_map(|partition| match item.received.get(&element(partition)) {
-            Some(Receipt::Partial(last)) => Some(*last),
+            Some(Receipt::Partial(at) | Receipt::Begun(at)) => Some(*at),
             _ => None,
         });
     let (how, at) = lacking(completeness, &missing, last_object.max(), producers, now);
@@ -257,7 +257,7 @@ fn lacking(
     now: Timestamp,
 ) -> (String, Option<Timestamp>) {
     let so_far = match last_object {
-        Some(last) => format!(" (the last one so far came at {})", clock(last, now)),
+        Some(first) => format!(" (the first one came at {})", clock(first, now)),
         None => String::new(),
     };
     match completeness {

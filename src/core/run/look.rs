@@ -136,7 +136,8 @@ impl Run {
         self.within_lifetime(on_the_grid(now, self.limits.poll_interval), now)
     }
 
-    pub(super) fn within_lifetime(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+    /// The instant, but not past the end of a lifetime that is not over yet.
+    pub fn within_lifetime(&self, at: Timestamp, now: Timestamp) -> Timestamp {
         match self.attempts.last() {
             Some(attempt) if attempt.cluster.is_some() && attempt.expires > now => {
                 at.min(attempt.expires)

@@ -378,13 +378,14 @@ fn every_rule_of_completeness_has_its_words() {
     let quiet = Completeness::Quiet { quiet: SignedDuration::from_mins(30) };
     let first = ("partner@2013-01-01T00", "object:e");
     let part = ("partner@2013-01-01T01", "partial:2013-01-01T02:00:00Z");
+    let begun = ("partner@2013-01-01T01", "begun:2013-01-01T02:00:00Z");
     for (completeness, received, words) in [
         (marker, &[first][..], "whose marker _SUCCESS has not come"),
         (count.clone(), &[first], "which is complete with 24 objects"),
         (
             count,
-            &[first, part],
-            "which is complete with 24 objects (the last one so far came at 02:00 UTC)",
+            &[first, begun],
+            "which is complete with 24 objects (the first one came at 02:00 UTC)",
         ),
         (quiet.clone(), &[first], "of which no object has come"),
         (quiet, &[first, part], "which is complete at 02:30 UTC if nothing new comes"),

@@ -130,6 +130,17 @@ fn a_stale_survey_takes_nothing_back() {
 }
 
 #[test]
+fn an_end_that_an_event_told_of_is_not_forgotten_over_a_survey_that_began_before_it() {
+    let mut run = running(1);
+    let hints = Hints { heard: true, events: [Event::Ended].into(), ..Hints::default() };
+    assert_eq!(run.decide(Observation::Nothing, &hints, at(30)).act, Act::Survey);
+    let stale = Observation::Surveyed(Some(seen(ClusterState::Running)));
+    assert_eq!(run.decide(stale, &hints, at(31)).act, describe());
+    let ended = Observation::Described(seen(ClusterState::Terminated));
+    assert_eq!(run.decide(ended, &hints, at(32)).act, read_steps(false));
+}
+
+#[test]
 fn cancelled_steps_are_blamed_on_somebody_only_when_the_cluster_goes_on_after_them() {
     // A survey that may have begun before the steps were read proves nothing.
     for (state, outcome) in [
