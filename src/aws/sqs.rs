@@ -19,6 +19,15 @@ use super::error::{AwsError, Kind};
 const LONG_POLL_SECS: i32 = 20;
 const RECEIVE_MAX: i32 = 10;
 
+/// How long a receive waits for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poll {
+    /// It answers at once.
+    Short,
+    /// It answers when there is a message, or after 20 s.
+    Long,
+}
+
 #[derive(Debug, Clone)]
 pub struct Sqs {
     client: aws_sdk_sqs::Client,
@@ -55,8 +64,16 @@ impl Sqs {
         Ok(Self { client, inbox, quarantine })
     }
 
-    /// Waits up to 20 s for up to 10 messages, and hides them for `hidden`.
-    pub async fn receive(&self, hidden: SignedDuration) -> Result<Vec<Received>, AwsError> {
+    /// Receives up to 10 messages, and hides them for `hidden`.
+    pub async fn receive(
+        &self,
+        hidden: SignedDuration,
+        poll: Poll,
+    ) -> Result<Vec<Received>, AwsError> {
+        let wait_secs = match poll {
+            Poll::Short => 0,
+            Poll::Long => LONG_POLL_SECS,
+        };
         let patient = TimeoutConfig::builder()
             .operation_attempt_timeout(Duration::from_secs(30))
             .operation_timeout(Duration::from_secs(60))
@@ -65,7 +82,7 @@ impl Sqs {
             .client
             .receive_message()
             .queue_url(&self.inbox)
-            .wait_time_seconds(LONG_POLL_SECS)
+            .wait_time_seconds(wait_secs)
             .max_number_of_messages(RECEIVE_MAX)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(i32::try_from(hidden.as_secs()).unwrap_or(i32::MAX))

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Content};
 use crate::aws::AwsError;
-use crate::aws::sqs::{Received, Sqs};
+use crate::aws::sqs::{Poll, Received, Sqs};
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::engine::{Arrival, Engine};
 
@@ -33,8 +33,10 @@ impl Inbox {
     /// Receives until told to stop. Messages received but not yet looked at by
     /// then are given back, those of an answer under way too.
     pub async fn run(self, shutdown: CancellationToken) {
+        // Whether the queue answers is to be known at once, not after a long poll.
+        let mut poll = Poll::Short;
         while !shutdown.is_cancelled() {
-            let receive = self.sqs.receive(self.visibility_timeout);
+            let receive = self.sqs.receive(self.visibility_timeout, poll);
             tokio::pin!(receive);
             tokio::select! {
                 biased;
@@ -44,6 +46,7 @@ impl Inbox {
                     }
                 }
                 received = &mut receive => {
+                    poll = if received.is_ok() { Poll::Long } else { Poll::Short };
                     let seen = received.as_ref().map(|_| ()).map_err(ToString::to_string);
                     self.engine.health().inbox(seen, self.engine.clock().now());
                     match received {

@@ -1,5 +1,7 @@
 //! What a probe and Prometheus see of a running daemon.
 
+use std::time::Duration;
+
 use sluicegate::aws;
 use sluicegate_local::Options;
 use sluicegate_local::clock::Clock;
@@ -17,6 +19,18 @@ async fn metric(world: &World, series: &str) -> f64 {
 async fn until_metric(world: &World, series: &str, value: f64) {
     let check = || async { (metric(world, series).await == value).then_some(()) };
     world.until_async(&format!("{series} {value}"), check).await;
+}
+
+/// A supervisor's probe must not have to wait for a long poll of 20 s.
+#[tokio::test]
+async fn a_daemon_with_an_idle_queue_is_ready_soon() {
+    let mut world = World::new("").await;
+    world.taken().await;
+    world.stop().await;
+    world.start().await;
+    let is_ready = || async { (world.get("/readyz").await.0 == 200).then_some(()) };
+    let ready = world.until_async("readiness", is_ready);
+    tokio::time::timeout(Duration::from_secs(10), ready).await.unwrap();
 }
 
 #[tokio::test]
