@@ -36,7 +36,8 @@ impl Engine {
                     None => {
                         hints.owed = true;
                         let now = self.clock.now();
-                        next = Some(run.within_lifetime(super::after(now, self.sweep_interval), now));
+                        next =
+                            Some(run.within_lifetime(super::after(now, self.sweep_interval), now));
                         break;
                     }
                 },
