@@ -136,9 +136,9 @@ async fn answer(State(line): State<Arc<Line>>, request: axum::extract::Request) 
 fn action(request: &Request) -> String {
     let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let json = target.and_then(|target| target.rsplit('.').next());
-    let form = std::str::from_utf8(&request.body).ok().and_then(|body| {
-        body.split('&').find_map(|field| field.strip_prefix("Action="))
-    });
+    let form = std::str::from_utf8(&request.body)
+        .ok()
+        .and_then(|body| body.split('&').find_map(|field| field.strip_prefix("Action=")));
     json.or(form).unwrap_or_default().to_owned()
 }
 

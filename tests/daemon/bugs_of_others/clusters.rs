@@ -226,7 +226,8 @@ async fn airflow_63507_events_of_other_clusters_are_taken_for_ours() {
         .master_instance_type("m5.xlarge")
         .instance_count(1)
         .keep_job_flow_alive_when_no_steps(true);
-    let request = emr(&world).await.run_job_flow().name("other/01ABC/1").instances(instances.build());
+    let request =
+        emr(&world).await.run_job_flow().name("other/01ABC/1").instances(instances.build());
     let request = request.release_label("emr-7.13.0").job_flow_role("ec2").service_role("service");
     request.send().await.unwrap();
     world.put(DAY, "1").await;
