@@ -29,8 +29,9 @@ python: build ## Make the Python environment with Spark in .venv
 rust-tests: python ## Unit, property and integration tests
 	cargo test --workspace
 
-python-tests: python ## The local AWS by its clients, the Spark jobs, the demo's check and the data
+python-tests: python ## The local AWS by its clients, requests by their models, Spark jobs, data
 	.venv/bin/python -m unittest discover tests/clients
+	.venv/bin/python -m unittest discover tests/models
 	.venv/bin/python -m unittest discover tests/emr
 	.venv/bin/python -m unittest discover tests/demo
 	.venv/bin/python data/make.py --check

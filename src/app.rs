@@ -17,7 +17,7 @@ use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Parts};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::sources::task_files::{TaskFiles, TaskFilesError};
@@ -84,19 +84,17 @@ pub async fn run(
         }
         Err(error) => return Err(start_error(&settings.topic_arn, error)),
     }
-    let emr = Emr::new(&aws, &config.catalog.deployment);
-
-    let engine = Arc::new(Engine::new(
-        config.catalog,
-        store.clone(),
-        emr,
+    let engine = Arc::new(Engine::new(Parts {
+        emr: Emr::new(&aws, &config.catalog.deployment),
+        catalog: config.catalog,
+        store: store.clone(),
         sns,
-        S3::new(&aws),
+        s3: S3::new(&aws),
         clock,
-        settings.sweep_interval,
-        &settings.quotas,
+        sweep_interval: settings.sweep_interval,
+        quotas: settings.quotas,
         metrics,
-    ));
+    }));
     let inbox =
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
 

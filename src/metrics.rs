@@ -16,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::core::notice::{Notice, Severity};
+use crate::core::quota::Call;
 use crate::core::run::{Run, RunState};
 use crate::core::task::{TaskKey, TaskState};
 
@@ -43,6 +44,12 @@ struct RunLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SeverityLabels {
     severity: &'static str,
+}
+
+/// A call that EMR has a quota for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuotaLabels {
+    action: &'static str,
 }
 
 /// What became of messages.
@@ -80,6 +87,7 @@ pub struct Metrics {
     agenda: Gauge,
     agenda_lag: Gauge<f64, std::sync::atomic::AtomicU64>,
     calls: Calls,
+    quota_waits: Family<QuotaLabels, Counter>,
     open: Mutex<Open>,
 }
 
@@ -124,6 +132,7 @@ impl Default for Metrics {
             agenda: Gauge::default(),
             agenda_lag: Gauge::default(),
             calls: Calls::default(),
+            quota_waits: Family::default(),
             open: Mutex::default(),
         };
         metrics.name_all(registry)
@@ -172,6 +181,11 @@ impl Metrics {
             self.agenda_lag.clone(),
         );
         r.register("aws_calls", "Requests to AWS, retries included", self.calls.clone());
+        r.register(
+            "emr_quota_waits",
+            "Calls to EMR put off because the quota had no room",
+            self.quota_waits.clone(),
+        );
         self.registry = registry;
         self
     }
@@ -179,6 +193,10 @@ impl Metrics {
     /// The counter that `aws::watched` counts into.
     pub fn calls(&self) -> Calls {
         self.calls.clone()
+    }
+
+    pub fn quota_waited(&self, call: Call) {
+        self.quota_waits.get_or_create(&QuotaLabels { action: call.name() }).inc();
     }
 
     pub fn arrived(&self, dataset: &str) {

@@ -31,7 +31,7 @@ impl Stats {
 /// middle ones of an even number.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let half = sorted.len() / 2;
-    if share == 0.5 && sorted.len() % 2 == 0 {
+    if share == 0.5 && sorted.len().is_multiple_of(2) {
         return (sorted[half - 1] + sorted[half]) / 2.0;
     }
     let rank = (share * sorted.len() as f64).ceil() as usize;

@@ -1,6 +1,7 @@
 //! Task files of a local folder, and what may be one wherever it lies. Those in
 //! S3 are read by `sources::task_files`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -8,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 
-use super::reload::Found;
+/// Texts by the name of their file.
+pub type Texts = BTreeMap<String, String>;
+
+/// A file as found: its text, or why there is none.
+pub type Found = BTreeMap<String, Result<String, String>>;
 
 /// More is a folder given by mistake.
 pub const FILES_MAX: usize = 1_000;

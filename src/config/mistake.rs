@@ -197,23 +197,30 @@ fn placed(sources: &Sources<'_>, mut mistakes: Vec<Mistake>) -> Vec<Finding> {
     placed.collect()
 }
 
-/// One `error: file:line:column: what` each, its help below it, and their
-/// count at the end.
+/// `file:line:column: what`, and its help below it.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        for position in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{position}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "\n    {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Each behind what it is, and their count at the end.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.kind {
             Kind::Mistake => "error",
             Kind::Warning => "warning",
         };
-        for Finding { file, line, column, message, help } in &self.found {
-            write!(f, "{word}: {}", file.display())?;
-            for position in [line, column].into_iter().flatten() {
-                write!(f, ":{position}")?;
-            }
-            writeln!(f, ": {message}")?;
-            if let Some(help) = help {
-                writeln!(f, "    {help}")?;
-            }
+        for finding in &self.found {
+            writeln!(f, "{word}: {finding}")?;
         }
         f.write_str(&self.count())
     }

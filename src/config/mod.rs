@@ -24,9 +24,11 @@ use self::source::Sources;
 use crate::core::catalog::Catalog;
 use crate::core::quota::Quotas;
 
-pub use files::{FILE_BYTES_MAX, FILES_MAX, Place, TaskFiles, decode, is_task_file, read_folder};
+pub use files::{
+    FILE_BYTES_MAX, FILES_MAX, Found, Place, TaskFiles, Texts, decode, is_task_file, read_folder,
+};
 pub use mistake::{Finding, Findings, counted, suggestion};
-pub use reload::{Found, Reloaded, Texts, reload};
+pub use reload::{Reloaded, reload};
 pub use schema::json_schema;
 pub use source::Source;
 

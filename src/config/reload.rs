@@ -3,18 +3,12 @@
 //! all others are taken. Pure: reading, keeping and announcing are done by
 //! `sources::task_files`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::files::Place;
+use super::files::{Found, Place, Texts};
 use super::mistake::Findings;
 use super::{Config, Source, assemble};
-
-/// Texts by the name of their file.
-pub type Texts = BTreeMap<String, String>;
-
-/// A file as found: its text, or why there is none.
-pub type Found = BTreeMap<String, Result<String, String>>;
 
 #[derive(Debug)]
 pub struct Reloaded {
@@ -44,7 +38,7 @@ pub fn reload(
                 if !attempt.step_back(place, &named) {
                     return Err(findings);
                 }
-                attempt.problems.push(findings.to_string());
+                attempt.problems.extend(findings.list().iter().map(ToString::to_string));
             }
         }
     }

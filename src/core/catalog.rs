@@ -330,6 +330,14 @@ impl Catalog {
         usize::try_from(partitions).unwrap_or(0)
     }
 
+    /// Where a task partition's outputs lie: dataset → `s3://…`.
+    pub fn outputs(&self, task: &Task, partition: &Partition) -> BTreeMap<String, String> {
+        let locations = task.outputs.iter().filter_map(|name| {
+            Some((name.clone(), self.datasets.get(name)?.location.uri_of(partition)))
+        });
+        locations.collect()
+    }
+
     /// The partitions of one input that a task partition reads, oldest first.
     pub fn window(
         &self,

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, Task};
 use super::partition::Partition;
-use super::task::{Element, TaskPartition};
 
 /// A text whose placeholders are known to exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -214,35 +212,17 @@ fn placeholder(name: &str) -> Result<Placeholder, TextError> {
 /// What the placeholders stand for in one task partition of one run.
 #[derive(Debug, Clone)]
 pub struct Values {
-    deployment: String,
-    task: String,
-    partition: Partition,
-    run: String,
-    inputs: BTreeMap<String, String>,
-    outputs: BTreeMap<String, String>,
+    pub deployment: String,
+    pub task: String,
+    pub partition: Partition,
+    pub run: String,
+    /// Dataset → the places of its partitions with data, joined by commas.
+    pub inputs: BTreeMap<String, String>,
+    /// Dataset → where this partition of it lies.
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Values {
-    pub fn new(catalog: &Catalog, task: &Task, item: &TaskPartition, run: &str) -> Self {
-        let partition = item.key.partition;
-        let inputs = task.inputs.iter().filter_map(|input| {
-            let location = &catalog.datasets.get(&input.dataset)?.location;
-            let with_data = catalog
-                .window(input, &partition)
-                .filter(|read| item.has_data(&Element::data(&input.dataset, *read)));
-            let uris: Vec<_> = with_data.map(|read| location.uri_of(&read)).collect();
-            Some((input.dataset.clone(), uris.join(",")))
-        });
-        Self {
-            deployment: catalog.deployment.clone(),
-            task: task.name.clone(),
-            partition,
-            run: run.to_owned(),
-            inputs: inputs.collect(),
-            outputs: outputs(catalog, task, &partition),
-        }
-    }
-
     #[cfg(test)]
     pub fn for_test(raw: &str) -> Self {
         Self {
@@ -273,16 +253,6 @@ impl Values {
             Placeholder::Output(dataset) => self.outputs.get(dataset).cloned().unwrap_or_default(),
         }
     }
-}
-
-/// Where a task partition's outputs lie: dataset → `s3://…`.
-pub fn outputs(catalog: &Catalog, task: &Task, partition: &Partition) -> BTreeMap<String, String> {
-    task.outputs
-        .iter()
-        .filter_map(|name| {
-            Some((name.clone(), catalog.datasets.get(name)?.location.uri_of(partition)))
-        })
-        .collect()
 }
 
 #[cfg(test)]

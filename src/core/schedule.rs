@@ -1,9 +1,7 @@
-//! What time alone calls into being: the slots of a cron schedule and the
-//! partitions they stand for, or, for a task that waits no longer than so long,
-//! each partition as it ends. Not a timer: the ticks that ask come from
+//! Cron schedules: which slots are due between two instants, and which
+//! partition a slot stands for. Not a timer: the ticks that ask come from
 //! `sources::schedule`, and a late, missed or doubled tick changes nothing.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, TimeDelta};
@@ -14,7 +12,6 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Task;
 use super::partition::{Grain, Partition};
 
 /// A cron expression in a time zone.
@@ -114,56 +111,6 @@ impl Schedule {
             Partition::containing(slot.saturating_sub(lag).unwrap_or(slot), grain)
         })
     }
-}
-
-/// A task partition that a task's calendar calls into being.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
-    /// Its schedule's slot.
-    Slot { partition: Partition, slot: Timestamp },
-    /// It has ended; it is looked at when it has waited long enough.
-    End { partition: Partition, deadline: Timestamp },
-}
-
-/// The entries of a task's calendar after `mark` up to `now`, at most `limit`
-/// steps of it; the instant up to which they reach, and when to look again.
-pub struct Due {
-    pub entries: Vec<Entry>,
-    pub mark: Timestamp,
-    pub next: Option<Timestamp>,
-}
-
-pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -> Due {
-    let (steps, next): (Vec<(Timestamp, Entry)>, _) = match (&task.schedule, task.wait) {
-        (Some(schedule), _) => {
-            let slots = schedule.due(mark, now, limit).into_iter().map(|slot| {
-                let partition = schedule.partition_of(slot, task.grain);
-                (slot, Entry::Slot { partition, slot })
-            });
-            (slots.collect(), schedule.next(now))
-        }
-        (None, Some(wait)) => {
-            let ends = Partition::overlapping(mark, now, task.grain)
-                .filter(|partition| partition.end() <= now)
-                .take(limit)
-                .map(|partition| {
-                    let deadline = wait.deadline(&partition);
-                    (partition.end(), Entry::End { partition, deadline })
-                });
-            (ends.collect(), Some(Partition::containing(now, task.grain).end()))
-        }
-        (None, None) => (Vec::new(), None),
-    };
-    let next = if steps.len() == limit { Some(now) } else { next };
-    let mark = steps.last().map_or(mark, |(at, _)| *at);
-    // Slots that stand for the same partition are one to it: the last counts.
-    let by_partition: BTreeMap<_, _> = steps
-        .into_iter()
-        .map(|(_, entry)| match entry {
-            Entry::Slot { partition, .. } | Entry::End { partition, .. } => (partition, entry),
-        })
-        .collect();
-    Due { entries: by_partition.into_values().collect(), mark, next }
 }
 
 fn to_chrono(instant: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {

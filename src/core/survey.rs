@@ -102,15 +102,19 @@ impl Survey {
     /// Asks for a run. Asking again while the answer is on its way changes
     /// nothing.
     pub fn ask(&mut self, run: &str, question: Question) {
-        let under_way = self.pass.as_ref().is_some_and(|pass| pass.questions.contains_key(run));
-        if !under_way {
+        let under_way = self.pass.as_ref().and_then(|pass| pass.questions.get(run));
+        if under_way != Some(&question) {
             self.questions.insert(run.to_owned(), question);
         }
     }
 
-    /// Fetches a run's answer.
-    pub fn answer(&mut self, run: &str) -> Option<Answer> {
-        self.answers.remove(run)
+    /// Fetches a run's answer. One that names another cluster than the run asks
+    /// for now answers a question of its last attempt, and is thrown away.
+    pub fn answer(&mut self, run: &str, question: &Question) -> Option<Answer> {
+        self.answers.remove(run).filter(|answer| match &answer.found {
+            Found::Listed(listed) => question.is_about(listed),
+            Found::NotListed | Found::Failed => true,
+        })
     }
 
     /// A run has ended or looks otherwise: nobody fetches its answer.
@@ -210,8 +214,12 @@ mod tests {
         Page { clusters, marker: marker.map(str::to_owned) }
     }
 
+    fn answer(survey: &mut Survey, run: &str) -> Option<Answer> {
+        survey.answer(run, &question(run[1..].parse().unwrap_or(0)))
+    }
+
     fn found(survey: &mut Survey, run: &str) -> Option<String> {
-        match survey.answer(run)?.found {
+        match answer(survey, run)?.found {
             Found::Listed(listed) => Some(listed.id),
             Found::NotListed => Some("not listed".into()),
             Found::Failed => Some("failed".into()),
@@ -239,7 +247,7 @@ mod tests {
         assert_eq!(survey.page(page([0], None)), ["r2"]);
         assert_eq!(found(&mut survey, "r1").as_deref(), Some("j-1"));
         assert_eq!(found(&mut survey, "r2").as_deref(), Some("not listed"));
-        assert_eq!(survey.answer("r3").unwrap().began, at(10));
+        assert_eq!(answer(&mut survey, "r3").unwrap().began, at(10));
         assert_eq!(found(&mut survey, "late"), None, "the pass began before it asked");
     }
 
@@ -278,12 +286,32 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_the_last_attempts_cluster_is_none_for_the_next_attempt() {
+        let next_attempt = Question { cluster: None, name: "test/1/2".into(), since: at(1) };
+        // Asked for the last attempt and never fetched.
+        let mut survey = asked();
+        let _ = survey.next(at(10));
+        survey.page(page([1, 2, 3], None));
+        assert_eq!(survey.answer("r1", &next_attempt), None);
+        // The pass under way was asked about the last attempt.
+        let mut survey = asked();
+        let _ = survey.next(at(10));
+        survey.ask("r1", next_attempt.clone());
+        survey.page(page([1, 2, 3], None));
+        assert_eq!(survey.answer("r1", &next_attempt), None);
+        assert!(matches!(survey.next(at(20)), Next::Read { .. }), "it is asked in its own pass");
+        survey.page(page([1, 2, 3], None));
+        let answer = survey.answer("r1", &next_attempt).unwrap();
+        assert_eq!((answer.began, answer.found), (at(20), Found::NotListed));
+    }
+
+    #[test]
     fn a_failed_pass_answers_that_nothing_is_known() {
         let mut survey = asked();
         let _ = survey.next(at(10));
         survey.forget("r3");
         assert_eq!(survey.failed(), ["r1", "r2"]);
         assert_eq!(found(&mut survey, "r1").as_deref(), Some("failed"));
-        assert_eq!((survey.answer("r3"), survey.next(at(11))), (None, Next::Idle));
+        assert_eq!((answer(&mut survey, "r3"), survey.next(at(11))), (None, Next::Idle));
     }
 }

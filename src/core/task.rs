@@ -71,11 +71,15 @@ pub enum Receipt {
     Skipped,
     /// Objects have come, the last of them at this instant, but not all.
     Partial(Timestamp),
+    /// Objects have come, the first of them at this instant, but fewer than are
+    /// needed. Written only where nothing stands yet: whoever counted before the
+    /// last one came may be slower than who counted them all.
+    Begun(Timestamp),
 }
 
 impl Receipt {
     pub fn is_complete(&self) -> bool {
-        !matches!(self, Receipt::Partial(_))
+        !matches!(self, Receipt::Partial(_) | Receipt::Begun(_))
     }
 
     /// Complete, but without any data.
@@ -93,6 +97,7 @@ impl fmt::Display for Receipt {
             Receipt::Produced(run) => write!(f, "run:{run}"),
             Receipt::Skipped => f.write_str("skipped"),
             Receipt::Partial(last) => write!(f, "partial:{last}"),
+            Receipt::Begun(first) => write!(f, "begun:{first}"),
         }
     }
 }
@@ -136,6 +141,7 @@ impl FromStr for Receipt {
             "run" => Some(Receipt::Produced(value.to_owned())),
             "skipped" => Some(Receipt::Skipped),
             "partial" => value.parse().ok().map(Receipt::Partial),
+            "begun" => value.parse().ok().map(Receipt::Begun),
             _ => None,
         };
         receipt.ok_or_else(|| Unreadable::new("receipt", text))
@@ -398,6 +404,7 @@ mod tests {
             "run:01J",
             "skipped",
             "partial:2013-01-01T05:05:00.123Z",
+            "begun:2013-01-01T05:05:00Z",
         ] {
             assert_eq!(receipt.parse::<Receipt>().unwrap().to_string(), receipt);
         }

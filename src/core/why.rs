@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
 use super::partition::Partition;
-use super::render;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
 use super::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
@@ -237,7 +236,7 @@ fn input_wait(
     let completeness = &catalog.datasets.get(name)?.completeness;
     let last_object =
         missing.iter().filter_map(|partition| match item.received.get(&element(partition)) {
-            Some(Receipt::Partial(last)) => Some(*last),
+            Some(Receipt::Partial(at) | Receipt::Begun(at)) => Some(*at),
             _ => None,
         });
     let (how, at) = lacking(completeness, &missing, last_object.max(), producers, now);
@@ -258,7 +257,7 @@ fn lacking(
     now: Timestamp,
 ) -> (String, Option<Timestamp>) {
     let so_far = match last_object {
-        Some(last) => format!(" (the last one so far came at {})", clock(last, now)),
+        Some(first) => format!(" (the first one came at {})", clock(first, now)),
         None => String::new(),
     };
     match completeness {
@@ -372,10 +371,13 @@ fn launching(attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
     match attempt.launch.send_at {
         Some(at) if at > now => {
             why.until = Some(at);
-            format!(
-                "EMR has refused to create its cluster for now, the next try is at {}",
-                clock(at, now)
-            )
+            let at = clock(at, now);
+            match attempt.launch.throttled {
+                0 => format!("EMR's quota has no room for its cluster before {at}"),
+                _ => format!(
+                    "EMR has refused to create its cluster for now, the next try is at {at}"
+                ),
+            }
         }
         Some(_) => "its cluster is about to be asked for".to_owned(),
         None => format!("its cluster is being created since {}", clock(attempt.opened, now)),
@@ -458,7 +460,7 @@ fn ended(
     let reason = reason.trim_end_matches('.');
     match item.state {
         TaskState::Succeeded => {
-            why.outputs = render::outputs(catalog, task, &item.key.partition);
+            why.outputs = catalog.outputs(task, &item.key.partition);
             let places: Vec<_> = why.outputs.values().cloned().collect();
             match places.as_slice() {
                 [] => format!("succeeded{at}{run}"),

@@ -108,6 +108,9 @@ impl Engine {
                         let unit = (dataset.name.clone(), partition);
                         let (objects, from) = units.entry(unit).or_default();
                         let Arrival { bucket, key, version } = arrival;
+                        // An object written again is still one of those expected.
+                        let counted = matches!(dataset.completeness, Completeness::Count { .. });
+                        let version = if counted { "" } else { version.as_str() };
                         objects.insert(ObjectId::new(bucket, key, version));
                         from.insert(index);
                     }
@@ -182,13 +185,13 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let readers = catalog.readers_of(dataset, &partition);
         let completeness = catalog.datasets.get(dataset).map(|dataset| &dataset.completeness);
-        let partial = Receipt::Partial(self.clock.now());
+        let now = self.clock.now();
         let receipt = match completeness {
             Some(Completeness::Count { objects }) => {
                 let count = self.store.count_objects(dataset, &partition).await?;
-                if count < *objects { partial } else { Receipt::Closed(count) }
+                if count < *objects { Receipt::Begun(now) } else { Receipt::Closed(count) }
             }
-            Some(Completeness::Quiet { .. }) => partial,
+            Some(Completeness::Quiet { .. }) => Receipt::Partial(now),
             _ => {
                 for key in readers {
                     self.make_known(catalog, &key).await?;
@@ -217,7 +220,7 @@ impl Engine {
             let partition = key.partition;
             tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
         }
-        let decided = self.decide_task(catalog, item).await?;
+        let decided = self.decide_and_keep(catalog, item).await?;
         self.plan_look(&decided.item, decided.until);
         Ok(())
     }

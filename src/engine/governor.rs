@@ -1,22 +1,15 @@
-//! Every call to EMR asks here first, and is counted here. One that would
-//! exceed the quota is not made: its turn rests until there is room. The
-//! counting itself is `core::quota`.
+//! Every call to EMR asks here first. One that would exceed the quota is not
+//! made: its turn rests until there is room. The counting is `core::quota`.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use jiff::Timestamp;
 
 use super::Engine;
-use crate::core::quota::{Call, CallStats, Governor};
+use crate::core::quota::{Call, Governor};
 use crate::core::run::{Act, Run};
 
 impl Engine {
-    /// What became of the calls to EMR since the start.
-    pub fn emr_stats(&self) -> BTreeMap<Call, CallStats> {
-        self.with_governor(|governor| governor.stats())
-    }
-
     /// Whether an act of a run may be done now, or when to come back.
     pub(super) fn permit_act(&self, act: &Act, run: &Run) -> Result<(), Timestamp> {
         let Some(call) = act.call() else { return Ok(()) };
@@ -36,6 +29,7 @@ impl Engine {
         let permit = self.with_governor(|governor| governor.take(call, who, now));
         if let Err(until) = permit {
             tracing::debug!(call = call.name(), who, %until, "waits for EMR's quota");
+            self.metrics.quota_waited(call);
         }
         permit
     }

@@ -109,6 +109,20 @@ pub struct Engine {
     health: Health,
 }
 
+/// What an engine is made of.
+pub struct Parts {
+    pub catalog: Catalog,
+    pub store: Store,
+    pub emr: Emr,
+    pub sns: Sns,
+    pub s3: S3,
+    pub clock: Clock,
+    /// How often the tables are searched for work that no event announced.
+    pub sweep_interval: SignedDuration,
+    pub quotas: Quotas,
+    pub metrics: Arc<Metrics>,
+}
+
 /// What is kept in memory to save work; all of it can be lost.
 #[derive(Default)]
 struct Memory {
@@ -128,17 +142,8 @@ struct Memory {
 }
 
 impl Engine {
-    pub fn new(
-        catalog: Catalog,
-        store: Store,
-        emr: Emr,
-        sns: Sns,
-        s3: S3,
-        clock: Clock,
-        sweep_interval: SignedDuration,
-        quotas: &Quotas,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { catalog, store, emr, sns, s3, clock, sweep_interval, quotas, metrics } = parts;
         Self {
             catalog: watch::Sender::new(Arc::new(catalog)),
             store,
@@ -149,7 +154,7 @@ impl Engine {
             sweep_interval,
             agenda: Agenda::default(),
             log_readers: Semaphore::new(logs::READERS_MAX),
-            governor: Mutex::new(Governor::new(quotas, clock.factor())),
+            governor: Mutex::new(Governor::new(&quotas, clock.factor())),
             memory: Mutex::default(),
             metrics,
             health: Health::new(clock.now()),

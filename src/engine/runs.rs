@@ -35,7 +35,9 @@ impl Engine {
                     Some(observation) => observation,
                     None => {
                         hints.owed = true;
-                        next = Some(super::after(self.clock.now(), self.sweep_interval));
+                        let now = self.clock.now();
+                        next =
+                            Some(run.within_lifetime(super::after(now, self.sweep_interval), now));
                         break;
                     }
                 },

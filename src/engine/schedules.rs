@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Engine, Key};
 use crate::aws::store::{Mark, StoreError};
-use crate::core::schedule::{Entry, due_entries};
+use crate::core::calendar::{Entry, due_entries};
 use crate::core::task::TaskKey;
 
 /// Partitions in one transaction; more go into the next.

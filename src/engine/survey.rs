@@ -17,13 +17,14 @@ impl Engine {
     /// What a survey says to a run, or None: then it has been asked, and the
     /// run is woken by the answer.
     pub(super) fn surveyed(&self, run: &Run, act: &Act, hints: &Hints) -> Option<Observation> {
+        let question = self.question(run);
         let mut memory = self.memory();
         // One that is older than the last look says nothing new.
-        let news = memory.survey.answer(&run.id).filter(|answer| {
+        let news = memory.survey.answer(&run.id, &question).filter(|answer| {
             *act == Act::LookUp || hints.looked.is_none_or(|at| answer.began >= at)
         });
         let Some(answer) = news else {
-            memory.survey.ask(&run.id, self.question(run));
+            memory.survey.ask(&run.id, question);
             drop(memory);
             self.agenda.wake(Key::Survey, self.clock.now());
             return None;

@@ -62,7 +62,7 @@ impl Engine {
             let page = self.store.waiting(task, from).await?;
             for item in page.items {
                 let decided = match item {
-                    Ok(item) => self.decide_task(&catalog, item).await,
+                    Ok(item) => self.decide_and_keep(&catalog, item).await,
                     Err(error) => Err(error),
                 };
                 match decided {
@@ -129,7 +129,25 @@ impl Engine {
             };
         }
         self.metrics.partition_is(&item.key, item.state);
-        Ok(Decided { item, until: None })
+        let open = item.state == TaskState::Waiting && catalog.tasks.contains_key(&item.key.task);
+        let until = open.then(|| self.clock.now());
+        Ok(Decided { item, until })
+    }
+
+    /// Decides, and stores the time to wait for where the table does not say it
+    /// yet: this process may end before it comes.
+    pub(super) async fn decide_and_keep(
+        &self,
+        catalog: &Catalog,
+        item: TaskPartition,
+    ) -> Result<Decided, StoreError> {
+        let decided = self.decide_task(catalog, item).await?;
+        if let Some(until) = decided.until
+            && decided.item.due.is_none_or(|due| due > until)
+        {
+            self.store.look_by(&decided.item.key, until).await?;
+        }
+        Ok(decided)
     }
 
     /// Tells the tasks that read its outputs that this partition of them is

@@ -119,7 +119,8 @@ fn cluster_event(kind: &str, detail: &Value) -> Option<ClusterEvent> {
     let text = |name: &str| detail.get(name).and_then(Value::as_str);
     let name = || text("name").unwrap_or_default().to_owned();
     let event = match (kind, text("state").unwrap_or_default()) {
-        ("EMR Step Status Change", "PENDING" | "CANCEL_PENDING" | "RUNNING") => Event::Passing,
+        ("EMR Step Status Change", "PENDING" | "CANCEL_PENDING") => Event::Passing,
+        ("EMR Step Status Change", "RUNNING") => Event::StepRunning(name()),
         ("EMR Step Status Change", "COMPLETED") => Event::StepCompleted(name()),
         ("EMR Step Status Change", _) => Event::StepStopped(name()),
         ("EMR Cluster State Change", "RUNNING") => Event::Running,
@@ -399,7 +400,8 @@ mod tests {
             (step, "COMPLETED", Some(Event::StepCompleted("t/x/1".into()))),
             (step, "FAILED", Some(Event::StepStopped("t/x/1".into()))),
             (step, "A_NEW_STATE", Some(Event::StepStopped("t/x/1".into()))),
-            (step, "RUNNING", Some(Event::Passing)),
+            (step, "RUNNING", Some(Event::StepRunning("t/x/1".into()))),
+            (step, "PENDING", Some(Event::Passing)),
             (cluster, "RUNNING", Some(Event::Running)),
             (cluster, "WAITING", Some(Event::Passing)),
             (cluster, "TERMINATED_WITH_ERRORS", Some(Event::Ended)),

@@ -94,7 +94,9 @@ impl TaskFiles {
             Ok(found) if found == self.state.found => {}
             Ok(found) => match reload(&self.main, &self.place, &self.state.in_force, &found) {
                 Ok(reloaded) => self.take(reloaded, found, engine).await,
-                Err(findings) => self.state.problems = vec![findings.to_string()],
+                Err(findings) => {
+                    self.state.problems = findings.list().iter().map(ToString::to_string).collect();
+                }
             },
             Err(error) => {
                 self.state.problems = vec![error.to_string()];

@@ -1,5 +1,9 @@
 //! When a partition is complete: every rule, from the notification to the run.
 
+use sluicegate::aws;
+use sluicegate::aws::store::{DueKey, Store};
+use sluicegate::core::task::{Element, Receipt, TaskKey};
+
 use crate::world::{World, daily_file, daily_task};
 
 /// A daily dataset of many objects with the given rule.
@@ -44,6 +48,55 @@ async fn a_number_of_objects_counts_each_object_once() {
     let mail = world.mail("t/2013-01-01/ready").await;
     assert!(mail.text.contains("m (3 objects)"), "{}", mail.text);
     world.mail("t/2013-01-01/succeeded").await;
+}
+
+#[tokio::test]
+async fn an_object_written_again_is_not_one_more() {
+    let tasks = many("m", "complete = \"count\"\nobjects = 2") + &daily_task("t", &["m"], "true");
+    let world = World::new(&tasks).await;
+    world.put("m/2013/01/01/a", "1").await;
+    world.put("m/2013/01/01/a", "2").await;
+    world.taken().await;
+    assert_eq!(world.mails_about("t/2013-01-01/ready").len(), 0);
+    world.put("m/2013/01/01/b", "1").await;
+    world.mail("t/2013-01-01/ready").await;
+}
+
+#[tokio::test]
+async fn who_counted_before_the_last_object_came_takes_nothing_back() {
+    let tasks = many("m", "complete = \"count\"\nobjects = 2") + &daily_task("t", &["m"], "true");
+    let world = World::new(&tasks).await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let day = "2013-01-01".parse().unwrap();
+    let key = TaskKey::new("elsewhere", day);
+    let element = Element::data("m", day);
+    let now = "2013-01-01T05:00:00Z".parse().unwrap();
+    for (written, stands) in [
+        (Receipt::Begun(now), Receipt::Begun(now)),
+        (Receipt::Closed(2), Receipt::Closed(2)),
+        (Receipt::Begun(now), Receipt::Closed(2)),
+        (Receipt::Closed(3), Receipt::Closed(3)),
+    ] {
+        let item = store.receive(&key, &[(element.clone(), written)], None, now).await.unwrap();
+        assert_eq!(item.received[&element], stands);
+    }
+}
+
+/// The slot alone gives nothing to look for, and the object alone neither.
+#[tokio::test]
+async fn a_quiet_period_that_a_slot_waits_for_stands_in_the_index() {
+    let task = daily_task("t", &["m"], "true")
+        .replace("partition = \"day\"", "partition = \"day\"\nschedule = { cron = \"5 0 * * *\" }");
+    let tasks = many("m", "complete = \"quiet\"\nquiet = \"48h\"") + &task;
+    let world = World::at(&tasks, "2013-01-01T23:59:00Z", 600.0).await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let key = TaskKey::new("t", "2013-01-01".parse().unwrap());
+    let (store, key) = (&store, &key);
+    let looked = || async { store.task(key).await.unwrap().filter(|item| item.due.is_none()) };
+    let slot = world.until_async("the slot, looked at", looked).await;
+    assert!(slot.has(&Element::Slot));
+    world.put("m/2013/01/01/a", "1").await;
+    world.until_due(|due| *due == [DueKey::Task(key.clone())]).await;
 }
 
 #[tokio::test]

@@ -60,7 +60,8 @@ async fn without_events_runs_share_the_list_of_clusters_and_end() {
     // Six runs that each poll every second for some six seconds.
     assert!(counts["ListClusters"] > 1, "{counts:?}");
     assert!(counts["ListClusters"] + described <= 20, "{counts:?}");
-    assert!(counts["ListSteps"] <= 8, "{counts:?}");
+    // Once to learn what runs, once at the end.
+    assert!(counts["ListSteps"] <= 14, "{counts:?}");
     assert_eq!(world.clusters_ended().await, 6);
 }
 

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod batches;
+mod bugs_of_others;
 mod chains;
 mod check;
 mod commands;
@@ -13,6 +14,7 @@ mod emr;
 mod http;
 mod logs;
 mod mails;
+mod network;
 mod readme;
 mod requests;
 mod runs;

@@ -20,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::network::Network;
+
 pub const BUCKET: &str = "landing";
 /// Longer than anything here takes, so that only a fault ends in it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,10 +55,13 @@ primary = { instance-types = ["m5.xlarge"], on-demand = 1 }
 pub struct World {
     pub local: LocalAws,
     config: String,
+    /// Where the daemon finds AWS.
+    endpoint: String,
     daemon: Option<Daemon>,
 }
 
-struct Daemon {
+/// A running daemon.
+pub struct Daemon {
     /// Where it serves health and metrics.
     http: SocketAddr,
     shutdown: CancellationToken,
@@ -69,6 +74,12 @@ pub struct Mail {
     pub subject: String,
     pub text: String,
     pub attributes: BTreeMap<String, String>,
+}
+
+impl Daemon {
+    pub fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
 }
 
 impl World {
@@ -87,7 +98,8 @@ impl World {
         options.requests.get_or_insert_with(|| requests_file(None));
         let local = LocalAws::start(options).await.unwrap();
         let config = format!("{HEAD}{tasks}");
-        let mut world = Self { local, config, daemon: None };
+        let endpoint = local.endpoint().to_owned();
+        let mut world = Self { local, config, endpoint, daemon: None };
         world.provision().await;
         world.start().await;
         world
@@ -119,13 +131,18 @@ impl World {
 
     /// Sends EMR's events to the daemon's queue, as an operator's rule does.
     pub async fn bring_events(&self) {
-        self.events("PutRule", r#"{"Name":"emr","EventPattern":"{\"source\":[\"aws.emr\"]}"}"#)
-            .await;
-        let target = r#"{"Rule":"emr","Targets":[{"Id":"inbox","Arn":"arn:aws:sqs:us-east-1:000000000000:inbox"}]}"#;
-        self.events("PutTargets", target).await;
+        self.bring_events_by("emr").await;
     }
 
-    async fn events(&self, action: &str, body: &'static str) {
+    /// The same by a rule of this name: each rule sends every event once.
+    pub async fn bring_events_by(&self, rule: &str) {
+        let pattern = r#""EventPattern":"{\"source\":[\"aws.emr\"]}""#;
+        self.events("PutRule", format!(r#"{{"Name":"{rule}",{pattern}}}"#)).await;
+        let target = r#"{"Id":"inbox","Arn":"arn:aws:sqs:us-east-1:000000000000:inbox"}"#;
+        self.events("PutTargets", format!(r#"{{"Rule":"{rule}","Targets":[{target}]}}"#)).await;
+    }
+
+    async fn events(&self, action: &str, body: String) {
         let target = format!("AWSEvents.{action}").parse().unwrap();
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-amz-target"), target)]);
         let uri = "/".parse().unwrap();
@@ -170,6 +187,13 @@ impl World {
         self.config = self.config.replace("[engine]\n", &format!("[engine]\n{line}\n"));
     }
 
+    /// Another text in the place of one that the configuration has, for the
+    /// daemon's next start.
+    pub fn reconfigure(&mut self, before: &str, after: &str) {
+        assert!(self.config.contains(before), "{}", self.config);
+        self.config = self.config.replace(before, after);
+    }
+
     /// What the daemon is to run from its next start on.
     pub fn configure(&mut self, tasks: &str) {
         self.config = format!("{HEAD}{tasks}");
@@ -189,14 +213,30 @@ impl World {
     }
 
     pub async fn start(&mut self) {
+        self.daemon = Some(self.another().await);
+    }
+
+    /// One more daemon with the same configuration, beside the world's own; it
+    /// runs as long as the test.
+    pub async fn another(&self) -> Daemon {
         let config = config::parse(&self.config, Path::new("test.toml"));
         let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let shutdown = CancellationToken::new();
         // Many daemons run at once: each takes a free port.
         let listener = server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let http = listener.local_addr().unwrap();
-        let running = app::run(config, self.access(), Some(listener), shutdown.clone());
-        self.daemon = Some(Daemon { http, shutdown, task: tokio::spawn(running) });
+        let access = Access { local: Some(self.endpoint.clone()), ..self.access() };
+        let running = app::run(config, access, Some(listener), shutdown.clone());
+        Daemon { http, shutdown, task: tokio::spawn(running) }
+    }
+
+    /// Starts the daemon again, with AWS behind a network that may fail.
+    pub async fn through(&mut self, network: &Network) {
+        // What a killed daemon has received comes again only after minutes.
+        self.taken().await;
+        self.kill().await;
+        network.endpoint.clone_into(&mut self.endpoint);
+        self.start().await;
     }
 
     /// Ends the daemon as SIGKILL would: whatever it knows is gone.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::item::{self, Item};
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
+use crate::core::calendar::Entry;
 use crate::core::notice::Notice;
-use crate::core::schedule::Entry;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
@@ -163,7 +163,11 @@ impl Store {
         let mut expression = Expression::first(now);
         for (element, receipt) in receipts {
             let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
-            expression.set(&attribute, item::text(receipt.to_string()));
+            let value = item::text(receipt.to_string());
+            match receipt {
+                Receipt::Begun(_) => expression.set_once(&attribute, value),
+                _ => expression.set(&attribute, value),
+            }
         }
         if let Some(due) = due {
             expression.set_once(item::DUE, item::instant(due));
@@ -257,6 +261,19 @@ impl Store {
             .await
             .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
         answer.item.map(|item| self.read_task(key, &item)).transpose()
+    }
+
+    /// Has a partition looked at by `due`, if it is not to be looked at earlier.
+    /// A look too many does no harm, so nothing else is asked.
+    pub async fn look_by(&self, key: &TaskKey, due: Timestamp) -> Result<(), StoreError> {
+        let mut expression = Expression::new();
+        expression.set(item::DUE, item::instant(due));
+        let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
+        let condition = format!("attribute_not_exists({name}) OR {name} > {value}");
+        match self.update(key, expression, Some(condition)).await {
+            Err(StoreError::Conflict(_)) => Ok(()),
+            result => result,
+        }
     }
 
     /// Stores what follows from looking at a partition without changing its

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CallFailure, ClusterState, Hints, Intent, Member, Observation, Outcome, Run, RunState,
+    CallFailure, ClusterState, Event, Hints, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
 };
 use crate::core::quota::Call;
@@ -104,6 +104,12 @@ impl Run {
             }
             Observation::Launched(Err(failure)) => self.not_launched(failure, now),
             Observation::LookedUp { cluster: None, began } => self.not_found(began, now),
+            // The survey may be older than the event that said otherwise.
+            Observation::Surveyed(Some(seen))
+                if hints.events.contains(&Event::Ended) && !seen.state.has_ended() =>
+            {
+                Decision::act(self.describe())
+            }
             Observation::Surveyed(Some(seen)) => self.cluster_seen(&seen, false, hints, now),
             Observation::Surveyed(None) => Decision::act(self.describe()),
             Observation::Described(seen) => self.cluster_seen(&seen, true, hints, now),

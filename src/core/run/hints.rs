@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Observation, Run};
+use super::{Observation, Run, StepState};
 
 /// What an event of EMR says about a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,8 @@ pub enum Event {
     Running,
     /// The cluster is terminated.
     Ended,
+    /// The step of this name runs.
+    StepRunning(String),
     /// The step of this name is completed.
     StepCompleted(String),
     /// The step of this name has failed or was cancelled.
@@ -63,6 +65,33 @@ impl Hints {
 }
 
 impl Run {
+    /// Takes an event at its word where nothing but words follow: what runs
+    /// now, and that a step is over which others of its partition follow. The
+    /// end of a partition is always read, and with it all its steps.
+    pub(super) fn take_word(&mut self, event: &Event, now: Timestamp) {
+        let (name, state) = match event {
+            Event::Running => return self.take_running(now),
+            Event::StepRunning(name) => (name, StepState::Running),
+            Event::StepCompleted(name) if !self.has_to_read_steps(event) => {
+                (name, StepState::Completed)
+            }
+            _ => return,
+        };
+        let tries = self.attempts.last_mut().map_or(&mut [][..], |attempt| &mut attempt.tries);
+        let Some(step_try) = tries.iter_mut().find(|step_try| step_try.name == *name) else {
+            return;
+        };
+        if step_try.state < state && !step_try.state.has_ended() {
+            step_try.state = state;
+            let at = if state == StepState::Running {
+                &mut step_try.started
+            } else {
+                &mut step_try.ended
+            };
+            at.get_or_insert(now);
+        }
+    }
+
     /// Whether the steps have to be read because of this event. A completed
     /// step that others of its partition follow changes nothing yet, and what
     /// a failed step cancelled was seen with it.
@@ -70,7 +99,7 @@ impl Run {
         let (name, completed) = match event {
             Event::StepCompleted(name) => (name, true),
             Event::StepStopped(name) => (name, false),
-            Event::Running | Event::Ended | Event::Passing => return false,
+            Event::Running | Event::Ended | Event::StepRunning(_) | Event::Passing => return false,
         };
         let tries = self.attempt().map_or(&[][..], |attempt| &attempt.tries);
         // An event without a name could mean any step, one with another name

@@ -20,10 +20,7 @@ fn on_the_grid(from: Timestamp, interval: SignedDuration) -> Timestamp {
 impl Run {
     /// The start of a turn of a run whose cluster is known.
     pub(super) fn look_first(&mut self, hints: &Hints, now: Timestamp) -> Act {
-        if hints.events.contains(&Event::Running) {
-            // Taken at its word: only a notice follows from it.
-            self.take_running(now);
-        }
+        hints.events.iter().for_each(|event| self.take_word(event, now));
         let Some(attempt) = self.attempts.last() else { return Act::Rest(None) };
         let Some(cluster) = attempt.cluster.clone() else { return Act::Rest(None) };
         let ended = attempt.cluster_state.is_some_and(ClusterState::has_ended);
@@ -83,10 +80,13 @@ impl Run {
             Some(ClusterState::Waiting) if open > 0 => true,
             _ => attempt.adding.is_some() || now >= attempt.expires,
         };
-        // A step that is not the last changes no state of the cluster.
+        // A step that is not the last changes no state of the cluster. Without
+        // events nothing tells that the first step runs.
         let read = hints.steps_read.unwrap_or(attempt.opened);
         let spare = open > 1 && now.duration_since(read) >= self.limits.steps_interval;
-        (needed || spare).then_some(Act::ReadSteps { cluster, spare: !needed })
+        let running = attempt.cluster_state == Some(ClusterState::Running);
+        let first = open > 0 && running && !hints.heard && hints.steps_read.is_none();
+        (needed || spare || first).then_some(Act::ReadSteps { cluster, spare: !needed })
     }
 
     /// A submission whose outcome is unknown, or that was refused for now, is
@@ -136,7 +136,8 @@ impl Run {
         self.within_lifetime(on_the_grid(now, self.limits.poll_interval), now)
     }
 
-    pub(super) fn within_lifetime(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+    /// The instant, but not past the end of a lifetime that is not over yet.
+    pub fn within_lifetime(&self, at: Timestamp, now: Timestamp) -> Timestamp {
         match self.attempts.last() {
             Some(attempt) if attempt.cluster.is_some() && attempt.expires > now => {
                 at.min(attempt.expires)

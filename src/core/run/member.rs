@@ -4,15 +4,15 @@
 use super::{Member, Outcome, Step};
 use crate::core::catalog::{Catalog, StepSpec, Task};
 use crate::core::command::{Command, CommandError};
-use crate::core::render::{self, Values};
-use crate::core::task::TaskPartition;
+use crate::core::render::Values;
+use crate::core::task::{Element, TaskPartition};
 
 /// DynamoDB takes 400 KB for a run; its tries and notices need some of it.
 const MEMBER_BYTES_MAX: usize = 300_000;
 
 impl Member {
     pub(super) fn new(catalog: &Catalog, task: &Task, item: &TaskPartition, run: &str) -> Self {
-        let values = Values::new(catalog, task, item, run);
+        let values = values(catalog, task, item, run);
         let step = |spec: &StepSpec| -> Result<Step, CommandError> {
             let command = Command::new(spec, &values)?;
             Ok(Step { name: spec.name.clone(), command, retry: spec.retry })
@@ -25,7 +25,7 @@ impl Member {
         Self {
             key: item.key.clone(),
             steps,
-            outputs: render::outputs(catalog, task, &item.key.partition),
+            outputs: catalog.outputs(task, &item.key.partition),
             outcome,
         }
     }
@@ -41,6 +41,27 @@ fn stored(steps: Vec<Step>) -> Result<Vec<Step>, String> {
             MEMBER_BYTES_MAX / 1000
         )),
         Err(error) => Err(format!("its steps cannot be stored: {error}")),
+    }
+}
+
+/// What the placeholders of a task's steps stand for in one partition.
+fn values(catalog: &Catalog, task: &Task, item: &TaskPartition, run: &str) -> Values {
+    let partition = item.key.partition;
+    let inputs = task.inputs.iter().filter_map(|input| {
+        let location = &catalog.datasets.get(&input.dataset)?.location;
+        let with_data = catalog
+            .window(input, &partition)
+            .filter(|read| item.has_data(&Element::data(&input.dataset, *read)));
+        let uris: Vec<_> = with_data.map(|read| location.uri_of(&read)).collect();
+        Some((input.dataset.clone(), uris.join(",")))
+    });
+    Values {
+        deployment: catalog.deployment.clone(),
+        task: task.name.clone(),
+        partition,
+        run: run.to_owned(),
+        inputs: inputs.collect(),
+        outputs: catalog.outputs(task, &partition),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::core::catalog::{
 };
 use crate::core::partition::Grain;
 use crate::core::render::Text;
-use crate::core::run::{CallFailure, ClusterSeen, Hints, Observation, StepSeen};
+use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, StepSeen};
 use crate::core::schedule::{Schedule, SlotPartition};
 use crate::core::template::Template;
 
@@ -257,12 +257,17 @@ fn a_running_partition_says_what_its_cluster_does() {
     };
     let (first, second) = ("etl/2013-01-01T05/extract/1", "etl/2013-01-01T05/load/2");
     let throttled = Observation::Launched(Err(CallFailure::Deferred("rate".into())));
+    let postponed = Act::Launch.postponed(at("2013-01-01T06:50:00Z"));
     for (observed, words) in [
         (vec![vec![]], "its cluster is about to be asked for"),
         (vec![launch()], "its cluster is being created since 06:20 UTC"),
         (
             vec![launch(), vec![("2013-01-01T06:41:59Z", throttled)]],
             "EMR has refused to create its cluster for now, the next try is at 06:42 UTC",
+        ),
+        (
+            vec![launch(), vec![("2013-01-01T06:20:00Z", postponed)]],
+            "EMR's quota has no room for its cluster before 06:50 UTC",
         ),
         (vec![launch(), launched()], "cluster j-1 is starting since 06:20 UTC"),
         (
@@ -373,13 +378,14 @@ fn every_rule_of_completeness_has_its_words() {
     let quiet = Completeness::Quiet { quiet: SignedDuration::from_mins(30) };
     let first = ("partner@2013-01-01T00", "object:e");
     let part = ("partner@2013-01-01T01", "partial:2013-01-01T02:00:00Z");
+    let begun = ("partner@2013-01-01T01", "begun:2013-01-01T02:00:00Z");
     for (completeness, received, words) in [
         (marker, &[first][..], "whose marker _SUCCESS has not come"),
         (count.clone(), &[first], "which is complete with 24 objects"),
         (
             count,
-            &[first, part],
-            "which is complete with 24 objects (the last one so far came at 02:00 UTC)",
+            &[first, begun],
+            "which is complete with 24 objects (the first one came at 02:00 UTC)",
         ),
         (quiet.clone(), &[first], "of which no object has come"),
         (quiet, &[first, part], "which is complete at 02:30 UTC if nothing new comes"),

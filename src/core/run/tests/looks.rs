@@ -70,9 +70,12 @@ fn a_step_in_the_middle_changes_nothing_and_a_lost_event_is_made_up_for() {
     let mut hints = Hints { looked: Some(at(1)), ..Hints::default() };
     for (event, act) in [
         (Event::Running, None),
+        (Event::StepRunning(names[0].clone()), None),
         (Event::StepCompleted(names[0].clone()), None),
         (Event::StepStopped("somebody else's".into()), None),
-        (Event::StepStopped(names[0].clone()), Some(read_steps(false))),
+        (Event::StepStopped(names[0].clone()), None),
+        (Event::StepRunning(names[1].clone()), None),
+        (Event::StepStopped(names[1].clone()), Some(read_steps(false))),
         (Event::StepCompleted(names[1].clone()), Some(read_steps(false))),
         (Event::StepCompleted(String::new()), Some(read_steps(false))),
         (Event::Ended, Some(Act::Survey)),
@@ -86,6 +89,9 @@ fn a_step_in_the_middle_changes_nothing_and_a_lost_event_is_made_up_for() {
         }
     }
     assert_eq!(run.notices.last().unwrap().status, "running");
+    let states: Vec<_> = run.attempt().unwrap().tries.iter().map(|t| t.state).collect();
+    assert_eq!(states, [StepState::Completed, StepState::Running]);
+    assert_eq!(run.members[0].outcome, None);
     // Nothing is heard any more: polling is the safety net.
     let quiet = Hints { heard: true, looked: Some(at(1)), ..Hints::default() };
     let Act::Rest(Some(until)) = run.decide(Observation::Nothing, &quiet, at(2)).act else {
@@ -121,6 +127,17 @@ fn a_stale_survey_takes_nothing_back() {
     let completed = steps(&run, StepState::Completed);
     assert_eq!(decide(&mut run, completed, 62), Act::Rest(None));
     assert_eq!(run.state, RunState::Succeeded);
+}
+
+#[test]
+fn an_end_that_an_event_told_of_is_not_forgotten_over_a_survey_that_began_before_it() {
+    let mut run = running(1);
+    let hints = Hints { heard: true, events: [Event::Ended].into(), ..Hints::default() };
+    assert_eq!(run.decide(Observation::Nothing, &hints, at(30)).act, Act::Survey);
+    let stale = Observation::Surveyed(Some(seen(ClusterState::Running)));
+    assert_eq!(run.decide(stale, &hints, at(31)).act, describe());
+    let ended = Observation::Described(seen(ClusterState::Terminated));
+    assert_eq!(run.decide(ended, &hints, at(32)).act, read_steps(false));
 }
 
 #[test]
@@ -194,8 +211,8 @@ fn steps_that_end_while_others_follow_are_read_now_and_then() {
     let _ = run.decide(Observation::Nothing, &Hints::default(), at(0));
     let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
     let survey = || Observation::Surveyed(Some(seen(ClusterState::Running)));
-    assert!(matches!(decide(&mut run, survey(), 299), Act::Rest(Some(_))));
-    assert_eq!(decide(&mut run, survey(), 300), read_steps(true));
+    // Once, so that somebody who asks learns what runs.
+    assert_eq!(decide(&mut run, survey(), 30), read_steps(true));
     let hints = Hints { steps_read: Some(at(300)), ..Hints::default() };
     assert!(matches!(run.decide(survey(), &hints, at(599)).act, Act::Rest(Some(_))));
     assert_eq!(run.decide(survey(), &hints, at(600)).act, read_steps(true));
