@@ -85,17 +85,17 @@ mod tests {
                 .to_string()
         };
         let table = serde_json::json!({
-            "TableName": "t",
+            "TableName": "table",
             "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
             "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
             "BillingMode": "PAY_PER_REQUEST",
         });
         let put = |bytes: usize| {
             let item = serde_json::json!({ "id": { "S": "a" }, "x": { "S": "x".repeat(bytes) } });
-            line("PutItem", serde_json::json!({ "TableName": "t", "Item": item }))
+            line("PutItem", serde_json::json!({ "TableName": "table", "Item": item }))
         };
         let key = serde_json::json!({ "id": { "S": "a" } });
-        let get = line("GetItem", serde_json::json!({ "TableName": "t", "Key": key }));
+        let get = line("GetItem", serde_json::json!({ "TableName": "table", "Key": key }));
         let lines = [line("CreateTable", table), put(10), put(10), put(1500), get];
         fs::write(&log, lines.join("\n")).unwrap();
         assert_eq!(units(&log, 0).unwrap(), Units { write: 4.0, read: 0.5 });

@@ -56,26 +56,38 @@ async fn ready_partitions_survive_a_crash() {
     assert_eq!(world.clusters_ended().await, 1);
 }
 
-#[tokio::test]
-async fn a_batch_too_large_for_one_run_is_divided() {
-    // Sixteen steps of 9,000 characters: two such tasks fit into DynamoDB's
-    // 400 KB, three do not.
-    let ballast = "x".repeat(9_000);
-    let step = |task: &str, number: usize| {
+/// A task with so many steps of so many characters.
+fn large_task(name: &str, steps: usize, chars: usize) -> String {
+    let ballast = "x".repeat(chars);
+    let step = |number: usize| {
         format!(
-            "[[tasks.{task}.steps]]\nname = \"more-{number}\"\nkind = \"command\"\n\
+            "[[tasks.{name}.steps]]\nname = \"more-{number}\"\nkind = \"command\"\n\
              args = [\"true\", \"{ballast}\"]\n"
         )
     };
-    let task = |name: &str| {
-        let steps: String = (0..16).map(|number| step(name, number)).collect();
-        shared_task(name, "a") + &steps
-    };
-    let tasks = ["x", "y", "z"].map(task).concat();
+    shared_task(name, "a") + &(0..steps).map(step).collect::<String>()
+}
+
+#[tokio::test]
+async fn a_batch_too_large_for_one_run_is_divided() {
+    // Two such tasks fit into DynamoDB's 400 KB, three do not.
+    let tasks = ["x", "y", "z"].map(|name| large_task(name, 16, 9_000)).concat();
     let world = World::new(&(profile(3, "24h") + &daily_file("a") + &tasks)).await;
     world.put("a/2013-01-01.csv", "1").await;
     for name in ["x", "y", "z"] {
         world.mail(&format!("{name}/2013-01-01/succeeded")).await;
     }
     assert!(world.clusters_ended().await >= 2);
+}
+
+#[tokio::test]
+async fn a_batch_that_would_outgrow_the_table_while_it_runs_is_divided() {
+    // Two such tasks fit into DynamoDB's 400 KB, but not with their tries.
+    let tasks = ["x", "y"].map(|name| large_task(name, 20, 9_880)).concat();
+    let world = World::new(&(profile(2, "24h") + &daily_file("a") + &tasks)).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    for name in ["x", "y"] {
+        world.mail(&format!("{name}/2013-01-01/succeeded")).await;
+    }
+    assert_eq!(world.clusters_ended().await, 2);
 }

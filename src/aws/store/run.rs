@@ -27,6 +27,9 @@ pub(super) const GLANCE: [&str; 8] =
 /// As many members as a list names; the rest is counted.
 const MEMBERS_NAMED_MAX: usize = 3;
 const DOCUMENT: &str = "document";
+/// DynamoDB takes 400 KB. A new run leaves room for its tries and notices: one
+/// that could not be written any more could not end its cluster.
+const NEW_BYTES_MAX: usize = 340_000;
 
 impl Store {
     /// Stores a changed (or new: version 0) run together with changes of its
@@ -98,12 +101,17 @@ impl Store {
     }
 
     fn put(&self, run: &Run) -> Result<Put, StoreError> {
-        let document = serde_json::to_string(run).map_err(|error| AwsError {
+        let refused = |reason: String| AwsError {
             service: "DynamoDB",
             action: "PutItem",
             kind: Kind::Refused,
-            message: format!("run {} cannot be written: {error}", run.id),
-        })?;
+            message: format!("run {} cannot be written: {reason}", run.id),
+        };
+        let document = serde_json::to_string(run).map_err(|error| refused(error.to_string()))?;
+        if run.version == 0 && document.len() > NEW_BYTES_MAX {
+            let kilobytes = document.len() / 1000;
+            return Err(refused(format!("it has {kilobytes} KB and has yet to grow")).into());
+        }
         let mut put = Put::builder()
             .table_name(&self.run_table)
             .item(item::RUN_ID, item::text(&run.id))
