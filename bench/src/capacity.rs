@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use sluicegate_local::time::Time;
 struct Line {
     service: String,
     action: String,
+    outcome: String,
     body: String,
 }
 
@@ -50,6 +51,15 @@ pub fn units(log: &Path, from: usize) -> anyhow::Result<Units> {
             body["ReturnConsumedCapacity"] = "TOTAL".into();
         }
         let answer = engine.call(&line.action, &Bytes::from(body.to_string()));
+        // Requests that raced may be logged in another order than they took effect.
+        let outcomes = [answer.outcome.as_str(), line.outcome.as_str()];
+        ensure!(
+            outcomes[0] == outcomes[1] || outcomes.contains(&"ConditionalCheckFailedException"),
+            "request {number}, {}: {} at first, {} when played again",
+            line.action,
+            outcomes[1],
+            outcomes[0]
+        );
         if counts && number >= from {
             let answer: Value = serde_json::from_slice(answer.response.body())?;
             let consumed = consumed(&answer["ConsumedCapacity"]);
@@ -85,17 +95,17 @@ mod tests {
                 .to_string()
         };
         let table = serde_json::json!({
-            "TableName": "table",
+            "TableName": "runs",
             "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
             "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
             "BillingMode": "PAY_PER_REQUEST",
         });
         let put = |bytes: usize| {
             let item = serde_json::json!({ "id": { "S": "a" }, "x": { "S": "x".repeat(bytes) } });
-            line("PutItem", serde_json::json!({ "TableName": "table", "Item": item }))
+            line("PutItem", serde_json::json!({ "TableName": "runs", "Item": item }))
         };
         let key = serde_json::json!({ "id": { "S": "a" } });
-        let get = line("GetItem", serde_json::json!({ "TableName": "table", "Key": key }));
+        let get = line("GetItem", serde_json::json!({ "TableName": "runs", "Key": key }));
         let lines = [line("CreateTable", table), put(10), put(10), put(1500), get];
         fs::write(&log, lines.join("\n")).unwrap();
         assert_eq!(units(&log, 0).unwrap(), Units { write: 4.0, read: 0.5 });
