@@ -1,9 +1,10 @@
 //! What can go wrong in a call to AWS, reduced to what a caller decides by.
 
+use std::error::Error;
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use crate::core::run::CallFailure;
 
@@ -63,7 +64,7 @@ impl AwsError {
         error: &SdkError<E, HttpResponse>,
     ) -> Self
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + Error + 'static,
     {
         let (kind, message) = match error {
             SdkError::ServiceError(answer) => {
@@ -71,13 +72,26 @@ impl AwsError {
                 let text = answer.err().message().unwrap_or("no message");
                 (kind(code, answer.raw().status().as_u16()), format!("{code}: {text}"))
             }
-            SdkError::ConstructionFailure(_) => {
-                (Kind::Refused, DisplayErrorContext(error).to_string())
-            }
-            other => (Kind::Unknown, DisplayErrorContext(other).to_string()),
+            SdkError::ConstructionFailure(_) => (Kind::Refused, with_causes(error)),
+            other => (Kind::Unknown, with_causes(other)),
         };
         Self { service, action, kind, message }
     }
+}
+
+/// An error and what caused it, in words. A cause that is already said is left out.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn kind(code: &str, status: u16) -> Kind {

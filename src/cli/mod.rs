@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::app::{self, ServiceError};
-use crate::aws::error::Kind;
+use crate::aws::error::{Kind, with_causes};
 use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access, AwsError};
 use crate::clock::Clock;
@@ -223,20 +223,27 @@ impl AwsArgs {
         Access { region: config.settings.region.clone(), local: self.local.clone() }
     }
 
-    async fn open(&self) -> Result<Session, Failure> {
-        let mut config = self.config.load()?;
+    /// With the main file alone: the tables may not exist yet.
+    async fn connect(&self) -> Result<Session, Failure> {
+        let config = self.config.load()?;
         let access = self.access(&config);
         let clock = app::clock(&access).await?;
         let aws = aws::connect(&access).await;
         let store = Store::new(&aws, &config.settings.table_prefix);
-        if let Some(files) = &config.settings.task_files {
-            // What the service has put in force, wherever the files lie.
-            let in_force = store.task_files().await?;
-            let found = in_force.iter().map(|(name, text)| (name.clone(), Ok(text.clone())));
-            let reloaded = config::reload(&config.main, &files.place, &in_force, &found.collect());
-            config = reloaded.map_err(ConfigError::Invalid)?.config;
-        }
         Ok(Session { config, clock, aws, store })
+    }
+
+    /// With the task files that the service has put in force, wherever they lie.
+    async fn open(&self) -> Result<Session, Failure> {
+        let mut session = self.connect().await?;
+        if let Some(files) = &session.config.settings.task_files {
+            let in_force = session.store.task_files().await?;
+            let found = in_force.iter().map(|(name, text)| (name.clone(), Ok(text.clone())));
+            let main = &session.config.main;
+            let reloaded = config::reload(main, &files.place, &in_force, &found.collect());
+            session.config = reloaded.map_err(ConfigError::Invalid)?.config;
+        }
+        Ok(session)
     }
 }
 
@@ -280,11 +287,12 @@ fn find_partition(task: &Task, text: &str) -> Result<TaskKey, Failure> {
 
 /// One error with its causes, on standard error.
 fn report(error: &dyn std::error::Error) {
-    let mut text = format!("error: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
+    let mut text = with_causes(error);
+    if text.contains("loading credentials") {
+        text.push_str(
+            "\n    give credentials as for the AWS command line (AWS_PROFILE, AWS_ACCESS_KEY_ID, a role), \
+             or name a local AWS: --local URL",
+        );
     }
-    eprintln!("{text}");
+    eprintln!("error: {text}");
 }

@@ -23,7 +23,7 @@ use crate::http;
     after_help = "Examples:\n  \
         sluicegate run --config prod.toml\n  \
         sluicegate run --config prod.toml --log-format json --http 127.0.0.1:9100\n  \
-        sluicegate run --config config/local.toml --local http://127.0.0.1:4566\n  \
+        sluicegate run --config config/local.toml --local http://127.0.0.1:4510\n  \
         sluicegate run show 01J9ZC --config prod.toml"
 )]
 pub struct RunArgs {
@@ -67,10 +67,13 @@ pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
     Ok(None)
 }
 
+/// The scheduler speaks of itself at info.
+const LOG_LEVELS: &str = "info,tokio_cron_scheduler=warn";
+
 /// In text, one line an event: text from outside (keys, reasons) cannot begin a
 /// new one. In JSON, the fields stand at the top level.
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_LEVELS));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),

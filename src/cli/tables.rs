@@ -17,7 +17,7 @@ pub enum TablesCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sluicegate tables create --config prod.toml\n  \
-    sluicegate tables create --config config/local.toml --local http://127.0.0.1:4566\n\n\
+    sluicegate tables create --config config/local.toml --local http://127.0.0.1:4510\n\n\
     Does nothing to what exists. A new index of a large table takes AWS some minutes.")]
 pub struct CreateArgs {
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub struct CreateArgs {
 }
 
 pub async fn create(args: &CreateArgs) -> Result<Output, Failure> {
-    let session = args.aws.open().await?;
+    let session = args.aws.connect().await?;
     let made = session.store.create_tables().await?;
     let text = match made.as_slice() {
         [] => "all tables exist already".to_owned(),

@@ -88,6 +88,17 @@ async fn what_is_missing_is_named_with_the_way_to_get_it() {
 }
 
 #[tokio::test]
+async fn task_files_do_not_stand_in_the_way_of_the_tables() {
+    let local = LocalAws::start(Options::default()).await.unwrap();
+    let endpoint = local.endpoint().to_owned();
+    let (_folder, path) = config(&format!("task-files = {{ path = \"tasks\" }}\n{CONFIG}"));
+    let create = move || sluicegate(&["tables", "create", "--config", &path, "--local", &endpoint]);
+    let (code, out, error) = tokio::task::spawn_blocking(create).await.unwrap();
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(out, "created: test-task, test-file-unit, test-run\n");
+}
+
+#[tokio::test]
 async fn a_run_table_of_an_older_version_gets_its_index() {
     let local = LocalAws::start(Options::default()).await.unwrap();
     let access = Access { region: None, local: Some(local.endpoint().to_owned()) };
