@@ -35,18 +35,16 @@ pub enum SlotPartition {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    #[error("{0:?} is no cron expression (minute, hour, day of month, month, day of week): {1}")]
-    Cron(String, String),
-    #[error("there is no time zone {0:?}: expected an IANA name such as UTC or Europe/Berlin")]
+    #[error("{0:?} is no cron expression")]
+    Cron(String),
+    #[error("there is no time zone {0:?}")]
     Zone(String),
 }
 
 impl Schedule {
     pub fn parse(cron: &str, zone: &str, stands_for: SlotPartition) -> Result<Self, ScheduleError> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
-        let parsed = parser
-            .parse(cron)
-            .map_err(|error| ScheduleError::Cron(cron.to_owned(), error.to_string()))?;
+        let parsed = parser.parse(cron).map_err(|_| ScheduleError::Cron(cron.to_owned()))?;
         let zone = Tz::from_str(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
         Ok(Self { cron: parsed, zone, stands_for })
     }

@@ -184,7 +184,7 @@ fn slot_wait(task: &Task, partition: &Partition, mark: Option<Timestamp>, now: T
         Some(at) if mark.is_some_and(|mark| at <= mark) => {
             let at = clock(at, now);
             format!(
-                "its slot at {at}, which was before its schedule was first seen: it does not come by itself"
+                "its slot at {at} (before its schedule was first seen: it does not come by itself)"
             )
         }
         Some(at) => format!(

@@ -11,6 +11,10 @@ use crate::config::schema::{self, File, Placed};
 use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
 use crate::core::schedule::{Schedule, ScheduleError};
 
+const CRON_HELP: &str = "write five fields: minute (0-59), hour (0-23), day of month (1-31), month (1-12), \
+    day of week (0-7, 0 and 7 are Sunday): \"5 * * * *\"";
+const ZONE_HELP: &str = "write an IANA name: \"UTC\", \"Europe/Berlin\"";
+
 impl Check {
     pub(super) fn task(
         &mut self,
@@ -159,11 +163,16 @@ impl Check {
 
     fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {
         let parsed = Schedule::parse(raw.cron.get_ref(), raw.time_zone.get_ref(), raw.partition);
-        let span = match parsed {
-            Err(ScheduleError::Zone(_)) => raw.time_zone.span(),
-            _ => raw.cron.span(),
+        let error = match parsed {
+            Ok(schedule) => return Some(schedule),
+            Err(error) => error,
         };
-        self.ok(span, parsed)
+        let (span, help) = match error {
+            ScheduleError::Zone(_) => (raw.time_zone.span(), ZONE_HELP),
+            ScheduleError::Cron(_) => (raw.cron.span(), CRON_HELP),
+        };
+        self.report(Mistake::at(span, error.to_string()).help(help));
+        None
     }
 
     fn inputs(&mut self, raw: &schema::Task, file: &File) -> Vec<Input> {

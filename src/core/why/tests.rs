@@ -202,8 +202,8 @@ fn a_slot_that_is_late_or_never_comes_is_told() {
     hour.mark = Some(at("2013-01-01T07:00:00Z"));
     hour.says(
         "2013-01-01T08:00:00Z",
-        "etl 2013-01-01T05 waits for its slot at 06:05 UTC, which was before its schedule was \
-         first seen: it does not come by itself.",
+        "etl 2013-01-01T05 waits for its slot at 06:05 UTC (before its schedule was first seen: \
+         it does not come by itself).",
     );
     let etl = hour.catalog.tasks.get_mut("etl").unwrap();
     etl.schedule = Some(Schedule::parse("5 0 * * *", "UTC", SlotPartition::Previous).unwrap());
