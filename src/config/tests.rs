@@ -60,6 +60,20 @@ fn a_good_file_has_no_mistakes() {
 }
 
 #[test]
+fn the_logs_of_clusters_are_known() {
+    let text =
+        GOOD.replace("[profiles.small]", "[profiles.small]\nlog-uri = \"s3://landing/logs/\"");
+    let catalog = parse(&text, Path::new("x.toml")).unwrap().catalog;
+    for (bucket, key, known) in [
+        ("landing", "logs/j-1/x.gz", true),
+        ("landing", "logs2/x", false),
+        ("other", "logs/x", false),
+    ] {
+        assert_eq!(catalog.is_log(bucket, key), known, "{bucket}/{key}");
+    }
+}
+
+#[test]
 fn one_mistake_is_said_with_its_place_and_a_way_out() {
     for (from, to, said) in [
         ("{ dataset = \"raw\" }", "{ dataset = \"rav\" }", "did you mean \"raw\"?"),
@@ -70,7 +84,7 @@ fn one_mistake_is_said_with_its_place_and_a_way_out() {
         ),
         ("{HH}/*", "{hh}/*", "x.toml:16:12: there is no field {hh}"),
         ("settle = \"16m\"", "", "x.toml:15:11: complete = \"closed\" needs settle"),
-        ("\"5 * * * *\"", "\"65 * * * *\"", "is no cron expression"),
+        ("\"5 * * * *\"", "\"65 * * * *\"", "is no cron expression\n    write five fields: minute"),
         ("{input.raw}", "{input.row}", "there is no input \"row\""),
         ("{input.raw}", "{hour}", "there is no placeholder {hour}"),
         ("script = \"s3://code/etl.py\"", "", "needs script"),

@@ -272,6 +272,15 @@ impl Catalog {
         self.by_prefix.contains_key(bucket)
     }
 
+    /// Whether clusters write their logs there.
+    pub fn is_log(&self, bucket: &str, key: &str) -> bool {
+        let uri = format!("s3://{bucket}/{key}");
+        let mut places = self.profiles.values().filter_map(|it| it.cluster.log_uri.as_deref());
+        places.any(|place| {
+            uri.strip_prefix(place.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+
     /// The dataset partitions that an object (key decoded) belongs to. What
     /// lies beside a marker belongs too; `Dataset::counts` tells them apart.
     pub fn datasets_of<'a>(

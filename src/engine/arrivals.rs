@@ -135,9 +135,12 @@ impl Engine {
     }
 
     /// Says what was not expected, once for each top folder: a bucket may
-    /// hold much that is not ours.
+    /// hold much that is not ours. Clusters' logs are expected.
     fn report_unknown(&self, catalog: &Catalog, arrival: &Arrival) {
         let Arrival { bucket, key, .. } = arrival;
+        if catalog.is_log(bucket, key) {
+            return;
+        }
         let folder = key.split_once('/').map_or("", |(folder, _)| folder);
         let place = format!("{bucket}/{folder}");
         let mut memory = self.memory();

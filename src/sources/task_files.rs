@@ -195,7 +195,7 @@ fn notice(place: &Place, problems: &[String], now: Timestamp) -> Notice {
     };
     let more = problems.len().saturating_sub(PROBLEMS_MAX);
     told("task-files-broken", Severity::Failure, "a task file has mistakes", now)
-        .detailed(first)
+        .detailed(first.lines().next().unwrap_or_default())
         .saying("A task file has mistakes: what was last good stays in force")
         .with([place])
         .with(problems.iter().take(PROBLEMS_MAX).map(|problem| Fact::new("mistake", problem)))
