@@ -20,9 +20,11 @@ async fn the_walk_by_hand_works_as_written() {
     // Another port and folder, so that it gets in nobody's way.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
     let script = script
         .replace("4510", &port.to_string())
-        .replace("out/", &format!("{}/", folder.path().display()))
+        .replace("mkdir -p out\n", &format!("mkdir -p {out}\n"))
+        .replace("out/", &format!("{out}/"))
         .replace("target/debug/sluicegate-local", &sibling("sluicegate-local"))
         .replace("target/debug/sluicegate ", concat!(env!("CARGO_BIN_EXE_sluicegate"), " "));
     let output = tokio::task::spawn_blocking(move || {
@@ -36,12 +38,14 @@ async fn the_walk_by_hand_works_as_written() {
     });
     let output = output.await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let log = std::fs::read_to_string(folder.path().join("sluicegate.log")).unwrap_or_default();
+    let log = std::fs::read_to_string(folder.path().join("out/sluicegate.log")).unwrap_or_default();
     assert!(output.status.success(), "{output:?}\n{log}");
     assert!(text.contains("created: hand-task, hand-file-unit, hand-run"), "{text}");
     assert!(text.contains("run-of-invoices-2024-05-01-succeeded.eml"), "{text}");
-    assert!(text.trim_end().contains("/1\tTERMINATED"), "{text}");
-    let mails = std::fs::read_dir(folder.path().join("hand/mail")).unwrap().count();
+    assert!(text.contains("/1\tTERMINATED"), "{text}");
+    assert!(text.contains("invoices 2024-05-02 waits for stock 2024-05-02.\n"), "{text}");
+    assert!(text.contains("invoices  1     0      0    1     0 "), "{text}");
+    let mails = std::fs::read_dir(folder.path().join("out/hand/mail")).unwrap().count();
     assert_eq!(
         mails, 8,
         "ready, running, succeeded; created, starting, running, terminating, succeeded"
