@@ -157,6 +157,12 @@ impl TaskFiles {
             Place::Prefix { bucket, prefix } => self.read_prefix(bucket, prefix).await?,
         };
         match found.len() {
+            // A share that is not mounted, a copy under way: taking all tasks
+            // out of force would lose what arrives meanwhile.
+            0 if !self.state.in_force.is_empty() => Err(self.read_error(
+                "no file is there any more; to take the last task out, leave an empty file"
+                    .to_owned(),
+            )),
             0..=FILES_MAX => Ok(found),
             _ => Err(self.read_error(format!("there are more than {FILES_MAX} files"))),
         }

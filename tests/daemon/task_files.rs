@@ -84,3 +84,19 @@ async fn a_folder_that_is_not_there_is_said_at_the_start() {
     let error = world.ended().await.unwrap_err().to_string();
     assert!(error.starts_with("the task files in /no/such/folder cannot be read"), "{error}");
 }
+
+#[tokio::test]
+async fn a_folder_that_is_empty_all_at_once_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("only.toml");
+    fs::write(&path, daily_task("only", &["a"], "true")).unwrap();
+    let mut world = world(&folder.path().display().to_string()).await;
+    world.start().await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("only/2013-01-01/succeeded").await;
+    fs::remove_file(&path).unwrap();
+    let mail = world.mail("task-files-broken").await;
+    assert!(mail.text.contains("no file is there any more"), "{}", mail.text);
+    world.put("a/2013-01-02.csv", "1").await;
+    world.mail("only/2013-01-02/succeeded").await;
+}
