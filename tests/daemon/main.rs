@@ -7,6 +7,7 @@ mod arrivals;
 mod batches;
 mod bugs_of_others;
 mod chains;
+mod chaos;
 mod check;
 mod commands;
 mod completeness;

@@ -230,6 +230,15 @@ impl World {
         Daemon { http, shutdown, task: tokio::spawn(running) }
     }
 
+    /// The same without HTTP, and with AWS at this endpoint; aborting it is its
+    /// SIGKILL.
+    pub fn beside(&self, endpoint: &str) -> JoinHandle<Result<(), app::ServiceError>> {
+        let config = config::parse(&self.config, Path::new("test.toml"));
+        let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let access = Access { local: Some(endpoint.to_owned()), ..self.access() };
+        tokio::spawn(app::run(config, access, None, CancellationToken::new()))
+    }
+
     /// Starts the daemon again, with AWS behind a network that may fail.
     pub async fn through(&mut self, network: &Network) {
         // What a killed daemon has received comes again only after minutes.
