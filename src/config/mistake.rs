@@ -70,6 +70,9 @@ impl Mistake {
 
 /// The known name that a person most likely meant. It begins or ends alike.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if let Some(same) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+        return Some(same);
+    }
     let name = name.to_lowercase();
     let (first, last) = (name.chars().next()?, name.chars().next_back()?);
     let alike = known.iter().filter(|known| known.starts_with(first) || known.ends_with(last));
@@ -137,10 +140,13 @@ impl Findings {
         Self { kind: Kind::Mistake, found: vec![finding] }
     }
 
-    #[must_use]
-    pub fn and(mut self, more: Findings) -> Self {
-        self.found.extend(more.found);
-        self
+    /// Adds what is not yet among them.
+    pub fn add(&mut self, more: Option<Findings>) {
+        for finding in more.into_iter().flat_map(|more| more.found) {
+            if !self.found.contains(&finding) {
+                self.found.push(finding);
+            }
+        }
     }
 
     /// The files in which something was found.
