@@ -117,10 +117,13 @@ enum Kind {
 pub struct Finding {
     pub file: PathBuf,
     /// From 1; none where the whole file is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// From 1, in characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
     pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 

@@ -94,7 +94,11 @@ fn one_mistake_is_said_with_its_place_and_a_way_out() {
             "there is no placeholder {hour}\n    known here are {partition}, {yyyy}, {MM}, {dd}, {HH}, {task}, \
              {run}, {attempt}, {deployment}, {input.raw}, {output.etl}; write {{ and }} for braces",
         ),
-        ("{input.raw}", "{partiton}", "{partiton}\n    did you mean {partition}? Or write {{ and }}"),
+        (
+            "{input.raw}",
+            "{partiton}",
+            "{partiton}\n    did you mean {partition}? Or write {{ and }}",
+        ),
         ("{input.raw}", "{hh}", "there is no placeholder {hh}\n    did you mean {HH}?"),
         ("{input.raw}", "{inputs.raw}", "{inputs.raw}\n    did you mean {input.raw}?"),
         ("{input.raw}", "{input.raw", "without its {\n    write {{ and }} for braces"),

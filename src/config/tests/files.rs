@@ -55,8 +55,13 @@ fn one_broken_file_hides_no_mistake_of_the_others() {
         ],
     );
     let said = said.unwrap_err();
-    let expected =
-        ["x.toml:29:23", "tasks/d.toml", "tasks/a.toml:1:14", "tasks/b.toml:3:1", "tasks/c.toml:5:52"];
+    let expected = [
+        "x.toml:29:23",
+        "tasks/d.toml",
+        "tasks/a.toml:1:14",
+        "tasks/b.toml:3:1",
+        "tasks/c.toml:5:52",
+    ];
     assert_eq!(places(&said), expected, "{said}");
     assert!(said.ends_with("\n5 mistakes"), "{said}");
 }
@@ -66,7 +71,8 @@ fn what_a_broken_file_may_declare_is_missed_nowhere() {
     let reader = task("reader").replace("\"etl\"", "\"partner\"").replace("\"small\"", "\"big\"");
     // Judged by its task alone, which stands in the broken file.
     let made = "[datasets.made]\nlocation = \"s3://landing/made/{yyyy}/{MM}/{dd}/{HH}/*\"\n";
-    let broken = "[datasets.partner]\n[profiles.big]\n[tasks.maker]\noutputs = [\"made\"]\nsteps = [\n";
+    let broken =
+        "[datasets.partner]\n[profiles.big]\n[tasks.maker]\noutputs = [\"made\"]\nsteps = [\n";
     let files = [
         ("a.toml", reader.as_bytes()),
         ("b.toml", made.as_bytes()),
