@@ -100,14 +100,15 @@ pub fn suggestion(name: &str, known: &[&str], introduction: &str) -> String {
 }
 
 /// What was found in a configuration, in the order of its files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     kind: Kind,
     found: Vec<Finding>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Kind {
+    #[default]
     Mistake,
     Warning,
 }
@@ -144,8 +145,8 @@ impl Findings {
     }
 
     /// Adds what is not yet among them.
-    pub fn add(&mut self, more: Option<Findings>) {
-        for finding in more.into_iter().flat_map(|more| more.found) {
+    pub fn add(&mut self, more: Findings) {
+        for finding in more.found {
             if !self.found.contains(&finding) {
                 self.found.push(finding);
             }

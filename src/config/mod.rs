@@ -127,33 +127,36 @@ pub fn load_with_task_files(path: &Path) -> Result<Config, ConfigError> {
     let main = Source::new(path, text);
     // The main file must stand by itself.
     let alone = assemble(&main, &[]);
-    let Some(place) = task_folder(&main) else { return alone.map_err(ConfigError::Invalid) };
-    let mut mistakes = Findings::mistakes(&Sources::new(&main, &[]), Vec::new());
-    mistakes.add(alone.err());
-    let mut sources = Vec::new();
-    match read_folder(&place) {
+    let Some(folder) = task_folder(&main) else { return alone.map_err(ConfigError::Invalid) };
+    let (mut sources, mut unreadable) = (Vec::new(), Vec::new());
+    match read_folder(&folder) {
         Ok(found) => {
             for (name, text) in found {
-                let file = place.join(name);
+                let file = folder.join(name);
                 match text {
                     Ok(text) => sources.push(Source::new(file, text)),
-                    Err(reason) => mistakes.add(Some(Findings::of_file(&file, reason))),
+                    Err(reason) => unreadable.push(Findings::of_file(&file, reason)),
                 }
             }
         }
-        Err(error) if mistakes.is_empty() => {
-            return Err(ConfigError::Read(place, ReadError::Io(error)));
+        Err(error) if alone.is_ok() => {
+            return Err(ConfigError::Read(folder, ReadError::Io(error)));
         }
         Err(error) => {
             let reason = format!("the task files cannot be read: {error}");
-            mistakes.add(Some(Findings::of_file(&place, reason)));
+            unreadable.push(Findings::of_file(&folder, reason));
         }
     }
-    match assemble(&main, &sources) {
-        Ok(config) if mistakes.is_empty() => return Ok(config),
-        together => mistakes.add(together.err()),
+    let together = assemble(&main, &sources);
+    match (alone, together) {
+        (Ok(_), Ok(config)) if unreadable.is_empty() => Ok(config),
+        (alone, together) => {
+            let mut mistakes = Findings::default();
+            let found = alone.err().into_iter().chain(together.err()).chain(unreadable);
+            found.for_each(|found| mistakes.add(found));
+            Err(ConfigError::Invalid(mistakes))
+        }
     }
-    Err(ConfigError::Invalid(mistakes))
 }
 
 /// The folder of the task files, as seen from the main file; also where other

@@ -1,10 +1,9 @@
 //! A main file and task files checked together: every mistake of every file.
 
 use std::fs;
-use std::path::Path;
 
 use super::GOOD;
-use crate::config::{Findings, load_with_task_files};
+use crate::config::load_with_task_files;
 
 /// A task of its own name that nothing is wrong with.
 fn task(name: &str) -> String {
@@ -57,10 +56,10 @@ fn one_broken_file_hides_no_mistake_of_the_others() {
     let said = said.unwrap_err();
     let expected = [
         "x.toml:29:23",
-        "tasks/d.toml",
         "tasks/a.toml:1:14",
         "tasks/b.toml:3:1",
-        "tasks/c.toml:5:52",
+        "tasks/c.toml:5:50",
+        "tasks/d.toml",
     ];
     assert_eq!(places(&said), expected, "{said}");
     assert!(said.ends_with("\n5 mistakes"), "{said}");
@@ -79,7 +78,7 @@ fn what_a_broken_file_may_declare_is_missed_nowhere() {
         ("broken.toml", broken.as_bytes()),
     ];
     let said = check(GOOD, &files).unwrap_err();
-    assert_eq!(places(&said), ["tasks/broken.toml:6:1"], "{said}");
+    assert_eq!(places(&said), ["tasks/broken.toml:5:10"], "{said}");
 }
 
 #[test]
@@ -88,15 +87,9 @@ fn a_main_file_with_mistakes_hides_none_of_the_task_files() {
     let wrong = task("wrong").replace("partition", "partitions");
     let said = check(&main, &[("a.toml", wrong.as_bytes())]).unwrap_err();
     assert_eq!(places(&said), ["x.toml:6:9", "tasks/a.toml:3:1"], "{said}");
-    let findings = check(&main, &[]).unwrap_err();
-    assert_eq!(places(&findings), ["x.toml:6:9"], "{findings}");
-}
-
-#[test]
-fn nothing_is_said_twice() {
-    let path = Path::new("tasks");
-    let mut findings = Findings::of_file(path, "gone".to_owned());
-    findings.add(Some(Findings::of_file(path, "gone".to_owned())));
-    findings.add(None);
-    assert_eq!(findings.list().len(), 1);
+    // Nor is anything said twice.
+    let said = check(&main, &[]).unwrap_err();
+    assert_eq!(places(&said), ["x.toml:6:9"], "{said}");
+    let said = check(&main.replace("[aws]", "task-files = { path = \"gone\" }\n[aws]"), &[]);
+    assert!(said.is_err());
 }

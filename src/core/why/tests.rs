@@ -453,6 +453,7 @@ fn what_is_enough_and_until_when_is_said() {
     let mut case = ruled(Completeness::Object, Need::AtLeast(1), &[]);
     let task = case.catalog.tasks.get_mut("report").unwrap();
     task.wait = Some(WaitLimit { timeout: SignedDuration::from_hours(6), then: OnTimeout::Run });
+    case.mark = Some(at("2013-01-01T00:00:00Z"));
     case.says(
         "2013-01-02T02:10:00Z",
         "report 2013-01-01 has received nothing yet and waits for 1 more of 2 partitions of \
