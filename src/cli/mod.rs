@@ -8,6 +8,7 @@ mod plan;
 mod runs;
 mod send_event;
 mod service;
+mod shown;
 mod status;
 mod tables;
 mod why;

@@ -24,9 +24,7 @@ pub struct Output {
 
 impl Output {
     pub fn new(text: impl Into<String>, value: &impl Serialize) -> Result<Self, Failure> {
-        let json = serde_json::to_value(value)
-            .map_err(|error| Failure::Failed(format!("cannot be written as JSON: {error}")))?;
-        Ok(Self { text: text.into(), json })
+        Ok(Self { text: text.into(), json: to_json(value)? })
     }
 
     /// Writes it to standard output. A reader that has seen enough (`| head`)
@@ -34,6 +32,24 @@ impl Output {
     pub fn show(&self, as_json: bool) -> std::io::Result<()> {
         let text = if as_json { format!("{:#}", self.json) } else { self.text.clone() };
         write(&text)
+    }
+}
+
+/// A value as JSON; what is absent is left out.
+pub fn to_json(value: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value)
+        .map(without_nulls)
+        .map_err(|error| Failure::Failed(format!("cannot be written as JSON: {error}")))
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(key, value)| (key, without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
     }
 }
 
@@ -133,6 +149,13 @@ mod tests {
         let at = |secs| Timestamp::from_second(secs).unwrap();
         assert_eq!(ago(at(0), at(180)), "3 min ago");
         assert_eq!(ago(at(180), at(0)), "in 3 min");
+    }
+
+    #[test]
+    fn what_is_absent_is_left_out_of_json() {
+        let value = serde_json::json!({ "a": null, "b": [{ "c": null, "d": 0 }], "e": {} });
+        let output = Output::new("", &value).unwrap();
+        assert_eq!(output.json, serde_json::json!({ "b": [{ "d": 0 }], "e": {} }));
     }
 
     #[test]

@@ -27,6 +27,16 @@ fn each_is_said_with_its_place() {
         ),
         ("5 * * * *", "0 0 30 2 *", "x.toml:27:21: the schedule \"0 0 30 2 *\" never comes"),
         (
+            "5 * * * *",
+            "* * * * *",
+            "x.toml:27:21: the schedule \"* * * * *\" has several slots for one hour\n    a partition runs once",
+        ),
+        (
+            "5 * * * *",
+            "0,30 6 1 * *",
+            "x.toml:27:21: the schedule \"0,30 6 1 * *\" has several slots",
+        ),
+        (
             "[datasets.raw]",
             "[datasets.spare]\nlocation = \"s3://b/{yyyy}{MM}{dd}\"\n[datasets.raw]",
             "x.toml:16:11: no task reads or makes the dataset \"spare\"",

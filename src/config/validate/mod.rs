@@ -17,7 +17,7 @@ use std::ops::{Range, RangeInclusive};
 
 use jiff::SignedDuration;
 
-use super::files::{Place, TaskFiles};
+use super::files::{Place, S3, TaskFiles};
 use super::mistake::Mistake;
 use super::schema::{self, File, Placed};
 use super::{Listen, Settings};
@@ -148,7 +148,7 @@ impl Check {
 
     fn task_files(&mut self, raw: &schema::TaskFiles) -> Option<TaskFiles> {
         let path = raw.path.get_ref();
-        let place = match path.strip_prefix("s3://") {
+        let place = match path.strip_prefix(S3) {
             _ if path.is_empty() => {
                 self.report(Mistake::at(raw.path.span(), "path is empty").help(
                     "name a folder beside this file, \"tasks\", or a prefix, \"s3://bucket/tasks/\"",
