@@ -340,7 +340,7 @@ fn cut(text: &str, chars: usize) -> String {
 }
 
 /// Bounds a text. What is clipped once stays as it is.
-fn clipped(text: &str, chars: usize) -> String {
+pub fn clipped(text: &str, chars: usize) -> String {
     const MARK: &str = " […]";
     if text.chars().nth(chars).is_none() {
         return text.to_owned();
