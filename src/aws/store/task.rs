@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, Put, ReturnValue, TransactWriteItem, Update,
+};
 use jiff::Timestamp;
 
 use super::item::{self, Item};
-use super::{Store, StoreError, write_error};
+use super::{CONDITION_FAILED, Store, StoreError, is_condition, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
 use crate::core::notice::Notice;
+use crate::core::partition::Partition;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
@@ -89,6 +95,13 @@ impl Expression {
         self.removes.push(name);
     }
 
+    /// The condition that no newer version has written the item.
+    fn not_newer(&mut self) -> String {
+        let format = self.name(item::FORMAT);
+        let ours = self.value(item::number(item::THIS_FORMAT));
+        format!("attribute_not_exists({format}) OR {format} <= {ours}")
+    }
+
     fn remove_notices(&mut self, notices: &[Notice]) {
         for notice in notices {
             self.remove(&format!("{}{}", item::NOTICE_PREFIX, notice.status));
@@ -152,7 +165,8 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
     /// now: one write, no read. Harmless when repeated. `due` says when the
-    /// engine must look at it if nothing else happens.
+    /// engine must look at it if nothing else happens. An item of a newer
+    /// version is left alone, and that is an error.
     pub async fn receive(
         &self,
         key: &TaskKey,
@@ -172,18 +186,24 @@ impl Store {
         if let Some(due) = due {
             expression.set_once(item::DUE, item::instant(due));
         }
+        let condition = expression.not_newer();
         let answer = self
             .client
             .update_item()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
+            .condition_expression(condition)
             .set_expression_attribute_names(expression.names())
             .set_expression_attribute_values(expression.values())
             .return_values(ReturnValue::AllNew)
             .send()
             .await
-            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))?;
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))
+            .map_err(|error| match is_condition(&error) {
+                true => self.newer(key),
+                false => error.into(),
+            })?;
         self.read_task(key, &answer.attributes.unwrap_or_default())
     }
 
@@ -270,7 +290,7 @@ impl Store {
         expression.set(item::DUE, item::instant(due));
         let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
         let condition = format!("attribute_not_exists({name}) OR {name} > {value}");
-        match self.update(key, expression, Some(condition)).await {
+        match self.update(key, expression, condition).await {
             Err(StoreError::Conflict(_)) => Ok(()),
             result => result,
         }
@@ -294,7 +314,7 @@ impl Store {
             None => expression.remove(item::DUE),
         }
         let condition = format!("#version = {known}");
-        self.update(&item.key, expression, Some(condition)).await
+        self.update(&item.key, expression, condition).await
     }
 
     /// Removes published notices whatever else has changed, so that they are
@@ -306,21 +326,22 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         expression.remove_notices(published);
-        self.update(key, expression, None).await
+        let condition = expression.not_newer();
+        self.update(key, expression, condition).await
     }
 
     async fn update(
         &self,
         key: &TaskKey,
         expression: Expression,
-        condition: Option<String>,
+        condition: String,
     ) -> Result<(), StoreError> {
         self.client
             .update_item()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
-            .set_condition_expression(condition)
+            .condition_expression(condition)
             .set_expression_attribute_names(expression.names())
             .set_expression_attribute_values(expression.values())
             .send()
@@ -342,14 +363,15 @@ impl Store {
             .await
             .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
         let Some(found) = answer.item else { return Ok(None) };
-        let mark = item::read_instant(&found, MARK)
+        let mark = item::check_format(&found)
+            .and_then(|()| item::read_instant(&found, MARK))
             .map_err(|source| self.unreadable_task(task, MARK_PARTITION, source))?;
         Ok(mark.map(Mark))
     }
 
     /// Moves a calendar's mark from `old` to `new` and stores each partition
     /// that it called into being, all or nothing; refused when another replica
-    /// was faster.
+    /// was faster, or when a newer version has written one of them.
     pub async fn fire(
         &self,
         task: &str,
@@ -390,10 +412,12 @@ impl Store {
                     partition
                 }
             };
+            let condition = expression.not_newer();
             let update = Update::builder()
                 .table_name(&self.task_table)
                 .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))
                 .update_expression(expression.text())
+                .condition_expression(condition)
                 .set_expression_attribute_names(expression.names())
                 .set_expression_attribute_values(expression.values())
                 .build();
@@ -406,8 +430,17 @@ impl Store {
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
-            .map_err(|error| write_error(error, format!("the schedule of {task}")))
+            .map_err(|error| match newer_entry(&error, entries) {
+                Some(partition) => self.newer(&TaskKey::new(task, partition)),
+                None => {
+                    let error = AwsError::new("DynamoDB", "TransactWriteItems", &error);
+                    write_error(error, format!("the schedule of {task}"))
+                }
+            })
+    }
+
+    fn newer(&self, key: &TaskKey) -> StoreError {
+        StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
     fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
@@ -419,6 +452,25 @@ impl Store {
         let key = format!("{task} {partition}");
         StoreError::Unreadable { table: self.task_table.clone(), key, source }
     }
+}
+
+/// The entry of a transaction of `fire` that a newer version has written: the
+/// mark, which comes first, is as it was read, but the entry's condition fails.
+fn newer_entry(
+    error: &SdkError<TransactWriteItemsError, HttpResponse>,
+    entries: &[Entry],
+) -> Option<Partition> {
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) =
+        error.as_service_error()?
+    else {
+        return None;
+    };
+    let failed = |reason: &CancellationReason| reason.code() == Some(CONDITION_FAILED);
+    let (mark, of_entries) = cancelled.cancellation_reasons().split_first()?;
+    let newer = of_entries.iter().position(failed).filter(|_| !failed(mark))?;
+    entries.get(newer).map(|entry| match entry {
+        Entry::Slot { partition, .. } | Entry::End { partition, .. } => *partition,
+    })
 }
 
 fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {

@@ -173,3 +173,27 @@ fn no_more_partitions_can_be_needed_than_the_window_has() {
     let inputs = GOOD.replace("when-empty", "need = 2\nwhen-empty");
     assert!(mistakes(&inputs).contains("need is 2: expected 1 to 1, as there are inputs"));
 }
+
+#[test]
+fn only_tasks_that_differ_or_read_what_differs_are_decided_about_again() {
+    let catalog = |text: &str| parse(text, Path::new("x.toml")).unwrap().catalog;
+    let base =
+        format!("{GOOD}{}{}", task("a", &["dataset = 'raw'"]), task("b", &["dataset = 'a'"]));
+    for (from, to, changed) in [
+        // Words that mean the same.
+        ("[tasks.b]", "# a remark\n[tasks.b]", &[][..]),
+        ("settle = \"16m\"", "settle = \"960s\"", &[]),
+        ("\"5 * * * *\"", "\"6 * * * *\"", &["etl"]),
+        ("attempts = 3", "attempts = 4", &["etl"]),
+        ("settle = \"16m\"", "settle = \"17m\"", &["a", "etl"]),
+        ("s3://b/a/", "s3://b/moved/a/", &["b"]),
+        ("s3://b/b/", "s3://b/moved/b/", &[]),
+        ("[tasks.b]\nprofile", "[tasks.c]\nprofile", &["c"]),
+        ("outputs = [\"a\"]\n", "outputs = [\"a\"]\nneed = \"any\"\n", &["a"]),
+    ] {
+        let after = catalog(&base.replacen(from, to, 1));
+        let found: Vec<_> =
+            after.changed_tasks(&catalog(&base)).map(|task| task.name.as_str()).collect();
+        assert_eq!(found, changed, "{to}");
+    }
+}
