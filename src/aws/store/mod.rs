@@ -2,6 +2,7 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod expression;
 mod file;
 mod item;
 mod list;

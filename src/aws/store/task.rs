@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{
 };
 use jiff::Timestamp;
 
+use super::expression::Expression;
 use super::item::{self, Item};
 use super::{CONDITION_FAILED, Store, StoreError, is_condition, write_error};
 use crate::aws::error::AwsError;
@@ -38,93 +39,6 @@ pub struct Mark(pub Timestamp);
 pub struct Page {
     pub items: Vec<Result<TaskPartition, StoreError>>,
     pub next: Option<Item>,
-}
-
-/// An update expression that grows by its parts.
-#[derive(Default)]
-struct Expression {
-    sets: Vec<String>,
-    removes: Vec<String>,
-    names: BTreeMap<String, String>,
-    values: BTreeMap<String, AttributeValue>,
-}
-
-impl Expression {
-    /// Every write raises the version by one.
-    fn new() -> Self {
-        let mut expression = Self::default();
-        expression.names.insert("#version".into(), item::VERSION.into());
-        expression.values.insert(":one".into(), item::number(1));
-        expression
-    }
-
-    /// A write that may be the first to a task partition.
-    fn first(now: Timestamp) -> Self {
-        let mut expression = Self::new();
-        expression.set_once(SINCE, item::instant(now));
-        expression.set_once(item::SHARD, item::text(item::ONE_SHARD));
-        expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
-        expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
-        expression
-    }
-
-    fn name(&mut self, attribute: &str) -> String {
-        let name = format!("#n{}", self.names.len());
-        self.names.insert(name.clone(), attribute.to_owned());
-        name
-    }
-
-    fn value(&mut self, value: AttributeValue) -> String {
-        let name = format!(":v{}", self.values.len());
-        self.values.insert(name.clone(), value);
-        name
-    }
-
-    fn set(&mut self, attribute: &str, value: AttributeValue) {
-        let (name, value) = (self.name(attribute), self.value(value));
-        self.sets.push(format!("{name} = {value}"));
-    }
-
-    fn set_once(&mut self, attribute: &str, value: AttributeValue) {
-        let (name, value) = (self.name(attribute), self.value(value));
-        self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
-    }
-
-    fn remove(&mut self, attribute: &str) {
-        let name = self.name(attribute);
-        self.removes.push(name);
-    }
-
-    /// The condition that no newer version has written the item.
-    fn not_newer(&mut self) -> String {
-        let format = self.name(item::FORMAT);
-        let ours = self.value(item::number(item::THIS_FORMAT));
-        format!("attribute_not_exists({format}) OR {format} <= {ours}")
-    }
-
-    fn remove_notices(&mut self, notices: &[Notice]) {
-        for notice in notices {
-            self.remove(&format!("{}{}", item::NOTICE_PREFIX, notice.status));
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut text = "ADD #version :one".to_owned();
-        for (verb, parts) in [("SET", &self.sets), ("REMOVE", &self.removes)] {
-            if !parts.is_empty() {
-                text.push_str(&format!(" {verb} {}", parts.join(", ")));
-            }
-        }
-        text
-    }
-
-    fn names(&self) -> Option<std::collections::HashMap<String, String>> {
-        Some(self.names.clone().into_iter().collect())
-    }
-
-    fn values(&self) -> Option<Item> {
-        Some(self.values.clone().into_iter().collect())
-    }
 }
 
 /// A state is entered once, so its notice has an attribute of its own.
