@@ -146,7 +146,9 @@ async fn check_tables(store: &Store) -> Result<(), ServiceError> {
         Ok(missing) => Err(ServiceError::MissingTables(missing)),
         Err(StoreError::Aws(error)) => Err(start_error("the tables", error)),
         // Describing tables reads no items.
-        Err(StoreError::Conflict(_) | StoreError::Unreadable { .. }) => Ok(()),
+        Err(StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. }) => {
+            Ok(())
+        }
     }
 }
 

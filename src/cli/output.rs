@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Failure;
+use crate::core::notice::is_obeyed;
 
 /// Where nobody says how wide the screen is.
 const WIDTH: u16 = 80;
@@ -91,10 +92,10 @@ pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Strin
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Text from outside (keys, reasons) on one line and without control
-/// characters, which could play tricks on a terminal.
+/// Text from outside (keys, reasons) on one line and without letters that
+/// could play tricks on a terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
 }
 
 /// `2013-01-01 06:05:00 UTC`.
@@ -156,6 +157,20 @@ mod tests {
         let value = serde_json::json!({ "a": null, "b": [{ "c": null, "d": 0 }], "e": {} });
         let output = Output::new("", &value).unwrap();
         assert_eq!(output.json, serde_json::json!({ "b": [{ "d": 0 }], "e": {} }));
+    }
+
+    #[test]
+    fn text_from_outside_turns_no_direction_and_ends_no_line() {
+        for c in (0..0x20).chain(0x7f..0xa0).chain(0x202a..0x202f).chain(0x2066..0x206a) {
+            let c = char::from_u32(c).unwrap();
+            assert_eq!(plain(&format!("a{c}b")), "a b", "{:?}", c);
+        }
+        for c in ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'] {
+            assert_eq!(plain(&format!("a{c}b")), "a b", "{c:?}");
+        }
+        for text in ["s3://b/é/日本.csv", "שלום", "a\u{200d}b"] {
+            assert_eq!(plain(text), text);
+        }
     }
 
     #[test]

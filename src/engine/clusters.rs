@@ -1,8 +1,6 @@
 //! What is remembered of clusters: whose they are, and what EMR's events said
 //! since their run last looked. All of it can be lost.
 
-use std::collections::BTreeSet;
-
 use super::{Engine, Key};
 use crate::core::run::{Event, Hints, Run};
 
@@ -53,7 +51,8 @@ impl Engine {
     }
 
     /// Keeps what a turn has learnt about the cluster of an open run. The
-    /// events that it began with are dealt with, unless a look is still owed.
+    /// events that it began with are dealt with, unless a look is still owed or
+    /// EMR's answers lag behind them.
     pub(super) fn remember(&self, run: &Run, hints: Hints) {
         let mut memory = self.memory();
         let over = run.attempts.len().saturating_sub(usize::from(!run.state.is_final()));
@@ -70,10 +69,9 @@ impl Engine {
         let watch = memory.clusters.entry(cluster).or_default();
         watch.run = Some(run.id.clone());
         let came = std::mem::take(&mut watch.hints.events);
-        let news: BTreeSet<_> = came.difference(&hints.events).cloned().collect();
-        let is_news = !news.is_empty();
-        let (heard, events) = (watch.hints.heard, if hints.owed { came } else { news });
-        watch.hints = Hints { heard, events, owed: false, ..hints };
+        let is_news = !came.is_subset(&hints.events);
+        let heard = watch.hints.heard;
+        watch.hints = Hints { heard, ..hints.after_turn(run, &came) };
         drop(memory);
         if is_news {
             self.agenda.wake(Key::Run(run.id.clone()), self.clock.now());

@@ -29,7 +29,7 @@ use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
-use crate::core::catalog::Catalog;
+use crate::core::catalog::{Catalog, Task};
 use crate::core::quota::{Governor, Quotas};
 use crate::core::survey::Survey;
 use crate::core::task::{TaskKey, TaskPartition};
@@ -54,7 +54,8 @@ const UNKNOWN_MAX: usize = 1_000;
 enum Key {
     Sweep,
     Schedule(String),
-    /// The waiting partitions of a task, once after the start.
+    /// The waiting partitions of a task, once after the start and when what is
+    /// declared of it has changed.
     Revisit(String),
     /// The ready partitions of a cluster profile.
     Batches(String),
@@ -172,20 +173,23 @@ impl Engine {
 
     /// Goes on with other tasks and datasets. Runs keep what they started with.
     pub fn replace_catalog(&self, catalog: Catalog) {
-        self.catalog.send_replace(Arc::new(catalog));
+        let catalog = Arc::new(catalog);
+        let before = self.catalog.send_replace(Arc::clone(&catalog));
+        let changed: Vec<_> = catalog.changed_tasks(&before).collect();
         let mut memory = self.memory();
-        memory.known.clear();
+        memory.known.retain(|key| changed.iter().all(|task| task.name != key.task));
         // Who is ready comes back by the sweep, to the profile it has now.
         memory.ready.clear();
         drop(memory);
-        self.look_at_all();
+        self.look_at(changed);
     }
 
-    /// Looks at everything that nothing else would say needs a look.
-    fn look_at_all(&self) {
+    /// Looks at everything of these tasks that nothing else would say needs a
+    /// look. To revisit a task reads its whole history.
+    fn look_at<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) {
         let now = self.clock.now();
         self.agenda.wake(Key::Sweep, now);
-        for task in self.catalog().tasks.values() {
+        for task in tasks {
             self.agenda.wake(Key::Revisit(task.name.clone()), now);
             if task.has_calendar() {
                 self.agenda.wake(Key::Schedule(task.name.clone()), now);
@@ -213,7 +217,7 @@ impl Engine {
     /// Takes turns until told to stop, then lets those under way finish. Ends
     /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        self.look_at_all();
+        self.look_at(self.catalog().tasks.values());
         let mut turns = JoinSet::new();
         loop {
             tokio::select! {

@@ -45,8 +45,14 @@ impl Engine {
             };
         }
         self.remember(&run, hints);
-        self.take_logs(&mut run).await?;
-        self.publish_run(&mut run).await?;
+        loop {
+            self.take_logs(&mut run).await?;
+            self.publish_run(&mut run).await?;
+            // A log that found no room among the notices may find it now.
+            if !run.notices.is_empty() || !self.has_logs(&run) {
+                break;
+            }
+        }
         self.look_for_logs(&run);
         match run.notices.is_empty() {
             true => Ok(next),
@@ -253,7 +259,7 @@ impl Engine {
     async fn publish_run(&self, run: &mut Run) -> Result<(), StoreError> {
         let published = self.publish(&run.notices).await;
         if published > 0 {
-            run.notices.drain(..published);
+            run.published(published);
             self.store.commit_run(run, &[]).await?;
         }
         self.metrics.pending(&run.id, &run.notices);

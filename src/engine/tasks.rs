@@ -27,9 +27,8 @@ impl Engine {
             return self.leave_alone(&item).await;
         }
         let Decided { mut item, until } = self.decide_task(&catalog, item).await?;
-        let told = item.outputs_pending;
+        let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
-            self.tell_readers(&catalog, &item).await?;
             item.outputs_pending = false;
         }
         let published = self.publish(&item.notices).await;
@@ -69,7 +68,7 @@ impl Engine {
                     Ok(decided) => self.plan_look(&decided.item, decided.until),
                     // Whoever changed it has decided about it.
                     Err(StoreError::Conflict(_)) => {}
-                    Err(error @ StoreError::Unreadable { .. }) => {
+                    Err(error @ (StoreError::Unreadable { .. } | StoreError::Newer { .. })) => {
                         tracing::error!(task, %error, "left alone: written by a newer version, or damaged");
                     }
                     Err(error) => return Err(error),
@@ -151,13 +150,14 @@ impl Engine {
     }
 
     /// Tells the tasks that read its outputs that this partition of them is
-    /// complete.
+    /// complete. False when one could not be told yet: the next sweep tells it.
     async fn tell_readers(
         &self,
         catalog: &Catalog,
         item: &TaskPartition,
-    ) -> Result<(), StoreError> {
-        let Some(task) = catalog.tasks.get(&item.key.task) else { return Ok(()) };
+    ) -> Result<bool, StoreError> {
+        let Some(task) = catalog.tasks.get(&item.key.task) else { return Ok(true) };
+        let mut all_told = true;
         let receipt = match (item.state, &item.run) {
             (TaskState::Succeeded, Some(run)) => Receipt::Produced(run.clone()),
             _ => Receipt::Skipped,
@@ -166,7 +166,12 @@ impl Engine {
             let element = Element::data(output, item.key.partition);
             for reader in catalog.readers_of(output, &item.key.partition) {
                 match self.receive(catalog, &reader, &[(element.clone(), receipt.clone())]).await {
-                    // One item that cannot be read keeps nothing from the others.
+                    // One item keeps nothing from the others.
+                    Err(error @ StoreError::Newer { .. }) => {
+                        let TaskKey { task, partition } = &reader;
+                        tracing::warn!(task, %partition, %error, "not told of its input, will be tried again");
+                        all_told = false;
+                    }
                     Err(error @ StoreError::Unreadable { .. }) => {
                         let TaskKey { task, partition } = &reader;
                         tracing::error!(task, %partition, %error, "left alone: written by a newer version, or damaged");
@@ -175,7 +180,7 @@ impl Engine {
                 }
             }
         }
-        Ok(())
+        Ok(all_told)
     }
 
     /// Looks soon at partitions that were changed together with a run.

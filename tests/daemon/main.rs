@@ -23,4 +23,5 @@ mod schedules;
 mod spark;
 mod start;
 mod task_files;
+mod versions;
 mod world;

@@ -208,8 +208,12 @@ impl World {
 
     /// Asks the daemon over HTTP; its status and body.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let address = self.daemon.as_ref().unwrap().http;
-        http_get(address, path).await
+        http_get(self.http(), path).await
+    }
+
+    /// Where the daemon serves health and metrics.
+    pub fn http(&self) -> SocketAddr {
+        self.daemon.as_ref().unwrap().http
     }
 
     pub async fn start(&mut self) {

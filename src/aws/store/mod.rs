@@ -2,6 +2,7 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod expression;
 mod file;
 mod item;
 mod list;
@@ -19,6 +20,8 @@ use crate::core::task::{TaskKey, Unreadable};
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
 pub use unit::ObjectId;
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -38,6 +41,9 @@ pub enum StoreError {
     /// Somebody else changed the item first; read it again.
     #[error("{0} was changed by another writer")]
     Conflict(String),
+    /// A write was not made: the item is for a newer version to change.
+    #[error("item {key} in table {table} was written by a newer version of sluicegate, left alone")]
+    Newer { table: String, key: String },
     /// Written by a newer version, or damaged: to be left alone.
     #[error("item {key} in table {table}")]
     Unreadable {
@@ -56,7 +62,9 @@ impl StoreError {
             StoreError::Aws(error) => {
                 error.kind == Kind::Refused && error.message.starts_with("ValidationException")
             }
-            StoreError::Conflict(_) | StoreError::Unreadable { .. } => false,
+            StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. } => {
+                false
+            }
         }
     }
 }
@@ -106,8 +114,13 @@ impl Store {
     }
 }
 
+/// Whether the condition of a single write did not hold.
+fn is_condition(error: &AwsError) -> bool {
+    error.kind != Kind::Unknown && error.message.starts_with(CONDITION_FAILED)
+}
+
 fn is_conflict(message: &str) -> bool {
-    ["ConditionalCheckFailed", "TransactionConflict"].iter().any(|code| message.contains(code))
+    [CONDITION_FAILED, "TransactionConflict"].iter().any(|code| message.contains(code))
 }
 
 /// A failed write, told apart: somebody was faster, or AWS is at fault.

@@ -92,6 +92,12 @@ impl Run {
     /// Takes one observation in and decides. Changes of `self` are to be
     /// committed, with the decision's changes, before its act.
     pub fn decide(&mut self, observation: Observation, hints: &Hints, now: Timestamp) -> Decision {
+        let decision = self.take(observation, hints, now);
+        self.bound_notices();
+        decision
+    }
+
+    fn take(&mut self, observation: Observation, hints: &Hints, now: Timestamp) -> Decision {
         if self.state.is_final() || self.attempts.is_empty() {
             return Decision::act(Act::Rest(None));
         }

@@ -5,7 +5,11 @@
 use jiff::Timestamp;
 
 use super::{ClusterSeen, ClusterState, NO_DETAILS, Outcome, Run, StepSeen, StepState, StepTry};
+use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
+
+/// EMR's words for one failed try are stored with it, and there are many tries.
+const FAILURE_CHARS_MAX: usize = 500;
 
 /// The end of one member, as its tries on this cluster show it.
 enum Verdict {
@@ -95,7 +99,7 @@ impl Run {
             step_try.state = step.state;
             step_try.started = step.started;
             step_try.ended = step.ended;
-            step_try.failure.clone_from(&step.failure);
+            step_try.failure = step.failure.as_deref().map(|text| clipped(text, FAILURE_CHARS_MAX));
             if newly {
                 failed.push(step_try.clone());
             }

@@ -8,6 +8,7 @@ mod hints;
 mod logs;
 mod look;
 mod member;
+mod notices;
 mod words;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,9 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     /// Status changes not yet published, oldest first.
     pub notices: Vec<Notice>,
+    /// How many notices one of them stands for, as there was no room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
     /// Logs of failed steps that have yet to come and be told; they outlast
     /// the run's end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -331,6 +335,7 @@ impl Run {
             members,
             attempts: Vec::new(),
             notices: Vec::new(),
+            left_out: 0,
             logs: Vec::new(),
         };
         let members = run.members.iter().zip(batch);
@@ -376,6 +381,11 @@ impl Run {
     pub fn is_settled(&self) -> bool {
         self.state.is_final() && self.notices.is_empty() && self.logs.is_empty()
     }
+}
+
+/// A count that need not be stored; serde hands out references.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::core::render::Text;
 use crate::core::task::TaskState;
 
 mod looks;
+mod notices;
 
 /// How a call that creates something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,6 @@ impl FakeCluster {
 }
 
 /// One account's EMR.
-#[derive(Default)]
 struct FakeEmr {
     clusters: Vec<FakeCluster>,
     /// What becomes of the next calls that create something; then they work.
@@ -64,6 +64,8 @@ struct FakeEmr {
     /// Step name without its serial → whether each execution succeeds; then
     /// they do.
     outcomes: BTreeMap<String, Vec<bool>>,
+    /// What it says of each failure.
+    words: String,
     /// A failure cancels nothing: steps side by side.
     continues: bool,
     /// Clusters that die before their first step.
@@ -78,6 +80,25 @@ struct FakeEmr {
     postponed: Vec<bool>,
     /// Calls by name.
     counts: BTreeMap<&'static str, usize>,
+}
+
+impl Default for FakeEmr {
+    fn default() -> Self {
+        Self {
+            clusters: vec![],
+            fates: vec![],
+            outcomes: BTreeMap::new(),
+            words: "exit code 3".into(),
+            continues: false,
+            dying: 0,
+            executed: vec![],
+            sights: vec![],
+            arriving: None,
+            events: vec![],
+            postponed: vec![],
+            counts: BTreeMap::new(),
+        }
+    }
 }
 
 impl FakeEmr {
@@ -164,7 +185,7 @@ impl FakeEmr {
                 self.executed.push(step.name.clone());
                 let failed = !outcomes.is_empty() && !outcomes.remove(0);
                 step.state = if failed { StepState::Failed } else { StepState::Completed };
-                step.failure = failed.then(|| "exit code 3".into());
+                step.failure = failed.then(|| self.words.clone());
                 cancelled = failed && !self.continues;
             }
             events.push(match step.state {
@@ -319,9 +340,8 @@ fn follow(run: &mut Run, emr: &mut FakeEmr, crash: impl Fn(usize) -> bool) -> Ve
         match decision.act {
             Act::Rest(None) => return ended,
             Act::Rest(Some(until)) => {
-                if !std::mem::take(&mut hints.owed) {
-                    hints.events.clear();
-                }
+                let came = hints.events.clone();
+                hints = hints.after_turn(run, &came);
                 if let Some(cluster) = run.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
                     emr.go_on(number(cluster), now);
                 }

@@ -88,7 +88,7 @@ impl Run {
             .with([Fact::new("batch", names(self.members.iter().map(|member| &member.key)))])
             .with(ready_since.map(|since| Fact::since("ready since", since, now)))
             .with([Fact::new("next", "a cluster is requested from EMR")]);
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_starting(&mut self, now: Timestamp) {
@@ -101,7 +101,7 @@ impl Run {
             .saying(format!("The run has a cluster: {cluster} is starting"))
             .with(self.cluster_facts(None))
             .with(expires.map(|at| Fact::new("ends by", at.to_string())));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_running(&mut self, now: Timestamp) {
@@ -113,7 +113,7 @@ impl Run {
             .saying(format!("Cluster {cluster} is running, and its steps begin"))
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("starting since", since, now)));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_terminating(&mut self, now: Timestamp) {
@@ -125,7 +125,7 @@ impl Run {
             .saying(format!("Nothing is left to do: cluster {cluster} is being terminated"))
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("cluster since", since, now)));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_not_seen(&mut self, now: Timestamp) {
@@ -143,7 +143,7 @@ impl Run {
                 ),
             ])
             .with(self.cluster_facts(None));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_attempt_lost(&mut self, reason: &str, now: Timestamp) {
@@ -167,7 +167,7 @@ impl Run {
                 ),
             ])
             .with(self.cluster_facts(None));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     /// The end of the run: one notice for all of its members.
@@ -210,7 +210,32 @@ impl Run {
             .with(succeeded.flat_map(|member| outputs(member, "")).take(OUTPUTS_MAX))
             .with([Fact::since("running since", self.created, now)])
             .with(self.cluster_facts(None));
-        self.notices.push(notice);
+        self.tell(notice);
+    }
+
+    /// Stands for notices that there was no room for.
+    pub(super) fn left_out_notice(&self, event: &str, since: Timestamp) -> Notice {
+        let count = match self.left_out {
+            1 => "one notice".to_owned(),
+            more => format!("{more} notices"),
+        };
+        let verb = if self.left_out == 1 { "was" } else { "were" };
+        self.own_notice(since, Severity::Warning, event, "")
+            .detailed(&format!("{count} left out"))
+            .saying(format!(
+                "{count} of this run {verb} left out: SNS has not taken them, and the run has no \
+                 room for more"
+            ))
+            .with([
+                Fact::new(
+                    "left out",
+                    "retries of steps first, then news; never a failure or an end",
+                ),
+                Fact::new(
+                    "next",
+                    format!("everything about the run: sluicegate run show {}", self.id),
+                ),
+            ])
     }
 
     /// A failed step that will be tried again. `retry` says which and of how
@@ -242,7 +267,7 @@ impl Run {
                 ),
             ])
             .with(self.cluster_facts(self.step_log_folder(step_try)));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     /// The end of a failed step's log, which has come after the failure.
@@ -269,7 +294,7 @@ impl Run {
                     Fact::new("next", "it is too large to be quoted: read it in S3"),
                 ]),
         };
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     /// What becomes of a member's task partition when the run is made.
