@@ -4,6 +4,7 @@
 
 mod file;
 mod item;
+mod lease;
 mod list;
 mod run;
 mod tables;

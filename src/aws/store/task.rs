@@ -1,6 +1,6 @@
 //! Task partitions and schedules' marks, in the task table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
 use jiff::Timestamp;
@@ -39,8 +39,8 @@ pub struct Page {
 struct Expression {
     sets: Vec<String>,
     removes: Vec<String>,
-    names: BTreeMap<String, String>,
-    values: BTreeMap<String, AttributeValue>,
+    names: HashMap<String, String>,
+    values: Item,
 }
 
 impl Expression {
@@ -60,6 +60,21 @@ impl Expression {
         expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
         expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
         expression
+    }
+
+    /// What has come in, and when to look at it if nothing else says so.
+    fn receive(&mut self, receipts: &[(Element, Receipt)], due: Option<Timestamp>) {
+        for (element, receipt) in receipts {
+            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
+            let value = item::text(receipt.to_string());
+            match receipt {
+                Receipt::Begun(_) => self.set_once(&attribute, value),
+                _ => self.set(&attribute, value),
+            }
+        }
+        if let Some(due) = due {
+            self.set_once(item::DUE, item::instant(due));
+        }
     }
 
     fn name(&mut self, attribute: &str) -> String {
@@ -104,14 +119,6 @@ impl Expression {
         }
         text
     }
-
-    fn names(&self) -> Option<std::collections::HashMap<String, String>> {
-        Some(self.names.clone().into_iter().collect())
-    }
-
-    fn values(&self) -> Option<Item> {
-        Some(self.values.clone().into_iter().collect())
-    }
 }
 
 /// A state is entered once, so its notice has an attribute of its own.
@@ -152,39 +159,45 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
     /// now: one write, no read. Harmless when repeated. `due` says when the
-    /// engine must look at it if nothing else happens.
+    /// engine must look at it if nothing else happens. One that is `stored`
+    /// already needs less said; was it removed since, it is written anew.
     pub async fn receive(
         &self,
         key: &TaskKey,
         receipts: &[(Element, Receipt)],
         due: Option<Timestamp>,
+        stored: bool,
         now: Timestamp,
     ) -> Result<TaskPartition, StoreError> {
-        let mut expression = Expression::first(now);
-        for (element, receipt) in receipts {
-            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
-            let value = item::text(receipt.to_string());
-            match receipt {
-                Receipt::Begun(_) => expression.set_once(&attribute, value),
-                _ => expression.set(&attribute, value),
-            }
+        let mut expression = if stored { Expression::new() } else { Expression::first(now) };
+        expression.receive(receipts, due);
+        let mut item = self.update_all_new(key, expression).await?;
+        if !item.contains_key(item::STATE) {
+            let mut expression = Expression::first(now);
+            expression.receive(receipts, due);
+            item = self.update_all_new(key, expression).await?;
         }
-        if let Some(due) = due {
-            expression.set_once(item::DUE, item::instant(due));
-        }
+        self.read_task(key, &item)
+    }
+
+    async fn update_all_new(
+        &self,
+        key: &TaskKey,
+        expression: Expression,
+    ) -> Result<Item, StoreError> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
             .send()
             .await
             .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))?;
-        self.read_task(key, &answer.attributes.unwrap_or_default())
+        Ok(answer.attributes.unwrap_or_default())
     }
 
     /// Makes a change of state together with its notice; returns the partition
@@ -198,8 +211,8 @@ impl Store {
             .set_key(Some(item::task_key(&change.key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
             .send()
             .await
@@ -219,8 +232,8 @@ impl Store {
             .set_key(Some(item::task_key(&change.key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .build();
         Ok(TransactWriteItem::builder().update(update.map_err(super::run::build_error)?).build())
     }
@@ -321,8 +334,8 @@ impl Store {
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
             .set_condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .send()
             .await
             .map(|_| ())
@@ -394,8 +407,8 @@ impl Store {
                 .table_name(&self.task_table)
                 .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))
                 .update_expression(expression.text())
-                .set_expression_attribute_names(expression.names())
-                .set_expression_attribute_values(expression.values())
+                .set_expression_attribute_names(Some(expression.names))
+                .set_expression_attribute_values(Some(expression.values))
                 .build();
             let update = update.map_err(super::run::build_error)?;
             actions.push(TransactWriteItem::builder().update(update).build());
