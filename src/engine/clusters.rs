@@ -47,7 +47,8 @@ impl Engine {
         let memory = self.memory();
         let cluster = run.attempt().and_then(|attempt| attempt.cluster.as_ref());
         let watch = cluster.and_then(|cluster| memory.clusters.get(cluster));
-        watch.map(|watch| watch.hints.clone()).unwrap_or_default()
+        let hints = watch.map(|watch| watch.hints.clone()).unwrap_or_default();
+        Hints { spared: !memory.holds_lease, ..hints }
     }
 
     /// Keeps what a turn has learnt about the cluster of an open run. The

@@ -8,6 +8,7 @@ mod arrivals;
 mod batches;
 mod clusters;
 mod governor;
+mod lease;
 mod logs;
 mod outbox;
 mod runs;
@@ -108,6 +109,8 @@ pub struct Engine {
     memory: Mutex<Memory>,
     metrics: Arc<Metrics>,
     health: Health,
+    /// Who this process is to other replicas.
+    replica: String,
 }
 
 /// What an engine is made of.
@@ -129,7 +132,9 @@ pub struct Parts {
 struct Memory {
     /// Ready partitions by profile, oldest first.
     ready: BTreeMap<String, BTreeMap<(Timestamp, TaskKey), TaskPartition>>,
-    /// Task partitions that need no first write any more.
+    /// Tasks whose waiting partitions are yet to be decided about again.
+    revisits: BTreeSet<String>,
+    /// Task partitions that are stored and decided about.
     known: BTreeSet<TaskKey>,
     /// Places of objects that no dataset expects, already reported.
     unknown: BTreeSet<String>,
@@ -138,6 +143,8 @@ struct Memory {
     /// Clusters in use, and some that nobody is known to use.
     clusters: BTreeMap<String, Watch>,
     survey: Survey,
+    /// Looks that nothing called for are made by this replica.
+    holds_lease: bool,
     /// Ends of logs that their runs have yet to take.
     logs: logs::LogsRead,
 }
@@ -159,6 +166,7 @@ impl Engine {
             memory: Mutex::default(),
             metrics,
             health: Health::new(clock.now()),
+            replica: new_id(clock.now()),
         }
     }
 
@@ -189,8 +197,10 @@ impl Engine {
     fn look_at<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) {
         let now = self.clock.now();
         self.agenda.wake(Key::Sweep, now);
+        let tasks: Vec<_> = tasks.into_iter().collect();
+        self.memory().revisits.extend(tasks.iter().map(|task| task.name.clone()));
+        self.revisit_next();
         for task in tasks {
-            self.agenda.wake(Key::Revisit(task.name.clone()), now);
             if task.has_calendar() {
                 self.agenda.wake(Key::Schedule(task.name.clone()), now);
             }
@@ -236,6 +246,7 @@ impl Engine {
             }
         }
         while turns.join_next().await.is_some() {}
+        self.release_lease().await;
     }
 
     /// Looks at a schedule: its tick has come, or may have.
@@ -247,7 +258,7 @@ impl Engine {
         let result = match &key {
             Key::Sweep => self.sweep().await,
             Key::Schedule(task) => self.turn_schedule(task).await,
-            Key::Revisit(task) => self.revisit(task).await,
+            Key::Revisit(task) => self.turn_revisit(task).await,
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
             Key::Survey => Ok(self.turn_survey().await),
@@ -279,11 +290,14 @@ impl Engine {
     /// Finds what no event announced: after a start, after a crash, and what
     /// other replicas left.
     async fn sweep(&self) -> Result<Option<Timestamp>, StoreError> {
-        let next = after(self.clock.now(), self.sweep_interval);
+        let now = self.clock.now();
+        let next = after(now, self.sweep_interval);
         let due = self.store.due(next).await;
         let seen = due.as_ref().map(|_| ()).map_err(ToString::to_string);
         self.health.tables(seen, self.clock.now());
-        for (key, due) in due? {
+        let due = due?;
+        self.renew_lease(now).await;
+        for (key, due) in due {
             let key = match key {
                 DueKey::Run(id) => Key::Run(id),
                 DueKey::Task(task) if self.is_gathered(&task, due) => continue,
@@ -301,9 +315,13 @@ impl Engine {
     }
 
     fn new_id(&self) -> String {
-        let millis = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
-        Ulid::from_parts(millis, fastrand::u128(..)).to_string()
+        new_id(self.clock.now())
     }
+}
+
+fn new_id(now: Timestamp) -> String {
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    Ulid::from_parts(millis, fastrand::u128(..)).to_string()
 }
 
 fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {

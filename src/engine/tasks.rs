@@ -51,10 +51,25 @@ impl Engine {
         }
     }
 
+    /// One task after another, so that neither a start nor a change of task
+    /// files keeps the tables from what has just arrived.
+    pub(super) async fn turn_revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
+        let visited = self.revisit(task).await;
+        self.revisit_next();
+        visited
+    }
+
+    pub(super) fn revisit_next(&self) {
+        let next = self.memory().revisits.pop_first();
+        if let Some(task) = next {
+            self.agenda.wake(Key::Revisit(task), self.clock.now());
+        }
+    }
+
     /// Decides once about every waiting partition of a task: the configuration
     /// may have changed since it was last looked at, and nothing else would
     /// say so.
-    pub(super) async fn revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
+    async fn revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
         let catalog = self.catalog();
         let mut from = None;
         loop {
@@ -117,7 +132,8 @@ impl Engine {
                         let element = Element::data(&dataset, partition);
                         receipts.push((element, Receipt::Closed(objects)));
                     }
-                    self.store.receive(&item.key, &receipts, None, self.clock.now()).await?
+                    let now = self.clock.now();
+                    self.store.receive(&item.key, &receipts, None, true, now).await?
                 }
                 Readiness::Change(change) => {
                     let changed = self.store.change_task(&change).await?;

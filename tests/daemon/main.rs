@@ -17,6 +17,7 @@ mod logs;
 mod mails;
 mod network;
 mod readme;
+mod replicas;
 mod requests;
 mod runs;
 mod schedules;

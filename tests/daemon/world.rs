@@ -80,6 +80,14 @@ impl Daemon {
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
+
+    /// The value of one line of its `/metrics`; 0 while it does not exist.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (status, text) = http_get(self.http, "/metrics").await;
+        assert_eq!(status, 200);
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
 }
 
 impl World {
@@ -204,6 +212,11 @@ impl World {
         let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
         std::fs::write(file.path(), &self.config).unwrap();
         file
+    }
+
+    /// The world's own daemon, which runs.
+    pub fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().unwrap()
     }
 
     /// Asks the daemon over HTTP; its status and body.

@@ -1,7 +1,7 @@
 //! An update of an item, made of parts: which attributes it sets and removes,
 //! with placeholders for their names and values. Every write raises the version.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -9,15 +9,15 @@ use jiff::Timestamp;
 use super::item::{self, Item};
 use super::task::SINCE;
 use crate::core::notice::Notice;
-use crate::core::task::TaskState;
+use crate::core::task::{Element, Receipt, TaskState};
 
 /// An update expression that grows by its parts.
 #[derive(Default)]
 pub struct Expression {
     sets: Vec<String>,
     removes: Vec<String>,
-    names: BTreeMap<String, String>,
-    values: BTreeMap<String, AttributeValue>,
+    pub names: HashMap<String, String>,
+    pub values: Item,
 }
 
 impl Expression {
@@ -37,6 +37,21 @@ impl Expression {
         expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
         expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
         expression
+    }
+
+    /// What has come in, and when to look at it if nothing else says so.
+    pub fn receive(&mut self, receipts: &[(Element, Receipt)], due: Option<Timestamp>) {
+        for (element, receipt) in receipts {
+            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
+            let value = item::text(receipt.to_string());
+            match receipt {
+                Receipt::Begun(_) => self.set_once(&attribute, value),
+                _ => self.set(&attribute, value),
+            }
+        }
+        if let Some(due) = due {
+            self.set_once(item::DUE, item::instant(due));
+        }
     }
 
     pub fn name(&mut self, attribute: &str) -> String {
@@ -87,13 +102,5 @@ impl Expression {
             }
         }
         text
-    }
-
-    pub fn names(&self) -> Option<HashMap<String, String>> {
-        Some(self.names.clone().into_iter().collect())
-    }
-
-    pub fn values(&self) -> Option<Item> {
-        Some(self.values.clone().into_iter().collect())
     }
 }

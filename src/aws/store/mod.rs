@@ -5,6 +5,7 @@
 mod expression;
 mod file;
 mod item;
+mod lease;
 mod list;
 mod run;
 mod tables;

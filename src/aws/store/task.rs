@@ -79,27 +79,33 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
     /// now: one write, no read. Harmless when repeated. `due` says when the
-    /// engine must look at it if nothing else happens. An item of a newer
-    /// version is left alone, and that is an error.
+    /// engine must look at it if nothing else happens. One that is `stored`
+    /// already needs less said; was it removed since, it is written anew. An item
+    /// of a newer version is left alone, and that is an error.
     pub async fn receive(
         &self,
         key: &TaskKey,
         receipts: &[(Element, Receipt)],
         due: Option<Timestamp>,
+        stored: bool,
         now: Timestamp,
     ) -> Result<TaskPartition, StoreError> {
-        let mut expression = Expression::first(now);
-        for (element, receipt) in receipts {
-            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
-            let value = item::text(receipt.to_string());
-            match receipt {
-                Receipt::Begun(_) => expression.set_once(&attribute, value),
-                _ => expression.set(&attribute, value),
-            }
+        let mut expression = if stored { Expression::new() } else { Expression::first(now) };
+        expression.receive(receipts, due);
+        let mut item = self.update_all_new(key, expression).await?;
+        if !item.contains_key(item::STATE) {
+            let mut expression = Expression::first(now);
+            expression.receive(receipts, due);
+            item = self.update_all_new(key, expression).await?;
         }
-        if let Some(due) = due {
-            expression.set_once(item::DUE, item::instant(due));
-        }
+        self.read_task(key, &item)
+    }
+
+    async fn update_all_new(
+        &self,
+        key: &TaskKey,
+        mut expression: Expression,
+    ) -> Result<Item, StoreError> {
         let condition = expression.not_newer();
         let answer = self
             .client
@@ -108,8 +114,8 @@ impl Store {
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
             .send()
             .await
@@ -118,7 +124,7 @@ impl Store {
                 true => self.newer(key),
                 false => error.into(),
             })?;
-        self.read_task(key, &answer.attributes.unwrap_or_default())
+        Ok(answer.attributes.unwrap_or_default())
     }
 
     /// Makes a change of state together with its notice; returns the partition
@@ -132,8 +138,8 @@ impl Store {
             .set_key(Some(item::task_key(&change.key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
             .send()
             .await
@@ -153,8 +159,8 @@ impl Store {
             .set_key(Some(item::task_key(&change.key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .build();
         Ok(TransactWriteItem::builder().update(update.map_err(super::run::build_error)?).build())
     }
@@ -256,8 +262,8 @@ impl Store {
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .send()
             .await
             .map(|_| ())
@@ -332,8 +338,8 @@ impl Store {
                 .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))
                 .update_expression(expression.text())
                 .condition_expression(condition)
-                .set_expression_attribute_names(expression.names())
-                .set_expression_attribute_values(expression.values())
+                .set_expression_attribute_names(Some(expression.names))
+                .set_expression_attribute_values(Some(expression.values))
                 .build();
             let update = update.map_err(super::run::build_error)?;
             actions.push(TransactWriteItem::builder().update(update).build());

@@ -145,6 +145,7 @@ impl Run {
             return Decision::act(self.look_first(hints, now));
         }
         match attempt.launch.send_at {
+            None if hints.spared => Decision::rest_until(self.look_soon(now)),
             None => Decision::act(Act::LookUp),
             Some(at) if at > now => Decision::rest_until(at),
             Some(_) => self.arm_launch(now),

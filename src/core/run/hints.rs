@@ -38,6 +38,8 @@ pub struct Hints {
     pub steps_read: Option<Timestamp>,
     /// TerminateJobFlows was due and has not gone through.
     pub unterminated: bool,
+    /// Another replica makes the looks that nothing called for.
+    pub spared: bool,
     /// A look was wanted and not had: the events that called for it are kept.
     pub owed: bool,
     /// EMR does not show yet what an event said: not to be asked before this.

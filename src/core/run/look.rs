@@ -37,7 +37,8 @@ impl Run {
             Act::Survey
         } else if working && hints.events.iter().any(told) {
             Act::ReadSteps { cluster, spare: false }
-        } else if now >= self.look_due(hints) || self.repeats_adding(attempt, now) {
+        } else if !hints.spared && now >= self.look_due(hints) || self.repeats_adding(attempt, now)
+        {
             Act::Survey
         } else if working {
             self.go_on(hints, now)

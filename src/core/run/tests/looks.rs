@@ -178,6 +178,37 @@ fn an_event_is_forgotten_when_its_step_is_seen_and_a_new_one_is_looked_for_at_on
 }
 
 #[test]
+fn a_replica_that_is_spared_the_polls_makes_only_the_looks_that_something_called_for() {
+    let spared = Hints { spared: true, ..Hints::default() };
+    let rests = |run: &mut Run, now| {
+        let act = run.decide(Observation::Nothing, &spared, now).act;
+        assert!(matches!(act, Act::Rest(Some(until)) if until > now), "{act:?}");
+    };
+    // Nobody knows what became of its launch: whoever polls finds out.
+    let mut launching = run(1, 1);
+    assert_eq!(launching.decide(Observation::Nothing, &spared, at(0)).act, Act::Launch);
+    rests(&mut launching, at(60));
+    assert_eq!(decide(&mut launching, Observation::Nothing, 60), Act::LookUp);
+
+    let mut run = running(1);
+    rests(&mut run, at(60));
+    assert_eq!(decide(&mut run.clone(), Observation::Nothing, 60), Act::Survey);
+    let told = Hints { heard: true, events: [Event::Ended].into(), ..spared.clone() };
+    assert_eq!(run.decide(Observation::Nothing, &told, at(60)).act, Act::Survey);
+    let name = run.attempt().unwrap().tries[0].name.clone();
+    let told = Hints { events: [Event::StepCompleted(name)].into(), ..told };
+    assert_eq!(run.decide(Observation::Nothing, &told, at(60)).act, read_steps(false));
+
+    // The retry of a step waits for nobody, nor does the end of a lifetime.
+    let failed = steps(&run, StepState::Failed);
+    assert!(matches!(decide(&mut run, failed, 1), Act::Rest(_)));
+    let act = run.decide(Observation::Nothing, &spared, at(70)).act;
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    let expires = run.attempt().unwrap().expires;
+    assert_eq!(run.decide(Observation::Nothing, &spared, expires).act, describe());
+}
+
+#[test]
 fn all_runs_look_in_the_same_moment() {
     let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));
     assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
