@@ -14,6 +14,7 @@ use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_emr::types::{ClusterStatus, StepSummary};
 use jiff::Timestamp;
 
+use self::request::GuardPlace;
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 use crate::core::survey::{Listed, Page};
@@ -22,16 +23,21 @@ use crate::core::survey::{Listed, Page};
 pub struct Emr {
     client: aws_sdk_emr::Client,
     deployment: String,
+    guard: GuardPlace,
 }
 
 impl Emr {
-    pub fn new(config: &SdkConfig, deployment: &str) -> Self {
+    /// `run_table` is where guards write their claims.
+    pub fn new(config: &SdkConfig, deployment: &str, run_table: &str) -> Self {
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        let guard = GuardPlace { table: run_table.to_owned(), region };
         // Every call counts against a small quota, so none is repeated behind
         // the governor's back; the next turn is the retry.
         let config = aws_sdk_emr::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
             .build();
-        Self { client: aws_sdk_emr::Client::from_conf(config), deployment: deployment.to_owned() }
+        let client = aws_sdk_emr::Client::from_conf(config);
+        Self { client, deployment: deployment.to_owned(), guard }
     }
 
     /// Creates the cluster of a run's open attempt, its steps included. Never
@@ -39,13 +45,14 @@ impl Emr {
     pub async fn launch(&self, run: &Run, within: Duration) -> Result<String, CallFailure> {
         let environment = |name: &str| std::env::var(name).ok();
         let request = self.client.run_job_flow();
-        let answer = request::run_job_flow(request, run, &self.deployment, environment)
-            .map_err(|error| CallFailure::Refused(error.to_string()))?
-            .customize()
-            .config_override(once(within))
-            .send()
-            .await
-            .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
+        let answer =
+            request::run_job_flow(request, run, &self.deployment, &self.guard, environment)
+                .map_err(|error| CallFailure::Refused(error.to_string()))?
+                .customize()
+                .config_override(once(within))
+                .send()
+                .await
+                .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
         answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
@@ -118,13 +125,14 @@ impl Emr {
             .client
             .add_job_flow_steps()
             .job_flow_id(cluster)
-            .set_steps(Some(request::steps(run, tries)))
+            .set_steps(Some(request::steps(run, tries, &self.guard)))
             .customize()
             .config_override(once(within))
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
-        Ok(answer.step_ids.unwrap_or_default())
+        let ids = answer.step_ids.unwrap_or_default();
+        Ok(ids.into_iter().skip(usize::from(run.cluster.guard)).collect())
     }
 
     /// Asks EMR to end a cluster; it has ended only when a look says so.

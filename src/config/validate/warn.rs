@@ -49,6 +49,27 @@ impl Check {
                     ),
                 );
             }
+            if !profile.guard.get_ref() {
+                let lag = file.engine.list_lag.get_ref();
+                self.warn(
+                    Mistake::at(profile.guard.span(), "guard = false: a task partition may run twice")
+                        .help(format!(
+                            "if an answer of EMR is lost and its list shows the cluster later than \
+                             list-lag ({lag:#}), a second cluster does the same work; with a guard it cannot"
+                        )),
+                );
+            }
+            if file.aws.assets.is_none() {
+                self.warn(
+                    Mistake::at(name.span(), format!("the clusters of {:?} carry no deadline", name.get_ref()))
+                        .help(format!(
+                            "if no sluicegate is left, only EMR's idle time-out ends them, and none that \
+                             hangs in a step: name [aws] assets and run sluicegate deploy-assets; then \
+                             each ends itself after {:#}",
+                            profile.lifetime.get_ref()
+                        )),
+                );
+            }
             let (idle, lifetime) = (&profile.idle_timeout, &profile.lifetime);
             if idle.get_ref() > lifetime.get_ref() {
                 // A default has no place of its own.
