@@ -2,6 +2,7 @@
 //! 1 is failed, 2 is wrong use or a wrong configuration. Each group of
 //! commands has a file; `output` shows what they answer.
 
+mod assets;
 mod check;
 mod output;
 mod plan;
@@ -62,6 +63,7 @@ enum Command {
     Schema(check::SchemaArgs),
     #[command(subcommand)]
     Tables(tables::TablesCommand),
+    DeployAssets(assets::DeployArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Why(why::WhyArgs),
@@ -183,6 +185,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Check(args) => check::check(&args, cli.json),
         Command::Schema(args) => check::schema(&args),
         Command::Tables(tables::TablesCommand::Create(args)) => tables::create(&args).await,
+        Command::DeployAssets(args) => assets::deploy(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Why(args) => why::why(&args).await,

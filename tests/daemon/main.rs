@@ -12,6 +12,7 @@ mod check;
 mod commands;
 mod completeness;
 mod emr;
+mod guard;
 mod http;
 mod logs;
 mod mails;
