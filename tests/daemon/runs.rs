@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
 
 /// A daily task on file `a` with the given steps (name, script, retries).
@@ -104,4 +105,20 @@ async fn a_cluster_that_somebody_ends_is_replaced() {
     world.mail("t/2013-01-01/succeeded").await;
     assert_eq!(world.mails_about("attempt-lost").len(), 1);
     assert_eq!(world.clusters_ended().await, 2);
+}
+
+/// The intent is stored, its answer lost, and the SDK's repetition fails on the
+/// condition. Who took that for another's write would have to wait until the
+/// call can no longer arrive: an hour here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_known_to_be_ours() {
+    let mut world =
+        World::new(&format!("{}{}", daily_file("a"), daily_task("t", &["a"], "true"))).await;
+    let network = Network::to(world.local.cloud()).await;
+    world.through(&network).await;
+    network.order("PutItem", Fault::AnswerLost, 1);
+    world.put("a/2013-01-01.csv", "x").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(network.met("PutItem"), 1);
+    assert_eq!(world.calls("elasticmapreduce", "RunJobFlow"), 1);
 }
