@@ -10,6 +10,7 @@ mod clusters;
 mod governor;
 mod logs;
 mod outbox;
+mod reaper;
 mod runs;
 mod schedules;
 mod survey;
@@ -41,6 +42,7 @@ use self::clusters::Watch;
 
 pub use arrivals::{Arrival, NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
+pub use reaper::{ReapError, Reaped};
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;
@@ -63,6 +65,8 @@ enum Key {
     Logs(String),
     /// The list of clusters, for the runs that ask.
     Survey,
+    /// Clusters that nobody needs.
+    Reaper,
     Task(TaskKey),
 }
 
@@ -72,7 +76,12 @@ impl Key {
         match self {
             Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
             Key::Task(key) => Some(key.task.clone()),
-            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) | Key::Logs(_) => None,
+            Key::Sweep
+            | Key::Survey
+            | Key::Reaper
+            | Key::Batches(_)
+            | Key::Run(_)
+            | Key::Logs(_) => None,
         }
     }
 
@@ -214,6 +223,7 @@ impl Engine {
     /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         self.look_at_all();
+        self.wake_reaper();
         let mut turns = JoinSet::new();
         loop {
             tokio::select! {
@@ -247,6 +257,7 @@ impl Engine {
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
             Key::Survey => Ok(self.turn_survey().await),
+            Key::Reaper => Ok(self.turn_reaper().await),
             Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
         };

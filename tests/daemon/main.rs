@@ -18,6 +18,7 @@ mod logs;
 mod mails;
 mod network;
 mod readme;
+mod reaper;
 mod requests;
 mod runs;
 mod schedules;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_sdk_emr::operation::list_clusters::ListClustersOutput;
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_emr::types::{ClusterStatus, StepSummary};
 use jiff::Timestamp;
 
-use self::request::GuardPlace;
+use self::request::{GuardPlace, TAG_DEPLOYMENT, TAG_EXPIRES};
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 use crate::core::survey::{Listed, Page};
@@ -24,6 +25,15 @@ pub struct Emr {
     client: aws_sdk_emr::Client,
     deployment: String,
     guard: GuardPlace,
+}
+
+/// What a cluster's tags say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// Neither ended nor about to.
+    pub alive: bool,
+    pub deployment: Option<String>,
+    pub expires: Option<Timestamp>,
 }
 
 impl Emr {
@@ -70,11 +80,44 @@ impl Emr {
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;
-        let clusters = answer.clusters.unwrap_or_default().into_iter().filter_map(|cluster| {
-            let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
-            Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
-        });
-        Ok(Page { clusters: clusters.collect(), marker: answer.marker })
+        Ok(page(answer))
+    }
+
+    /// One page of the clusters that cost money and take work.
+    pub async fn list_live_clusters(&self, marker: Option<String>) -> Result<Page, AwsError> {
+        use aws_sdk_emr::types::ClusterState::{Bootstrapping, Running, Starting, Waiting};
+        let answer = self
+            .client
+            .list_clusters()
+            .set_cluster_states(Some(vec![Starting, Bootstrapping, Running, Waiting]))
+            .set_marker(marker)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;
+        Ok(page(answer))
+    }
+
+    /// Whose a cluster is by its tags, and until when.
+    pub async fn inspect(&self, cluster: &str) -> Result<Inspected, AwsError> {
+        let answer = self
+            .client
+            .describe_cluster()
+            .cluster_id(cluster)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "DescribeCluster", &error))?;
+        let found = answer.cluster;
+        let status = found.as_ref().and_then(|cluster| cluster.status.clone());
+        let tags = found.and_then(|cluster| cluster.tags).unwrap_or_default();
+        let tag = |key: &str| {
+            let tag = tags.iter().find(|tag| tag.key.as_deref() == Some(key))?;
+            tag.value.clone()
+        };
+        Ok(Inspected {
+            alive: status.and_then(cluster_seen).is_some_and(|seen| !seen.state.is_ending()),
+            deployment: tag(TAG_DEPLOYMENT),
+            expires: tag(TAG_EXPIRES).and_then(|at| at.parse().ok()),
+        })
     }
 
     pub async fn describe(&self, cluster: &str) -> Result<ClusterSeen, AwsError> {
@@ -145,6 +188,14 @@ impl Emr {
             .map(|_| ())
             .map_err(|error| AwsError::new("EMR", "TerminateJobFlows", &error).into())
     }
+}
+
+fn page(answer: ListClustersOutput) -> Page {
+    let clusters = answer.clusters.unwrap_or_default().into_iter().filter_map(|cluster| {
+        let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
+        Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
+    });
+    Page { clusters: clusters.collect(), marker: answer.marker }
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.

@@ -19,6 +19,8 @@ use crate::core::secret::SecretRef;
 
 /// The tag by which our clusters are known.
 pub const TAG_DEPLOYMENT: &str = "sluicegate:deployment";
+/// When a cluster is to be gone, whoever made it.
+pub const TAG_EXPIRES: &str = "sluicegate:expires-at";
 
 /// Why a request cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +154,7 @@ fn tags(run: &Run, deployment: &str) -> Vec<Tag> {
         tag(TAG_DEPLOYMENT, deployment.to_owned()),
         tag("sluicegate:run", run.id.clone()),
         tag("sluicegate:attempt", number.to_string()),
-        tag("sluicegate:expires-at", expires.to_string()),
+        tag(TAG_EXPIRES, expires.to_string()),
     ];
     let theirs = run.cluster.tags.iter().map(|(key, value)| tag(key, value.clone()));
     own.into_iter().chain(theirs).collect()
