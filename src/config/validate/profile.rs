@@ -222,7 +222,9 @@ impl Check {
 
     fn bootstrap_actions(&mut self, raw: &[schema::BootstrapAction]) -> Vec<BootstrapAction> {
         if let Some(extra) = raw.get(BOOTSTRAP_ACTIONS_MAX) {
-            let message = format!("EMR takes {BOOTSTRAP_ACTIONS_MAX} bootstrap actions");
+            let message = format!(
+                "EMR takes 16 bootstrap actions, and 1 is our own: {BOOTSTRAP_ACTIONS_MAX} are left"
+            );
             self.report(Mistake::at(extra.name.span(), message));
         }
         raw.iter().map(|action| self.bootstrap_action(action)).collect()

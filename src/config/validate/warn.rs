@@ -32,6 +32,14 @@ impl Check {
                 .help(format!("at least {VISIBILITY_MIN:#} is advisable; the default is 2m")),
             );
         }
+        if file.aws.assets.is_none() && !file.profiles.is_empty() {
+            self.warn(
+                Mistake::at(file.deployment.span(), "clusters carry no deadline of their own").help(
+                    "if no sluicegate is left, only EMR's idle time-out ends them, and none that hangs \
+                     in a step: name [aws] assets, and run sluicegate deploy-assets",
+                ),
+            );
+        }
         self.profile_warnings(file);
         if file.task_files.is_none() {
             self.unused(file);
@@ -56,17 +64,6 @@ impl Check {
                         .help(format!(
                             "if an answer of EMR is lost and its list shows the cluster later than \
                              list-lag ({lag:#}), a second cluster does the same work; with a guard it cannot"
-                        )),
-                );
-            }
-            if file.aws.assets.is_none() {
-                self.warn(
-                    Mistake::at(name.span(), format!("the clusters of {:?} carry no deadline", name.get_ref()))
-                        .help(format!(
-                            "if no sluicegate is left, only EMR's idle time-out ends them, and none that \
-                             hangs in a step: name [aws] assets and run sluicegate deploy-assets; then \
-                             each ends itself after {:#}",
-                            profile.lifetime.get_ref()
                         )),
                 );
             }
