@@ -85,7 +85,7 @@ pub async fn run(
         Err(error) => return Err(start_error(&settings.topic_arn, error)),
     }
     let engine = Arc::new(Engine::new(Parts {
-        emr: Emr::new(&aws, &config.catalog.deployment),
+        emr: Emr::new(&aws, &config.catalog.deployment, store.run_table()),
         catalog: config.catalog,
         store: store.clone(),
         sns,

@@ -69,6 +69,25 @@ pub struct Settings {
     /// What the account may ask of EMR, in real time.
     pub quotas: Quotas,
     pub task_files: Option<TaskFiles>,
+    /// Where the scripts lie that clusters need.
+    pub assets: Option<Assets>,
+}
+
+/// A place in S3 for the scripts that clusters need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assets {
+    pub bucket: String,
+    /// Ends in /.
+    pub prefix: String,
+}
+
+impl Assets {
+    /// The bootstrap action that ends a cluster whose lifetime is over.
+    pub const DEADLINE: &str = "deadline.sh";
+
+    pub fn uri(&self, name: &str) -> String {
+        format!("s3://{}/{}{name}", self.bucket, self.prefix)
+    }
 }
 
 /// Where the service listens for HTTP: `off`, or an address and a port.

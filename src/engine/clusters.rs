@@ -57,7 +57,9 @@ impl Engine {
     pub(super) fn remember(&self, run: &Run, hints: Hints) {
         let mut memory = self.memory();
         let over = run.attempts.len().saturating_sub(usize::from(!run.state.is_final()));
-        for cluster in run.attempts.iter().take(over).filter_map(|past| past.cluster.as_ref()) {
+        let refused = run.attempts.iter().flat_map(|attempt| &attempt.refused);
+        let past = run.attempts.iter().take(over).filter_map(|past| past.cluster.as_ref());
+        for cluster in past.chain(refused) {
             memory.clusters.remove(cluster);
         }
         if run.state.is_final() {

@@ -11,6 +11,7 @@ mod governor;
 mod lease;
 mod logs;
 mod outbox;
+mod reaper;
 mod runs;
 mod schedules;
 mod survey;
@@ -26,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::aws::emr::Emr;
+use crate::aws::error::with_causes;
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
 use crate::core::catalog::{Catalog, Task};
+use crate::core::notice::{self, Fact, Notice, Severity};
 use crate::core::quota::{Governor, Quotas};
 use crate::core::survey::Survey;
 use crate::core::task::{TaskKey, TaskPartition};
@@ -42,11 +45,14 @@ use self::clusters::Watch;
 
 pub use arrivals::{Arrival, NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
+pub use reaper::{ReapError, Reaped};
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;
 /// How many task partitions are remembered as already stored.
 const KNOWN_MAX: usize = 100_000;
+/// How many items that cannot be read are remembered.
+const UNREADABLE_MAX: usize = 1_000;
 /// How many places of unexpected objects are reported.
 const UNKNOWN_MAX: usize = 1_000;
 
@@ -65,6 +71,8 @@ enum Key {
     Logs(String),
     /// The list of clusters, for the runs that ask.
     Survey,
+    /// Clusters that nobody needs.
+    Reaper,
     Task(TaskKey),
 }
 
@@ -74,7 +82,12 @@ impl Key {
         match self {
             Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
             Key::Task(key) => Some(key.task.clone()),
-            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) | Key::Logs(_) => None,
+            Key::Sweep
+            | Key::Survey
+            | Key::Reaper
+            | Key::Batches(_)
+            | Key::Run(_)
+            | Key::Logs(_) => None,
         }
     }
 
@@ -138,6 +151,8 @@ struct Memory {
     known: BTreeSet<TaskKey>,
     /// Places of objects that no dataset expects, already reported.
     unknown: BTreeSet<String>,
+    /// Items that cannot be read, already told of.
+    unreadable: BTreeSet<String>,
     /// SNS has just failed: nothing is published before this.
     publish_from: Option<Timestamp>,
     /// Clusters in use, and some that nobody is known to use.
@@ -228,6 +243,7 @@ impl Engine {
     /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         self.look_at(self.catalog().tasks.values());
+        self.wake_reaper();
         let mut turns = JoinSet::new();
         loop {
             tokio::select! {
@@ -262,6 +278,7 @@ impl Engine {
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
             Key::Survey => Ok(self.turn_survey().await),
+            Key::Reaper => Ok(self.turn_reaper().await),
             Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
         };
@@ -276,13 +293,52 @@ impl Engine {
                 self.agenda.failed(key, now);
             }
             Err(error @ StoreError::Unreadable { .. }) => {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(task, partition, run, %error, source, "left alone: written by a newer version, or damaged");
+                self.tell_unreadable(&key, &error).await;
                 self.agenda.done(key, None);
             }
             Err(error) => {
                 tracing::warn!(task, partition, run, ?key, %error, "will be tried again");
                 self.agenda.failed(key, now);
+            }
+        }
+    }
+
+    /// Says so once: the sweep finds the item again and again.
+    async fn tell_unreadable(&self, key: &Key, error: &StoreError) {
+        let (task, partition, run) = (key.task(), key.partition(), key.run());
+        let reason = with_causes(error);
+        if self.memory().unreadable.contains(&reason) {
+            return;
+        }
+        tracing::error!(
+            task,
+            partition,
+            run,
+            reason,
+            "left alone: written by a newer version, or damaged"
+        );
+        let headline = "an item in the tables cannot be read and is left alone";
+        let id = format!(
+            "item/{}",
+            [task, partition, run].into_iter().flatten().collect::<Vec<_>>().join("/")
+        );
+        let notice =
+            Notice::new(notice::Kind::Service, id, self.clock.now(), Severity::Failure, "item-unreadable", headline)
+                .detailed(&reason)
+                .saying("An item in the tables cannot be read; it is left as it is, and nothing else waits for it")
+                .with([
+                    Fact::new("reason", reason.as_str()),
+                    Fact::new(
+                        "next",
+                        "if a newer version of sluicegate wrote it, run that version; if it is \
+                         damaged, restore it from the table's point-in-time recovery",
+                    ),
+                ]);
+        // Nobody was told: the next sweep tries again.
+        if self.announce(&notice).await {
+            let mut memory = self.memory();
+            if memory.unreadable.len() < UNREADABLE_MAX {
+                memory.unreadable.insert(reason);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::tasks::log_change;
 use super::{Engine, outbox};
@@ -14,6 +14,8 @@ use crate::core::task::{TaskChange, TaskState};
 
 /// From a look to the next wait takes at most this many acts.
 const ACTS_MAX: usize = 8;
+/// When DynamoDB did not say who holds a claim.
+const CLAIM_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// No call that creates something waits longer, whatever its deadline.
 const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
@@ -187,6 +189,13 @@ impl Engine {
                     None => Err(too_late()),
                 })
             }
+            Act::Claim { key, holder } => match self.store.claim(&key, &holder).await {
+                Ok(holder) => Observation::Claimed { holder },
+                Err(error) => {
+                    tracing::warn!(run = run.id, %error, "the claim is not settled, will try again");
+                    Observation::Postponed(super::after(self.clock.now(), CLAIM_AGAIN_AFTER))
+                }
+            },
             Act::Terminate { cluster } => {
                 let terminated = self.emr.terminate(&cluster).await;
                 Observation::Terminated(self.reported(run, Call::TerminateJobFlows, terminated))

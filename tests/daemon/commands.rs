@@ -22,7 +22,7 @@ pub fn sluicegate(args: &[&str]) -> (i32, String, String) {
 }
 
 /// The same beside a world's daemon.
-async fn ask(world: &World, args: &[&str]) -> (i32, String, String) {
+pub async fn ask(world: &World, args: &[&str]) -> (i32, String, String) {
     let config = world.config_file();
     let mut all: Vec<String> = args.iter().map(ToString::to_string).collect();
     all.extend(["--local".to_owned(), world.local.endpoint().to_owned()]);
@@ -34,13 +34,13 @@ async fn ask(world: &World, args: &[&str]) -> (i32, String, String) {
 }
 
 /// What a command answers when it succeeds.
-async fn answer(world: &World, args: &[&str]) -> String {
+pub async fn answer(world: &World, args: &[&str]) -> String {
     let (code, out, error) = ask(world, args).await;
     assert_eq!((code, error.as_str()), (0, ""), "{args:?}");
     out
 }
 
-async fn json(world: &World, args: &[&str]) -> Value {
+pub async fn json(world: &World, args: &[&str]) -> Value {
     let out = answer(world, &[args, &["--json"]].concat()).await;
     serde_json::from_str(&out).unwrap()
 }

@@ -2,6 +2,7 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod claim;
 mod expression;
 mod file;
 mod item;
@@ -85,6 +86,11 @@ impl Store {
             unit_table: format!("{prefix}file-unit"),
             run_table: format!("{prefix}run"),
         }
+    }
+
+    /// Where guards write their claims.
+    pub fn run_table(&self) -> &str {
+        &self.run_table
     }
 
     /// Everything that is due by `until`, of both tables, and when.

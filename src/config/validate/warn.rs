@@ -35,6 +35,14 @@ impl Check {
                 .help(format!("at least {VISIBILITY_MIN:#} is advisable; the default is 2m")),
             );
         }
+        if file.aws.assets.is_none() && !file.profiles.is_empty() {
+            self.warn(
+                Mistake::at(file.deployment.span(), "clusters carry no deadline of their own").help(
+                    "if no sluicegate is left, only EMR's idle time-out ends them, and none that hangs \
+                     in a step: name [aws] assets, and run sluicegate deploy-assets",
+                ),
+            );
+        }
         self.profile_warnings(file);
         if file.task_files.is_none() {
             self.unused(file);
@@ -50,6 +58,16 @@ impl Check {
                     Mistake::at(name.span(), format!("{:?} has no log-uri", name.get_ref())).help(
                         "alerts of failed steps cannot show the end of their log: log-uri = \"s3://…\"",
                     ),
+                );
+            }
+            if !profile.guard.get_ref() {
+                let lag = file.engine.list_lag.get_ref();
+                self.warn(
+                    Mistake::at(profile.guard.span(), "guard = false: a task partition may run twice")
+                        .help(format!(
+                            "if an answer of EMR is lost and its list shows the cluster later than \
+                             list-lag ({lag:#}), a second cluster does the same work; with a guard it cannot"
+                        )),
                 );
             }
             let (idle, lifetime) = (&profile.idle_timeout, &profile.lifetime);

@@ -104,6 +104,23 @@ impl Run {
         self.tell(notice);
     }
 
+    /// Two clusters were created for the attempt, as a lost answer may cause.
+    pub(super) fn tell_moved(&mut self, now: Timestamp) {
+        let cluster = self.open_cluster();
+        let attempt = self.attempts.last();
+        let refused = attempt.and_then(|attempt| attempt.refused.last());
+        let notice = self
+            .own_notice(now, Severity::Info, &format!("moved/{cluster}"), "")
+            .detailed(&format!("cluster {cluster} executes it"))
+            .saying(format!(
+                "Cluster {cluster} of the same attempt was faster and executes the run"
+            ))
+            .with(refused.map(|refused| Fact::new("refused", format!("{refused}, which has ended without running a step"))))
+            .with(self.cluster_facts(None))
+            .with([Fact::new("next", "nothing: an answer of EMR was lost, and its guard has kept the second cluster from doing the work twice")]);
+        self.notices.push(notice);
+    }
+
     pub(super) fn tell_running(&mut self, now: Timestamp) {
         let cluster = self.open_cluster();
         let requested = self.attempts.last().map(|attempt| attempt.opened);
