@@ -130,11 +130,12 @@ fn partition(item: &Map<String, Value>) -> Option<Partition> {
 /// All runs, in order of their creation.
 pub fn runs(cloud: &Cloud, table_prefix: &str) -> anyhow::Result<Vec<Run>> {
     let items = scan(cloud, &format!("{table_prefix}run"))?;
-    let document = |item: &Map<String, Value>| {
-        let document = item.get("document").and_then(|value| value.get("S")?.as_str());
-        serde_json::from_str(document.unwrap_or_default()).context("a run in the table")
-    };
-    let mut runs: Vec<Run> = items.iter().map(document).collect::<Result<_, _>>()?;
+    // Claims stand in the same table, without a document.
+    let documents = items
+        .iter()
+        .filter_map(|item| item.get("document").and_then(|value| value.get("S")?.as_str()));
+    let read = |document| serde_json::from_str(document).context("a run in the table");
+    let mut runs: Vec<Run> = documents.map(read).collect::<Result<_, _>>()?;
     runs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(runs)
 }

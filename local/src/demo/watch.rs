@@ -136,13 +136,16 @@ fn minutes_late(folder: &str, at: Timestamp) -> Option<i64> {
 
 /// The task partitions that a cluster works on, from the names of its steps:
 /// `task/partition/step/number`.
+/// Steps by which a cluster claims its run.
+const GUARDS: &str = "sluicegate/guard/";
+
 fn partitions_of(cluster: &Cluster) -> String {
     let partition = |name: &str| {
         let mut parts = name.split('/');
         Some(format!("{} {}", parts.next()?, parts.next()?))
     };
-    let names: BTreeSet<String> =
-        cluster.steps.iter().filter_map(|step| partition(&step.name)).collect();
+    let work = cluster.steps.iter().filter(|step| !step.name.starts_with(GUARDS));
+    let names: BTreeSet<String> = work.filter_map(|step| partition(&step.name)).collect();
     Vec::from_iter(names).join(" and ")
 }
 
