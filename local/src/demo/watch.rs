@@ -134,11 +134,11 @@ fn minutes_late(folder: &str, at: Timestamp) -> Option<i64> {
     (late > 0).then_some(late)
 }
 
-/// The task partitions that a cluster works on, from the names of its steps:
-/// `task/partition/step/number`.
 /// Steps by which a cluster claims its run.
 const GUARDS: &str = "sluicegate/guard/";
 
+/// The task partitions that a cluster works on, from the names of its steps:
+/// `task/partition/step/number`.
 fn partitions_of(cluster: &Cluster) -> String {
     let partition = |name: &str| {
         let mut parts = name.split('/');
