@@ -150,7 +150,6 @@ impl Engine {
             emr,
             sns,
             s3,
-            clock,
             sweep_interval,
             agenda: Agenda::default(),
             log_readers: Semaphore::new(logs::READERS_MAX),
@@ -158,6 +157,7 @@ impl Engine {
             memory: Mutex::default(),
             metrics,
             health: Health::new(clock.now()),
+            clock,
         }
     }
 
@@ -193,8 +193,8 @@ impl Engine {
         }
     }
 
-    pub fn clock(&self) -> Clock {
-        self.clock
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub fn metrics(&self) -> &Metrics {

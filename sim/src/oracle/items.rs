@@ -1,0 +1,145 @@
+//! The items of the tables: every accepted write continues the item it found.
+//! Not for what notices or clusters have to do with it.
+
+use serde_json::Value;
+
+use super::{Found, Violation, violation};
+use crate::scenario::Scenario;
+
+pub fn text(item: &Value, name: &str) -> Option<String> {
+    item[name]["S"].as_str().map(str::to_owned)
+}
+
+pub fn number(item: &Value, name: &str) -> Option<i64> {
+    item[name]["N"].as_str()?.parse().ok()
+}
+
+/// The run that an item holds.
+pub fn document(item: &Value) -> Value {
+    let text = item["document"]["S"].as_str().unwrap_or_default();
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// The attributes of an item that begin so, without that beginning.
+pub fn starting<'a>(item: &'a Value, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    let attributes = item.as_object().into_iter().flatten();
+    attributes.filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
+}
+
+/// A complete receipt; `partial:` and `begun:` are none.
+pub fn is_complete(receipt: &Value) -> bool {
+    let text = receipt["S"].as_str().unwrap_or_default();
+    !text.is_empty() && !text.starts_with("partial:") && !text.starts_with("begun:")
+}
+
+const FINAL: [&str; 3] = ["succeeded", "failed", "skipped"];
+
+pub fn is_final(item: &Value) -> bool {
+    text(item, "state").is_some_and(|state| FINAL.contains(&state.as_str()))
+}
+
+/// I6: versions rise by one.
+fn version(name: &str, old: Option<&Value>, new: &Value) -> Found {
+    let before = old.and_then(|old| number(old, "version")).unwrap_or(0);
+    let after = number(new, "version");
+    match after {
+        Some(after) if after == before + 1 => Vec::new(),
+        _ => violation("I6", format!("{name}: version {before} became {after:?}")),
+    }
+}
+
+/// I10: the relation of a task partition's states.
+fn may_become(from: &str, to: &str) -> bool {
+    matches!(
+        (from, to),
+        ("waiting", "ready" | "skipped" | "failed")
+            | ("ready", "running" | "failed")
+            | ("running", "succeeded" | "failed")
+    )
+}
+
+/// A write to a task partition.
+pub fn task(scenario: &Scenario, name: &str, old: Option<&Value>, new: &Value) -> Found {
+    let mut found = version(name, old, new);
+    let mut violated = |invariant, words: String| found.push(Violation { invariant, words });
+    let from = old.and_then(|old| text(old, "state")).unwrap_or_else(|| "waiting".to_owned());
+    let to = text(new, "state").unwrap_or_default();
+    if from != to {
+        if !may_become(&from, &to) {
+            violated("I10", format!("{name}: {from} became {to}"));
+        }
+        if new.get(format!("out:{to}")).is_none() {
+            violated("I4", format!("{name} became {to} without its notice"));
+        }
+        if to == "ready" {
+            for input in missing_inputs(scenario, name, new) {
+                violated("I2", format!("{name} became ready without {input}"));
+            }
+        }
+    } else if let Some(old) = old.filter(|old| is_final(old)) {
+        for attribute in ["run", "reason"] {
+            if old.get(attribute) != new.get(attribute) {
+                violated("I10", format!("{name} is {to}, and its {attribute} changed"));
+            }
+        }
+    }
+    let before = old.into_iter().flat_map(|old| starting(old, "in:"));
+    for (element, receipt) in before.filter(|(_, receipt)| is_complete(receipt)) {
+        if !is_complete(&new[format!("in:{element}")]) {
+            violated("I2", format!("{name}: {element} was complete ({receipt}) and is not"));
+        }
+    }
+    found
+}
+
+/// What a task partition would need to be ready and has not.
+fn missing_inputs(scenario: &Scenario, name: &str, item: &Value) -> Vec<String> {
+    let Some((task, partition)) = name.rsplit_once(' ') else { return Vec::new() };
+    let Some(task) = scenario.task(task) else { return vec!["its task".to_owned()] };
+    let slot = task.scheduled.then(|| "slot".to_owned());
+    let data = task.inputs.iter().map(|dataset| format!("{dataset}@{partition}"));
+    let needed = slot.into_iter().chain(data);
+    needed.filter(|element| !is_complete(&item[format!("in:{element}")])).collect()
+}
+
+/// A write to a run.
+pub fn run(name: &str, old: Option<&Value>, new: &Value) -> Found {
+    let mut found = version(name, old, new);
+    let mut violated = |invariant, words: String| found.push(Violation { invariant, words });
+    let Some(old) = old else { return found };
+    let (before, after) = (document(old), document(new));
+    for part in ["cluster", "limits", "profile", "created"] {
+        if before[part] != after[part] {
+            violated("I14", format!("run {name}: its {part} changed"));
+        }
+    }
+    let members = |run: &Value| run["members"].as_array().cloned().unwrap_or_default();
+    let (had, has) = (members(&before), members(&after));
+    if had.len() != has.len() {
+        violated("I14", format!("run {name} had {} members, has {}", had.len(), has.len()));
+    }
+    for (had, has) in had.iter().zip(&has) {
+        if had["key"] != has["key"] || had["steps"] != has["steps"] {
+            violated("I14", format!("run {name}: member {} changed", had["key"]));
+        }
+        if !had["outcome"].is_null() && had["outcome"] != has["outcome"] {
+            violated("I10", format!("run {name}: the outcome of {} changed", had["key"]));
+        }
+    }
+    let state = |run: &Value| run["state"].as_str().unwrap_or_default().to_owned();
+    let (from, to) = (state(&before), state(&after));
+    if !run_may_become(&from, &to) {
+        violated("I10", format!("run {name}: {from} became {to}"));
+    }
+    found
+}
+
+fn run_may_become(from: &str, to: &str) -> bool {
+    from == to
+        || matches!(
+            (from, to),
+            ("launching", "running" | "succeeded" | "failed")
+                | ("running", "terminating" | "launching" | "succeeded" | "failed")
+                | ("terminating", "succeeded" | "failed")
+        )
+}
