@@ -8,7 +8,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -266,7 +266,7 @@ fn sdk_config(world: &Arc<World>, life: Option<&Arc<Life>>, time: MachineTime) -
     let credentials = Credentials::new("sim", "sim", None, None, "sim");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
+        .region(Region::new(own_region()))
         .endpoint_url(crate::world::ENDPOINT)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(aws::retries())
@@ -275,4 +275,12 @@ fn sdk_config(world: &Arc<World>, life: Option<&Arc<Life>>, time: MachineTime) -
         .time_source(time)
         .http_client(network::client(world, life))
         .build()
+}
+
+/// The SDK keeps its budget of retries for each region in a static map, which
+/// would make worlds depend on those before them: each process has a region of
+/// its own, as a real one has a map of its own.
+fn own_region() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("us-east-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

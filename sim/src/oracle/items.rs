@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{Found, Violation, violation};
-use crate::scenario::Scenario;
+use crate::scenario::{DatasetKind, Scenario};
 
 pub fn text(item: &Value, name: &str) -> Option<String> {
     item[name]["S"].as_str().map(str::to_owned)
@@ -85,7 +85,10 @@ pub fn task(scenario: &Scenario, name: &str, old: Option<&Value>, new: &Value) -
     }
     let before = old.into_iter().flat_map(|old| starting(old, "in:"));
     for (element, receipt) in before.filter(|(_, receipt)| is_complete(receipt)) {
-        if !is_complete(&new[format!("in:{element}")]) {
+        // A new object makes it wait for quiet again.
+        let dataset = element.split('@').next().and_then(|name| scenario.dataset(name));
+        let quiet = dataset.is_some_and(|dataset| dataset.kind == DatasetKind::Quiet);
+        if !quiet && !is_complete(&new[format!("in:{element}")]) {
             violated("I2", format!("{name}: {element} was complete ({receipt}) and is not"));
         }
     }

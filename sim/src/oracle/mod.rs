@@ -124,6 +124,10 @@ impl Oracle {
             let name = write.name();
             let Some(new) = tables::read(world, write.table, &name) else { continue };
             let key = (write.table.to_owned(), name);
+            if self.items.get(&key) == Some(&new) {
+                // A transaction that was sent again with its token.
+                continue;
+            }
             let old = self.items.insert(key.clone(), new.clone());
             changes.push((key, old, new));
         }
