@@ -84,6 +84,36 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All but those that no world has.
+    pub const ALL: [Phase; 26] = [
+        Phase::Start,
+        Phase::Receive,
+        Phase::Record,
+        Phase::Journal,
+        Phase::Delete,
+        Phase::Quarantine,
+        Phase::Fire,
+        Phase::Change,
+        Phase::CreateRun,
+        Phase::Intent,
+        Phase::Adopt,
+        Phase::Follow,
+        Phase::EndMembers,
+        Phase::NextAttempt,
+        Phase::EndRun,
+        Phase::Launch,
+        Phase::Survey,
+        Phase::Describe,
+        Phase::ReadSteps,
+        Phase::AddSteps,
+        Phase::Terminate,
+        Phase::Publish,
+        Phase::Published,
+        Phase::Read,
+        Phase::Find,
+        Phase::Count,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Phase::Start => "start",

@@ -41,6 +41,16 @@ enum Mishap {
     StepCancelled(String),
 }
 
+impl Mishap {
+    fn name(&self) -> &'static str {
+        match self {
+            Mishap::Terminated => "cluster terminated",
+            Mishap::InstancesLost => "instances lost",
+            Mishap::StepCancelled(_) => "step cancelled",
+        }
+    }
+}
+
 /// Lets the clusters of a world live, until it is dropped.
 pub struct Driver {
     world: Arc<World>,
@@ -128,6 +138,7 @@ impl Driver {
         let due: Vec<(Timestamp, String, Mishap)> = due;
         for (_, cluster, mishap) in due {
             self.world.note(&format!("cluster {cluster}: {mishap:?}"));
+            self.world.happened(mishap.name());
             // One that has ended meanwhile has nothing left to lose.
             let _ = self.machine(|machine, now| match &mishap {
                 Mishap::Terminated => machine.terminate(std::slice::from_ref(&cluster), now),
@@ -218,7 +229,7 @@ impl Driver {
                     return;
                 }
                 self.world.oracle().step_started(&self.world, &cluster, step, &name);
-                self.step(&cluster, step, now)
+                self.step(&cluster, step, &name, now)
             }
         };
         self.processes.insert((cluster, job), process);
@@ -239,16 +250,21 @@ impl Driver {
             let _ = self.machine(|machine, now| machine.schedule_shutdown(cluster, Some(at), now));
         }
         let fails = now < self.calm_from && self.rng.u32(0..1000) < self.rates.bootstrap_fails;
+        if fails {
+            self.world.happened("bootstrap fails");
+        }
         Process { ends: now + SignedDuration::from_secs(20), exit: i32::from(fails) }
     }
 
-    fn step(&mut self, cluster: &str, step: &str, now: Timestamp) -> Process {
+    fn step(&mut self, cluster: &str, step: &str, name: &str, now: Timestamp) -> Process {
         let secs = self.rng.u64(10..=self.rates.step_secs_max.max(11));
-        let mut process = Process { ends: now + Duration::from_secs(secs), exit: 0 };
+        let first = self.rates.first_fails && name.starts_with("t0/") && name.ends_with("/s0/1");
+        let mut process = Process { ends: now + Duration::from_secs(secs), exit: i32::from(first) };
         if now >= self.calm_from {
             return process;
         }
         if self.rng.u32(0..1000) < self.rates.step_fails {
+            self.world.happened("step fails");
             process.exit = 1;
         }
         if self.rng.u32(0..1000) < self.rates.step_hangs {

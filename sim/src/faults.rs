@@ -8,6 +8,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::call::{Call, Phase, Service};
+use crate::scenario::Scenario;
 
 /// What can happen to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub enum Fault {
     Delayed,
     /// Had its effect; the answer is cut off.
     Truncated,
+    /// Refused for good, as for a mistake in the request.
+    Refused,
     /// Refused for lack of permission.
     Denied,
     /// Refused because credentials have expired.
@@ -45,7 +48,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 16] = [
         Fault::Throttled,
         Fault::FailedBefore,
         Fault::FailedAfter,
@@ -53,6 +56,7 @@ impl Fault {
         Fault::ResponseLost,
         Fault::Delayed,
         Fault::Truncated,
+        Fault::Refused,
         Fault::Denied,
         Fault::Expired,
         Fault::Unreachable,
@@ -74,6 +78,7 @@ impl Fault {
             Fault::ResponseLost => "response lost",
             Fault::Delayed => "delayed",
             Fault::Truncated => "truncated",
+            Fault::Refused => "refused",
             Fault::Denied => "denied",
             Fault::Expired => "expired",
             Fault::Unreachable => "unreachable",
@@ -93,6 +98,7 @@ impl Fault {
     pub fn applies(self, phase: Phase) -> bool {
         match self {
             Fault::Stale => matches!(phase, Phase::Find),
+            Fault::Refused => matches!(phase, Phase::Launch | Phase::AddSteps),
             // What has no effect has none later either; a refused start only
             // starts again.
             Fault::Delayed | Fault::CrashInFlight => phase.has_effect(),
@@ -115,16 +121,23 @@ pub struct Outage {
     pub fault: Fault,
 }
 
-/// A crash that is to happen: at which effect, counted from 1, and how.
+/// A crash that is to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Crash {
+    /// At which effect, counted from 1.
     pub effect: u64,
-    pub fault_index: u8,
+    /// How, in the order of `Fault::CRASHES`.
+    pub position: u8,
 }
 
 impl Crash {
-    pub fn fault(self) -> Fault {
-        Fault::CRASHES[usize::from(self.fault_index) % Fault::CRASHES.len()]
+    /// Every way to crash at an effect.
+    pub fn all_at(effect: u64) -> impl Iterator<Item = Self> {
+        (0..4).map(move |position| Self { effect, position })
+    }
+
+    fn fault(self) -> Fault {
+        Fault::CRASHES[usize::from(self.position) % Fault::CRASHES.len()]
     }
 }
 
@@ -158,18 +171,21 @@ const CRASHES_MAX: u32 = 12;
 
 impl Faults {
     /// Some kinds of faults, some outages, all from the seed.
-    pub fn of_seed(seed: u64, from: Timestamp, minutes: i64, bounds: Bounds) -> Self {
-        let mut rng = Rng::with_seed(seed ^ 0x5eed_fa17);
-        let mut rates = Vec::new();
-        let kinds = rng.usize(0..7);
-        for _ in 0..kinds {
+    pub fn of_scenario(scenario: &Scenario, from: Timestamp) -> Self {
+        let mut rng = Rng::with_seed(scenario.seed ^ 0x5eed_fa17);
+        // That something is refused for good is up to the scenario: it is a
+        // cause for a task partition to fail.
+        let mut rates = vec![(Fault::Refused, scenario.clusters.refused)];
+        let seconds = scenario.ends.duration_since(from).as_secs();
+        for _ in 0..rng.usize(0..7) {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
             let rate = match fault {
                 fault if fault.is_crash() => rng.u32(2..40),
                 Fault::RequestLost | Fault::ResponseLost | Fault::Delayed => rng.u32(5..60),
                 _ => rng.u32(5..150),
             };
-            if !rates.iter().any(|(known, _)| *known == fault) {
+            let known = rates.iter().any(|(known, _)| *known == fault);
+            if !known && fault != Fault::Refused {
                 rates.push((fault, rate));
             }
         }
@@ -179,14 +195,15 @@ impl Faults {
                 number @ 0..5 => Some(Service::ALL[number]),
                 _ => None,
             };
-            let start = from + SignedDuration::from_secs(rng.i64(0..minutes * 60));
+            let start = from + SignedDuration::from_secs(rng.i64(0..seconds));
             let length = SignedDuration::from_secs(rng.i64(30..1500));
             let kinds =
                 [Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];
             let fault = kinds[rng.usize(..kinds.len())];
             outages.push(Outage { service, from: start, until: start + length, fault });
         }
-        let (script, crashes_left) = (Vec::new(), CRASHES_MAX);
+        rates.retain(|(_, rate)| *rate > 0);
+        let (script, crashes_left, bounds) = (Vec::new(), CRASHES_MAX, scenario.bounds);
         Self { rng, rates, outages, script, crashes_left, bounds, effects: 0, over: false }
     }
 
@@ -204,10 +221,6 @@ impl Faults {
 
     pub fn are_over(&self) -> bool {
         self.over
-    }
-
-    pub fn bounds(&self) -> Bounds {
-        self.bounds
     }
 
     /// How many calls with an effect there have been.

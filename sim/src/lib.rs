@@ -14,6 +14,7 @@ pub mod marks;
 mod network;
 mod oracle;
 mod replica;
+pub mod report;
 pub mod runner;
 pub mod scenario;
 mod tables;

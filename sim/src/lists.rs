@@ -43,20 +43,26 @@ impl Lists {
         }
     }
 
-    /// A list without what it does not show yet.
-    pub fn without_new(&self, mut response: Response, list: &str, now: Timestamp) -> Response {
+    /// A list without what it does not show yet, and whether there was any.
+    pub fn without_new(
+        &self,
+        mut response: Response,
+        list: &str,
+        now: Timestamp,
+    ) -> (Response, bool) {
         let Ok(mut answer) = serde_json::from_slice::<Value>(response.body()) else {
-            return response;
+            return (response, false);
         };
-        let Some(entries) = answer[list].as_array_mut() else { return response };
+        let Some(entries) = answer[list].as_array_mut() else { return (response, false) };
         let before = entries.len();
         entries.retain(|entry| {
             let from = entry["Id"].as_str().and_then(|id| self.shown_from.get(id));
             from.is_none_or(|from| *from <= now)
         });
-        if entries.len() < before {
+        let hides = entries.len() < before;
+        if hides {
             *response.body_mut() = Bytes::from(answer.to_string());
         }
-        response
+        (response, hides)
     }
 }

@@ -78,6 +78,7 @@ async fn exchange(
     let response = match fault {
         Some(Fault::Throttled) => Ok(refusal(call.service, 400, "ThrottlingException")),
         Some(Fault::FailedBefore) => Ok(refusal(call.service, 500, "InternalFailure")),
+        Some(Fault::Refused) => Ok(refusal(call.service, 400, "ValidationException")),
         Some(Fault::Denied) => Ok(refusal(call.service, 400, "AccessDeniedException")),
         Some(Fault::Expired) => Ok(refusal(call.service, 400, "ExpiredTokenException")),
         Some(Fault::Unreachable) => Err(failure("connection refused")),

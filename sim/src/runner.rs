@@ -11,15 +11,14 @@ use crate::world::{self, Outcome};
 
 /// How far the network goes; see `Bounds`.
 pub const BOUNDS: Bounds = Bounds::Kept;
-/// How long random faults go on.
-const FAULT_MINUTES: i64 = 100;
 
 /// Plays the world of a seed.
 pub fn play_seed(seed: u64, data: &Path) -> anyhow::Result<Outcome> {
     world::play(
         |origin| {
             let scenario = Scenario::of_seed(seed, origin, BOUNDS);
-            (scenario, Faults::of_seed(seed, origin, FAULT_MINUTES, BOUNDS))
+            let faults = Faults::of_scenario(&scenario, origin);
+            (scenario, faults)
         },
         data,
     )
@@ -34,12 +33,12 @@ pub fn play_fixed(crashes: &[Crash], data: &Path) -> anyhow::Result<Outcome> {
 }
 
 /// Plays many worlds on several threads and hands each outcome over as it
-/// comes; `keep_on` says whether to go on.
+/// comes.
 pub fn play_many<J: Sync>(
     jobs: &[J],
     threads: usize,
     play: impl Fn(&J, &Path) -> anyhow::Result<Outcome> + Sync,
-    take: impl Fn(&J, Outcome) -> bool + Sync,
+    take: impl Fn(&J, Outcome) + Sync,
 ) -> anyhow::Result<()> {
     let next = AtomicU64::new(0);
     let work = || -> anyhow::Result<()> {
@@ -47,10 +46,7 @@ pub fn play_many<J: Sync>(
         loop {
             let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed))?;
             let Some(job) = jobs.get(index) else { return Ok(()) };
-            if !take(job, play(job, folder.path())?) {
-                next.store(jobs.len() as u64, Ordering::Relaxed);
-                return Ok(());
-            }
+            take(job, play(job, folder.path())?);
         }
     };
     thread::scope(|scope| {

@@ -64,6 +64,9 @@ pub struct ClusterRates {
     pub instances_lost: u32,
     pub terminated: u32,
     pub refused: u32,
+    /// The first step of the first task fails once on its cluster, whatever the
+    /// chances.
+    pub first_fails: bool,
     /// From the request to the start of bootstrapping.
     pub starting_secs: u64,
     pub step_secs_max: u64,
@@ -128,8 +131,8 @@ impl Scenario {
             events: Vec::new(),
             replicas: 1,
             emr_events: true,
-            // The first try of every second step fails, which its retry mends.
             clusters: ClusterRates {
+                first_fails: true,
                 starting_secs: 120,
                 step_secs_max: 240,
                 ..ClusterRates::default()

@@ -263,8 +263,15 @@ impl World {
         match call.phase {
             Phase::Find => lists.remember(call, &response),
             Phase::Launch | Phase::AddSteps => lists.created(&response, now + lag),
-            Phase::Survey if !over => return lists.without_new(response, "Clusters", now),
-            Phase::ReadSteps if !over => return lists.without_new(response, "Steps", now),
+            Phase::Survey | Phase::ReadSteps if !over => {
+                let list = if call.phase == Phase::Survey { "Clusters" } else { "Steps" };
+                let (response, hides) = lists.without_new(response, list, now);
+                drop(lists);
+                if hides {
+                    self.happened("list lags");
+                }
+                return response;
+            }
             _ => {}
         }
         response

@@ -25,17 +25,11 @@ pub struct Messages {
     receipts: BTreeMap<String, String>,
     /// Bodies that stand in the quarantine.
     quarantined: BTreeSet<String>,
-    pub deleted: BTreeSet<String>,
 }
 
 impl Messages {
     pub fn sent(&mut self, id: &str, message: &Message) {
         self.sent.insert(id.to_owned(), message.clone());
-    }
-
-    /// The messages that were sent and are not deleted.
-    pub fn left(&self) -> usize {
-        self.sent.keys().filter(|id| !self.deleted.contains(*id)).count()
     }
 
     /// The objects of all messages that were sent.
@@ -77,13 +71,12 @@ impl Messages {
     }
 
     fn delete(
-        &mut self,
+        &self,
         scenario: &Scenario,
         items: &Items,
         notices: &Notices,
         id: &str,
     ) -> Found {
-        self.deleted.insert(id.to_owned());
         // Events of EMR change nothing that has to be kept.
         let Some(message) = self.sent.get(id) else { return Vec::new() };
         let mut found = Vec::new();
