@@ -129,7 +129,7 @@ pub async fn start(
         Err(error) => return Err(start_error(&settings.topic_arn, error)),
     }
     let engine = Arc::new(Engine::new(Parts {
-        emr: Emr::new(&aws, &config.catalog.deployment),
+        emr: Emr::new(&aws, &config.catalog.deployment, store.run_table()),
         catalog: config.catalog,
         store: store.clone(),
         sns,
@@ -160,7 +160,9 @@ async fn check_tables(store: &Store) -> Result<(), ServiceError> {
         Ok(missing) => Err(ServiceError::MissingTables(missing)),
         Err(StoreError::Aws(error)) => Err(start_error("the tables", error)),
         // Describing tables reads no items.
-        Err(StoreError::Conflict(_) | StoreError::Unreadable { .. }) => Ok(()),
+        Err(StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. }) => {
+            Ok(())
+        }
     }
 }
 

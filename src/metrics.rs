@@ -88,6 +88,7 @@ pub struct Metrics {
     agenda_lag: Gauge<f64, std::sync::atomic::AtomicU64>,
     calls: Calls,
     quota_waits: Family<QuotaLabels, Counter>,
+    lease: Gauge,
     open: Mutex<Open>,
 }
 
@@ -133,6 +134,7 @@ impl Default for Metrics {
             agenda_lag: Gauge::default(),
             calls: Calls::default(),
             quota_waits: Family::default(),
+            lease: Gauge::default(),
             open: Mutex::default(),
         };
         metrics.name_all(registry)
@@ -186,6 +188,11 @@ impl Metrics {
             "Calls to EMR put off because the quota had no room",
             self.quota_waits.clone(),
         );
+        r.register(
+            "lease_held",
+            "1 while this replica polls EMR for all of them, else 0",
+            self.lease.clone(),
+        );
         self.registry = registry;
         self
     }
@@ -197,6 +204,11 @@ impl Metrics {
 
     pub fn quota_waited(&self, call: Call) {
         self.quota_waits.get_or_create(&QuotaLabels { action: call.name() }).inc();
+    }
+
+    /// Whether this replica holds the poll lease.
+    pub fn lease_is(&self, held: bool) {
+        self.lease.set(held.into());
     }
 
     pub fn arrived(&self, dataset: &str) {

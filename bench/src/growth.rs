@@ -56,11 +56,15 @@ pub async fn growth(bench: &Bench) -> anyhow::Result<Section> {
             "calls",
             (stand.calls("dynamodb", None) - calls) as f64,
         ),
-        Row::new(format!("start with {there}: memory"), "MB", after.rss_kib * 1024.0 / 1e6),
+        Row::new(
+            format!("start with {there}: memory"),
+            "MB",
+            after.memory.rss_kib as f64 * 1024.0 / 1e6,
+        ),
         Row::new(
             format!("start with {there}: memory at its peak"),
             "MB",
-            after.peak_rss_kib * 1024.0 / 1e6,
+            after.memory.peak_rss_kib as f64 * 1024.0 / 1e6,
         ),
     ];
     daemon.stop().await?;
@@ -125,7 +129,7 @@ async fn point(
     let events = f64::from(PROBES * rounds);
     Ok(Point {
         partitions,
-        rss_kib: after.rss_kib,
+        rss_kib: after.memory.rss_kib as f64,
         micros_an_event: Stats::of(micros).ok_or_else(|| anyhow::anyhow!("nothing measured"))?,
         cpu_micros_an_event: (after.cpu_secs - before.cpu_secs) * 1e6 / events,
         calls_an_event: (stand.calls("dynamodb", None) - calls) as f64 / events,

@@ -42,8 +42,8 @@ pub async fn idle(bench: &Bench) -> anyhow::Result<Section> {
         name: "idle",
         title: "the daemon with nothing to do",
         rows: vec![
-            Row::new("memory", "MB", after.rss_kib * 1024.0 / 1e6).at_most(25.0),
-            Row::new("memory at its peak", "MB", after.peak_rss_kib * 1024.0 / 1e6),
+            Row::new("memory", "MB", after.memory.rss_kib as f64 * 1024.0 / 1e6).at_most(25.0),
+            Row::new("memory at its peak", "MB", after.memory.peak_rss_kib as f64 * 1024.0 / 1e6),
             Row::new("CPU of a core", "%", cpu).at_most(0.2),
             Row::new("calls to AWS", "calls/min", made as f64 * 60.0 / seconds as f64),
             Row::new("installed size", "MB", size / 1e6).at_most(25.0),

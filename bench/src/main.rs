@@ -16,6 +16,7 @@ mod stand;
 mod stats;
 mod tables;
 mod throughput;
+mod wait;
 mod workload;
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! A process that is measured: started, asked over HTTP or its standard
-//! streams, its memory and CPU read from /proc, stopped. It ends with its handle.
+//! streams, its memory and CPU read, stopped. It ends with its handle.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use sluicegate_local::usage::{Memory, cpu_secs, memory};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
-use crate::stand::{PATIENCE, poll};
+use crate::wait::{PATIENCE, poll};
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -22,27 +23,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
     pub cpu_secs: f64,
-    pub rss_kib: f64,
-    pub peak_rss_kib: f64,
+    pub memory: Memory,
 }
 
-/// As the kernel counts it.
 fn usage(pid: u32) -> anyhow::Result<Usage> {
-    let folder = PathBuf::from(format!("/proc/{pid}"));
-    let status = fs::read_to_string(folder.join("status")).context("cannot read /proc")?;
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
-            .with_context(|| format!("/proc tells no {name}"))
-    };
-    let mut cpu_nanos = 0.0;
-    // Of each thread: the process's own file is its first thread's.
-    for thread in fs::read_dir(folder.join("task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        let first = text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok());
-        cpu_nanos += first.unwrap_or(0.0);
-    }
-    Ok(Usage { cpu_secs: cpu_nanos / 1e9, rss_kib: kib("VmRSS")?, peak_rss_kib: kib("VmHWM")? })
+    let cpu_secs = cpu_secs(pid).context("/proc tells no CPU time")?;
+    Ok(Usage { cpu_secs, memory: memory(pid).context("/proc tells no memory")? })
 }
 
 /// Of this process, in which the local AWS runs.

@@ -80,7 +80,7 @@ async fn at_once(bench: &Bench, count: u32, starting: u64) -> anyhow::Result<Vec
         Row::new(what("notices a run"), "calls", calls("sns")),
         Row::new(what("CPU a run"), "s", (after.cpu_secs - before.cpu_secs) / f64::from(count))
             .at_most(0.02),
-        Row::new(what("memory at its peak"), "MB", after.peak_rss_kib * 1024.0 / 1e6),
+        Row::new(what("memory at its peak"), "MB", after.memory.peak_rss_kib as f64 * 1024.0 / 1e6),
     ];
     daemon.stop().await?;
     stand.end().await;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,12 +15,10 @@ use sluicegate_local::call_log::Counts;
 use sluicegate_local::emr::model::Cluster;
 use sluicegate_local::{LocalAws, Options, emr};
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 use crate::process::Program;
+use crate::wait::poll;
 
-/// Longer than anything here takes, so that only a fault ends in it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const REGION: &str = "us-east-1";
 pub const BUCKET: &str = "landing";
 
@@ -208,23 +206,4 @@ pub fn count(counts: &Counts, service: &str, action: Option<&str>) -> u64 {
 
 fn queue_arn(name: &str) -> String {
     format!("arn:aws:sqs:{REGION}:000000000000:{name}")
-}
-
-/// Asks every `pause` until there is an answer.
-pub async fn poll<T>(
-    what: &str,
-    pause: Duration,
-    mut check: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
-    let began = Instant::now();
-    let mut ticks = tokio::time::interval(pause);
-    loop {
-        ticks.tick().await;
-        if let Some(found) = check().await? {
-            return Ok(found);
-        }
-        if began.elapsed() > PATIENCE {
-            bail!("waited {} s for {what}", PATIENCE.as_secs());
-        }
-    }
 }

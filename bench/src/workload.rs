@@ -56,7 +56,7 @@ pub fn profile(name: &str, batch_size: u32) -> String {
     format!(
         "\n[profiles.{name}]\nbatch-size = {batch_size}\nmax-wait = \"24h\"\n\
          release-label = \"emr-7.13.0\"\nservice-role = \"service\"\ninstance-profile = \"ec2\"\n\
-         primary = {{ instance-types = [\"m5.xlarge\"], on-demand = 1 }}\n"
+         guard = false\nprimary = {{ instance-types = [\"m5.xlarge\"], on-demand = 1 }}\n"
     )
 }
 

@@ -20,6 +20,7 @@ mod server;
 pub mod sns;
 pub mod sqs;
 pub mod time;
+pub mod usage;
 pub mod wire;
 
 use std::net::Ipv4Addr;

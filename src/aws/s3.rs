@@ -1,5 +1,5 @@
-//! S3: reads small objects (task files, logs of steps) and lists prefixes. The
-//! data itself is never read: that is the cluster's work.
+//! S3: reads and writes small objects (task files, logs of steps, scripts) and lists
+//! prefixes. The data itself is never read: that is the cluster's work.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -100,6 +100,14 @@ impl S3 {
                 error => Err(error),
             },
         }
+    }
+
+    /// Writes a small object.
+    pub async fn put(&self, bucket: &str, key: &str, text: &str) -> Result<(), AwsError> {
+        let body = text.as_bytes().to_vec().into();
+        let request = self.client.put_object().bucket(bucket).key(key).body(body);
+        request.send().await.map_err(|error| AwsError::new("S3", "PutObject", &error))?;
+        Ok(())
     }
 
     /// The last `bytes_max` bytes of an object; None if there is no such object.

@@ -2,12 +2,15 @@
 //! 1 is failed, 2 is wrong use or a wrong configuration. Each group of
 //! commands has a file; `output` shows what they answer.
 
+mod assets;
 mod check;
 mod output;
 mod plan;
+mod reap;
 mod runs;
 mod send_event;
 mod service;
+mod shown;
 mod status;
 mod tables;
 mod why;
@@ -30,6 +33,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::core::catalog::Task;
 use crate::core::partition::{Grain, Partition, PartitionError};
 use crate::core::task::TaskKey;
+use crate::engine::ReapError;
 
 use self::output::Output;
 
@@ -62,6 +66,8 @@ enum Command {
     Schema(check::SchemaArgs),
     #[command(subcommand)]
     Tables(tables::TablesCommand),
+    DeployAssets(assets::DeployArgs),
+    Reap(reap::ReapArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Why(why::WhyArgs),
@@ -112,6 +118,8 @@ pub enum Failure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Aws(#[from] AwsError),
+    #[error(transparent)]
+    Reap(#[from] ReapError),
     #[error("{0}")]
     Failed(String),
     /// Mistakes of a configuration as JSON, which is an answer too.
@@ -183,6 +191,8 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Check(args) => check::check(&args, cli.json),
         Command::Schema(args) => check::schema(&args),
         Command::Tables(tables::TablesCommand::Create(args)) => tables::create(&args).await,
+        Command::DeployAssets(args) => assets::deploy(&args).await,
+        Command::Reap(args) => reap::reap(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Why(args) => why::why(&args).await,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Failure;
+use crate::core::notice::is_obeyed;
 
 /// Where nobody says how wide the screen is.
 const WIDTH: u16 = 80;
@@ -24,9 +25,7 @@ pub struct Output {
 
 impl Output {
     pub fn new(text: impl Into<String>, value: &impl Serialize) -> Result<Self, Failure> {
-        let json = serde_json::to_value(value)
-            .map_err(|error| Failure::Failed(format!("cannot be written as JSON: {error}")))?;
-        Ok(Self { text: text.into(), json })
+        Ok(Self { text: text.into(), json: to_json(value)? })
     }
 
     /// Writes it to standard output. A reader that has seen enough (`| head`)
@@ -34,6 +33,24 @@ impl Output {
     pub fn show(&self, as_json: bool) -> std::io::Result<()> {
         let text = if as_json { format!("{:#}", self.json) } else { self.text.clone() };
         write(&text)
+    }
+}
+
+/// A value as JSON; what is absent is left out.
+pub fn to_json(value: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value)
+        .map(without_nulls)
+        .map_err(|error| Failure::Failed(format!("cannot be written as JSON: {error}")))
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(key, value)| (key, without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
     }
 }
 
@@ -75,10 +92,10 @@ pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Strin
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Text from outside (keys, reasons) on one line and without control
-/// characters, which could play tricks on a terminal.
+/// Text from outside (keys, reasons) on one line and without letters that
+/// could play tricks on a terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
 }
 
 /// `2013-01-01 06:05:00 UTC`.
@@ -133,6 +150,27 @@ mod tests {
         let at = |secs| Timestamp::from_second(secs).unwrap();
         assert_eq!(ago(at(0), at(180)), "3 min ago");
         assert_eq!(ago(at(180), at(0)), "in 3 min");
+    }
+
+    #[test]
+    fn what_is_absent_is_left_out_of_json() {
+        let value = serde_json::json!({ "a": null, "b": [{ "c": null, "d": 0 }], "e": {} });
+        let output = Output::new("", &value).unwrap();
+        assert_eq!(output.json, serde_json::json!({ "b": [{ "d": 0 }], "e": {} }));
+    }
+
+    #[test]
+    fn text_from_outside_turns_no_direction_and_ends_no_line() {
+        for c in (0..0x20).chain(0x7f..0xa0).chain(0x202a..0x202f).chain(0x2066..0x206a) {
+            let c = char::from_u32(c).unwrap();
+            assert_eq!(plain(&format!("a{c}b")), "a b", "{:?}", c);
+        }
+        for c in ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'] {
+            assert_eq!(plain(&format!("a{c}b")), "a b", "{c:?}");
+        }
+        for text in ["s3://b/é/日本.csv", "שלום", "a\u{200d}b"] {
+            assert_eq!(plain(text), text);
+        }
     }
 
     #[test]

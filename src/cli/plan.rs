@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::output::{self, Output, length, or_dash};
+use super::output::{self, Output, or_dash};
+use super::shown::{self, ShownStep};
 use super::{ConfigArgs, Failure, find_partition, find_task};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::catalog::{Catalog, Completeness, Task};
-use crate::core::cluster::ClusterSpec;
+use crate::core::catalog::{Catalog, Completeness, Profile, Task};
 use crate::core::partition::Partition;
 use crate::core::run::{Run, Step};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
@@ -24,6 +25,7 @@ const LENGTH_MAX: SignedDuration = SignedDuration::from_hours(24 * 31);
 const SLOTS_MAX: usize = 1_000;
 /// Stands where a run's id will.
 const RUN_ID: &str = "RUN-ID";
+const FIRST_ATTEMPT: u32 = 1;
 
 /// Show what would happen: slots, partitions, what they wait for, their steps
 #[derive(Debug, Args)]
@@ -81,8 +83,14 @@ struct Foreseen {
 /// How a profile's ready partitions share clusters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct BatchRule {
-    size: usize,
-    max_wait_secs: i64,
+    batch_size: usize,
+    max_wait: String,
+}
+
+impl BatchRule {
+    fn of(profile: &Profile) -> Self {
+        Self { batch_size: profile.batch_size, max_wait: shown::duration(profile.max_wait) }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -101,10 +109,9 @@ struct PartitionPlan {
     #[serde(flatten)]
     foreseen: Foreseen,
     batch: BatchRule,
-    steps: Vec<Step>,
+    steps: Vec<ShownStep>,
     outputs: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cluster: Option<ClusterSpec>,
+    cluster: Option<Value>,
 }
 
 pub fn plan(args: &PlanArgs) -> Result<Output, Failure> {
@@ -178,8 +185,7 @@ fn foresee(catalog: &Catalog, tasks: &[&Task], from: Timestamp, to: Timestamp) -
 }
 
 fn rule(catalog: &Catalog, profile: &str) -> Option<BatchRule> {
-    let profile = catalog.profiles.get(profile)?;
-    Some(BatchRule { size: profile.batch_size, max_wait_secs: profile.max_wait.as_secs() })
+    catalog.profiles.get(profile).map(BatchRule::of)
 }
 
 fn foreseen(
@@ -190,6 +196,7 @@ fn foreseen(
 ) -> Foreseen {
     let key = TaskKey::new(&task.name, partition);
     let mut item = TaskPartition::new(key.clone());
+    item.due = Some(partition.start());
     if let Some(slot) = slot {
         item.received.insert(Element::Slot, Receipt::Slot(slot));
     }
@@ -231,12 +238,12 @@ fn one_partition(
         member.map_or_else(Default::default, |member| (member.steps, member.outputs));
     let plan = PartitionPlan {
         foreseen,
-        batch: BatchRule { size: profile.batch_size, max_wait_secs: profile.max_wait.as_secs() },
-        steps,
+        batch: BatchRule::of(profile),
+        steps: steps.iter().map(|step| ShownStep::of(step, FIRST_ATTEMPT)).collect(),
         outputs,
-        cluster: with_cluster.then_some(run.cluster),
+        cluster: with_cluster.then(|| shown::cluster(&run.cluster)).transpose()?,
     };
-    Output::new(partition_words(&plan)?, &plan)
+    Output::new(partition_words(&plan, &steps), &plan)
 }
 
 /// The partition as if everything it waits for had come in with data.
@@ -297,16 +304,16 @@ fn waits(waits_for: &[Wait]) -> String {
 }
 
 fn rule_words(rule: &BatchRule) -> String {
-    match rule.size {
+    match rule.batch_size {
         1 => "a cluster for each partition".to_owned(),
         size => format!(
             "{size} ready partitions share a cluster, or whoever is ready after {}",
-            length(SignedDuration::from_secs(rule.max_wait_secs))
+            rule.max_wait
         ),
     }
 }
 
-fn partition_words(plan: &PartitionPlan) -> Result<String, Failure> {
+fn partition_words(plan: &PartitionPlan, steps: &[Step]) -> String {
     let found = &plan.foreseen;
     let mut text = String::new();
     let mut line = |label: &str, value: String| text.push_str(&format!("{label:<12}{value}\n"));
@@ -322,8 +329,8 @@ fn partition_words(plan: &PartitionPlan) -> Result<String, Failure> {
     for (dataset, place) in &plan.outputs {
         line("output", format!("{dataset}: {place}"));
     }
-    for (number, step) in plan.steps.iter().enumerate() {
-        let texts: Vec<_> = step.command.texts(1).collect();
+    for (number, step) in steps.iter().enumerate() {
+        let texts: Vec<_> = step.command.texts(FIRST_ATTEMPT).collect();
         let words = texts.iter().map(String::as_str);
         // Quoted as a shell would want it; a NUL cannot be quoted.
         let command =
@@ -331,11 +338,9 @@ fn partition_words(plan: &PartitionPlan) -> Result<String, Failure> {
         text.push_str(&format!("\nstep {}: {}\n  {command}\n", number + 1, step.name));
     }
     if let Some(cluster) = &plan.cluster {
-        let cluster = serde_json::to_string_pretty(cluster)
-            .map_err(|error| Failure::Failed(format!("cannot be written as JSON: {error}")))?;
-        text.push_str(&format!("\ncluster\n{cluster}\n"));
+        text.push_str(&format!("\ncluster\n{cluster:#}\n"));
     }
-    Ok(text)
+    text
 }
 
 #[cfg(test)]
@@ -366,7 +371,7 @@ mod tests {
             plan.partitions.iter().filter(|found| found.task == "daily-report").collect();
         assert_eq!(daily.len(), 1);
         assert_eq!(daily[0].waits_for[0].missing.len(), 24);
-        assert_eq!(plan.profiles["etl"], BatchRule { size: 4, max_wait_secs: 300 });
+        assert_eq!(plan.profiles["etl"], BatchRule { batch_size: 4, max_wait: "5m".into() });
     }
 
     #[test]

@@ -4,9 +4,13 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::output::{self, Output, ago, length, or_dash, plain, time};
+use super::shown::{ShownRun, log_place, outcome};
 use super::{AwsArgs, Failure, Session, find_task, unknown};
 use crate::aws::store::{RunFilter, RunGlance};
-use crate::core::run::{Attempt, Outcome, Run, RunState, StepTry};
+use crate::core::run::{Attempt, Run, RunState, StepTry};
+
+/// In a whole id.
+const ID_CHARS: usize = 26;
 
 /// List runs, the newest first
 #[derive(Debug, Args)]
@@ -92,9 +96,16 @@ pub struct ShowArgs {
 }
 
 pub async fn show(args: &ShowArgs) -> Result<Output, Failure> {
-    let session = args.aws.open().await?;
     // Ids are written in capitals; people need not.
     let beginning = args.id.to_uppercase();
+    if !may_begin_id(&beginning) {
+        return Err(Failure::Use(format!(
+            "{:?} is no run's id: expected up to {ID_CHARS} digits and letters such as 01J9ZC2V\n    \
+             list them with: sluicegate runs --config FILE",
+            args.id
+        )));
+    }
+    let session = args.aws.open().await?;
     let id = match session.store.run_ids(&beginning).await?.as_slice() {
         [id] => id.clone(),
         // The whole id of one run can only be another's beginning by mistake.
@@ -108,11 +119,20 @@ pub async fn show(args: &ShowArgs) -> Result<Output, Failure> {
         }
     };
     match session.store.run(&id).await? {
-        Some(run) => Output::new(words(&run, &session), &run),
+        Some(run) => Output::new(words(&run, &session), &ShownRun::of(&run)?),
         None => Err(Failure::Failed(format!(
             "there is no run {id}\n    list them with: sluicegate runs --config FILE"
         ))),
     }
+}
+
+/// Ids are ULIDs: the first character says the time's highest bits, and letters
+/// that look like digits are not used.
+fn may_begin_id(text: &str) -> bool {
+    let in_id = |c: char| c.is_ascii_digit() || (c.is_ascii_uppercase() && !"ILOU".contains(c));
+    text.starts_with(|first| ('0'..='7').contains(&first))
+        && text.len() <= ID_CHARS
+        && text.chars().all(in_id)
 }
 
 fn words(run: &Run, session: &Session) -> String {
@@ -136,11 +156,7 @@ fn words(run: &Run, session: &Session) -> String {
         line("unpublished", format!("{} ({})", notice.headline, time(notice.at)));
     }
     let rows = run.members.iter().map(|member| {
-        let (outcome, reason) = match &member.outcome {
-            None => ("open", None),
-            Some(Outcome::Succeeded) => ("succeeded", None),
-            Some(Outcome::Failed { reason }) => ("failed", Some(reason.as_str())),
-        };
+        let (outcome, reason) = outcome(member);
         [member.key.to_string(), outcome.to_owned(), or_dash(reason)]
     });
     text.push_str(&format!(
@@ -200,8 +216,25 @@ fn try_row(step_try: &StepTry) -> [String; 5] {
     ]
 }
 
-/// Where EMR writes a cluster's logs; those of a step are under `steps/ID/`.
-fn log_place(run: &Run, attempt: &Attempt) -> Option<String> {
-    let (log_uri, cluster) = (run.cluster.log_uri.as_ref()?, attempt.cluster.as_ref()?);
-    Some(format!("{}/{cluster}/", log_uri.trim_end_matches('/')))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_from_other_words() {
+        for (text, is_id) in [
+            ("0", true),
+            ("01J9ZC2V", true),
+            ("7ZZZZZZZZZZZZZZZZZZZZZZZZZ", true),
+            ("7ZZZZZZZZZZZZZZZZZZZZZZZZZZ", false),
+            ("", false),
+            ("8", false),
+            ("X", false),
+            ("01LOUI", false),
+            ("DAILY-REPORT", false),
+            ("0É", false),
+        ] {
+            assert_eq!(may_begin_id(text), is_id, "{text}");
+        }
+    }
 }

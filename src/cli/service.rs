@@ -4,9 +4,12 @@ use std::io::IsTerminal;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, format};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::output::Output;
 use super::{AwsArgs, Failure, runs};
@@ -67,16 +70,23 @@ pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
     Ok(None)
 }
 
-/// The scheduler speaks of itself at info.
-const LOG_LEVELS: &str = "info,tokio_cron_scheduler=warn";
+/// What RUST_LOG asks for (levels by target); the scheduler speaks of itself at
+/// info.
+fn log_filter() -> Targets {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
+    asked.unwrap_or_else(|| {
+        let scheduler = ("tokio_cron_scheduler", LevelFilter::WARN);
+        Targets::new().with_default(LevelFilter::INFO).with_targets([scheduler])
+    })
+}
 
 /// In text, one line an event: text from outside (keys, reasons) cannot begin a
 /// new one. In JSON, the fields stand at the top level.
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_LEVELS));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(log_filter());
+    let lines = fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
         LogFormat::Text => {
             let fields = format::debug_fn(|writer, field, value| {
                 let value = escaped(&format!("{value:?}"));
@@ -86,7 +96,7 @@ fn start_log(format: LogFormat) {
                 }
             });
             let ansi = std::io::stderr().is_terminal();
-            log.fmt_fields(fields.delimited(" ")).with_ansi(ansi).init();
+            log.with(lines.fmt_fields(fields.delimited(" ")).with_ansi(ansi)).init();
         }
     }
 }

@@ -38,9 +38,9 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         Some(id) => session.store.run(id).await?,
         None => None,
     };
-    let mark = match &task.schedule {
-        Some(_) => session.store.mark(&task.name).await?.map(|mark| mark.0),
-        None => None,
+    let mark = match task.has_calendar() {
+        true => session.store.mark(&task.name).await?.map(|mark| mark.0),
+        false => None,
     };
     let unstored = TaskPartition::new(key.clone());
     let state = item.as_ref().unwrap_or(&unstored).state;

@@ -32,6 +32,12 @@ pub fn parse(text: &str) -> Result<Document<'_>, Mistake> {
     })
 }
 
+/// The words of a text that may be names, for one that is no TOML.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.split(move |c| !in_name(c)).filter(|word| !word.is_empty())
+}
+
 /// Puts the sections of a task file, whose text starts at the place `start`,
 /// into the main document.
 pub fn merge<'i>(

@@ -20,6 +20,9 @@ pub const FILES_MAX: usize = 1_000;
 /// Kept in an item of DynamoDB, which takes 400 KB.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024;
 
+/// Begins a place in S3.
+pub(super) const S3: &str = "s3://";
+
 /// Where task files lie, and how often they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskFiles {

@@ -70,6 +70,9 @@ impl Mistake {
 
 /// The known name that a person most likely meant. It begins or ends alike.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if let Some(same) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+        return Some(same);
+    }
     let name = name.to_lowercase();
     let (first, last) = (name.chars().next()?, name.chars().next_back()?);
     let alike = known.iter().filter(|known| known.starts_with(first) || known.ends_with(last));
@@ -97,14 +100,15 @@ pub fn suggestion(name: &str, known: &[&str], introduction: &str) -> String {
 }
 
 /// What was found in a configuration, in the order of its files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     kind: Kind,
     found: Vec<Finding>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Kind {
+    #[default]
     Mistake,
     Warning,
 }
@@ -114,10 +118,13 @@ enum Kind {
 pub struct Finding {
     pub file: PathBuf,
     /// From 1; none where the whole file is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// From 1, in characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
     pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 
@@ -137,10 +144,13 @@ impl Findings {
         Self { kind: Kind::Mistake, found: vec![finding] }
     }
 
-    #[must_use]
-    pub fn and(mut self, more: Findings) -> Self {
-        self.found.extend(more.found);
-        self
+    /// Adds what is not yet among them.
+    pub fn add(&mut self, more: Findings) {
+        for finding in more.found {
+            if !self.found.contains(&finding) {
+                self.found.push(finding);
+            }
+        }
     }
 
     /// The files in which something was found.

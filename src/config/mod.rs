@@ -11,6 +11,7 @@ mod source;
 mod structure;
 mod validate;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -68,6 +69,25 @@ pub struct Settings {
     /// What the account may ask of EMR, in real time.
     pub quotas: Quotas,
     pub task_files: Option<TaskFiles>,
+    /// Where the scripts lie that clusters need.
+    pub assets: Option<Assets>,
+}
+
+/// A place in S3 for the scripts that clusters need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assets {
+    pub bucket: String,
+    /// Ends in /.
+    pub prefix: String,
+}
+
+impl Assets {
+    /// The bootstrap action that ends a cluster whose lifetime is over.
+    pub const DEADLINE: &str = "deadline.sh";
+
+    pub fn uri(&self, name: &str) -> String {
+        format!("s3://{}/{}{name}", self.bucket, self.prefix)
+    }
 }
 
 /// Where the service listens for HTTP: `off`, or an address and a port.
@@ -119,33 +139,57 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     parse(&text, path).map_err(ConfigError::Invalid)
 }
 
-/// Like `load`, with the task files of a local folder as they are now.
+/// Like `load`, with the task files of a local folder as they are now: every
+/// mistake of all files.
 pub fn load_with_task_files(path: &Path) -> Result<Config, ConfigError> {
-    let config = load(path)?;
-    let Some(TaskFiles { place, .. }) = &config.settings.task_files else { return Ok(config) };
-    let Place::Folder(folder) = place else { return Ok(config) };
-    let found = read_folder(folder)
-        .map_err(|error| ConfigError::Read(folder.clone(), ReadError::Io(error)))?;
-    let (mut sources, mut broken) = (Vec::new(), None::<Findings>);
-    for (name, text) in found {
-        let file = place.file(&name);
-        match text {
-            Ok(text) => sources.push(Source::new(file, text)),
-            Err(reason) => {
-                let finding = Findings::of_file(&file, reason);
-                broken = Some(match broken {
-                    Some(findings) => findings.and(finding),
-                    None => finding,
-                });
+    let text = read(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+    let main = Source::new(path, text);
+    // The main file must stand by itself.
+    let alone = assemble(&main, &[]);
+    let Some(folder) = task_folder(&main) else { return alone.map_err(ConfigError::Invalid) };
+    let (mut sources, mut unreadable) = (Vec::new(), Vec::new());
+    match read_folder(&folder) {
+        Ok(found) => {
+            for (name, text) in found {
+                let file = folder.join(name);
+                match text {
+                    Ok(text) => sources.push(Source::new(file, text)),
+                    Err(reason) => unreadable.push(Findings::of_file(&file, reason)),
+                }
             }
         }
+        Err(error) if alone.is_ok() => {
+            return Err(ConfigError::Read(folder, ReadError::Io(error)));
+        }
+        Err(error) => {
+            let reason = format!("the task files cannot be read: {error}");
+            unreadable.push(Findings::of_file(&folder, reason));
+        }
     }
-    match (assemble(&config.main, &sources), broken) {
-        (Ok(config), None) => Ok(config),
-        (Ok(_), Some(broken)) => Err(ConfigError::Invalid(broken)),
-        (Err(findings), None) => Err(ConfigError::Invalid(findings)),
-        (Err(findings), Some(broken)) => Err(ConfigError::Invalid(findings.and(broken))),
+    let together = assemble(&main, &sources);
+    match (alone, together) {
+        (Ok(_), Ok(config)) if unreadable.is_empty() => Ok(config),
+        (alone, together) => {
+            let mut mistakes = Findings::default();
+            let found = alone.err().into_iter().chain(together.err()).chain(unreadable);
+            found.for_each(|found| mistakes.add(found));
+            Err(ConfigError::Invalid(mistakes))
+        }
     }
+}
+
+/// The folder of the task files, as seen from the main file; also where other
+/// parts of that file have mistakes.
+fn task_folder(main: &Source) -> Option<PathBuf> {
+    let document = document::parse(&main.text).ok()?;
+    let path = document.get_ref().get("task-files")?.get_ref().as_table()?.get("path")?;
+    let path = path.get_ref().as_str().filter(|path| !path.is_empty())?;
+    (!path.starts_with(files::S3)).then(|| beside(main, path))
+}
+
+/// A path as seen from the main file.
+fn beside(main: &Source, path: impl AsRef<Path>) -> PathBuf {
+    main.path.parent().unwrap_or(Path::new("")).join(path)
 }
 
 fn read(path: &Path) -> Result<String, ReadError> {
@@ -171,13 +215,13 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Findings> {
 pub fn assemble(main: &Source, files: &[Source]) -> Result<Config, Findings> {
     let sources = Sources::new(main, files);
     let mistakes = |mistakes| Findings::mistakes(&sources, mistakes);
-    let (mut document, mut found) = read_all(&sources).map_err(mistakes)?;
+    let Documents { mut document, mut found, hidden } = read_all(&sources).map_err(mistakes)?;
     let schema = json_schema();
     found.extend(structure::check(&document, &schema));
     let set_aside = if found.is_empty() {
         Default::default()
     } else {
-        match structure::set_aside(&mut document, &schema) {
+        match structure::set_aside(&mut document, &schema, hidden) {
             Some(names) => names,
             None => return Err(mistakes(found)),
         }
@@ -189,14 +233,14 @@ pub fn assemble(main: &Source, files: &[Source]) -> Result<Config, Findings> {
         Ok((catalog, mut settings, warnings)) if found.is_empty() => {
             if let Some(TaskFiles { place: Place::Folder(folder), .. }) = &mut settings.task_files {
                 // A folder is meant as seen from the main file.
-                *folder = main.path.parent().unwrap_or(Path::new("")).join(&folder);
+                *folder = beside(main, &folder);
             }
             let warnings = Findings::warnings(&sources, warnings);
             Ok(Config { catalog, settings, warnings, main: main.clone() })
         }
         Ok(_) => Err(mistakes(found)),
         Err(more) => {
-            // Who names a table that was set aside is not to blame.
+            // Who names a table that was not judged is not to blame.
             let blamed = |mistake: &Mistake| {
                 mistake.unknown_name().is_none_or(|name| !set_aside.contains(name))
             };
@@ -206,24 +250,32 @@ pub fn assemble(main: &Source, files: &[Source]) -> Result<Config, Findings> {
     }
 }
 
-/// One document of all files, and what spoils none of it. Files that are no
-/// TOML end it: what they declare is not known.
-fn read_all<'a>(
-    sources: &Sources<'a>,
-) -> Result<(document::Document<'a>, Vec<Mistake>), Vec<Mistake>> {
-    let (mut main, mut broken, mut found) = (None, Vec::new(), Vec::new());
+/// All files that can be read as one document.
+struct Documents<'a> {
+    document: document::Document<'a>,
+    found: Vec<Mistake>,
+    /// The words of files that are no TOML: all that they may declare.
+    hidden: BTreeSet<String>,
+}
+
+/// Fails when the main file is no TOML: all else depends on it.
+fn read_all<'a>(sources: &Sources<'a>) -> Result<Documents<'a>, Vec<Mistake>> {
+    let (mut main, mut found, mut hidden) = (None, Vec::new(), BTreeSet::new());
     for (start, source) in sources.iter() {
         match (document::parse(&source.text), &mut main) {
             (Ok(document), None) if start == 0 => main = Some(document),
             (Ok(file), Some(main)) => found.extend(document::merge(main, file, start, sources)),
             // The main file is broken: that is said already.
             (Ok(_), None) => {}
-            (Err(mistake), _) => broken.push(mistake.moved(start)),
+            (Err(mistake), _) => {
+                found.push(mistake.moved(start));
+                hidden.extend(document::words(&source.text).map(str::to_owned));
+            }
         }
     }
     match main {
-        Some(main) if broken.is_empty() => Ok((main, found)),
-        _ => Err(broken),
+        Some(document) => Ok(Documents { document, found, hidden }),
+        None => Err(found),
     }
 }
 

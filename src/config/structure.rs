@@ -29,11 +29,16 @@ pub fn check(document: &Document<'_>, schema: &Value) -> Vec<Mistake> {
 
 /// Takes the profiles, datasets and tasks that have mistakes of structure out
 /// of the document, so that the others can be validated, and returns their
-/// names. Datasets that such a table mentions go with it: without its task, an
-/// output would be judged as something else. None if other parts have mistakes,
-/// because then everything depends on them.
-pub fn set_aside(document: &mut Document<'_>, schema: &Value) -> Option<BTreeSet<String>> {
-    let (mut names, mut mentions) = (BTreeSet::new(), BTreeSet::new());
+/// names and those that are `hidden` in files that cannot be read. Datasets that
+/// such a table or file mentions go with it: without its task, an output would be
+/// judged as something else. None if other parts have mistakes, because then
+/// everything depends on them.
+pub fn set_aside(
+    document: &mut Document<'_>,
+    schema: &Value,
+    hidden: BTreeSet<String>,
+) -> Option<BTreeSet<String>> {
+    let (mut names, mut mentions) = (hidden.clone(), hidden);
     for section in SECTIONS {
         let entry = &schema["properties"][section]["additionalProperties"];
         let Some(tables) = section_mut(document, section) else { continue };

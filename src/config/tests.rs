@@ -1,6 +1,7 @@
 //! The configuration as a person writes it, and what is said of its mistakes.
 
 mod bounds;
+mod files;
 mod json;
 mod meaning;
 mod structure;
@@ -80,13 +81,27 @@ fn one_mistake_is_said_with_its_place_and_a_way_out() {
         (
             "profile = \"small\"",
             "profile = \"large\"",
-            "x.toml:24:11: there is no profile \"large\"",
+            "x.toml:24:11: there is no profile \"large\"\n    declared are: small",
         ),
+        ("profile = \"small\"", "profile = \"smal\"", "did you mean \"small\"?"),
         ("{HH}/*", "{hh}/*", "x.toml:16:12: there is no field {hh}"),
         ("settle = \"16m\"", "", "x.toml:15:11: complete = \"closed\" needs settle"),
         ("\"5 * * * *\"", "\"65 * * * *\"", "is no cron expression\n    write five fields: minute"),
-        ("{input.raw}", "{input.row}", "there is no input \"row\""),
-        ("{input.raw}", "{hour}", "there is no placeholder {hour}"),
+        ("{input.raw}", "{input.row}", "there is no input \"row\"\n    did you mean \"raw\"?"),
+        (
+            "{input.raw}",
+            "{hour}",
+            "there is no placeholder {hour}\n    known here are {partition}, {yyyy}, {MM}, {dd}, {HH}, {task}, \
+             {run}, {attempt}, {deployment}, {input.raw}, {output.etl}; write {{ and }} for braces",
+        ),
+        (
+            "{input.raw}",
+            "{partiton}",
+            "{partiton}\n    did you mean {partition}? Or write {{ and }}",
+        ),
+        ("{input.raw}", "{hh}", "there is no placeholder {hh}\n    did you mean {HH}?"),
+        ("{input.raw}", "{inputs.raw}", "{inputs.raw}\n    did you mean {input.raw}?"),
+        ("{input.raw}", "{input.raw", "without its {\n    write {{ and }} for braces"),
         ("script = \"s3://code/etl.py\"", "", "needs script"),
         ("attempts = 3", "attempts = 300", "attempts is 300: expected 0 to 20"),
         ("delay = \"1s\"", "delay = \"20m\"", "the last retry comes after"),

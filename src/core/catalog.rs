@@ -17,7 +17,7 @@ use super::task::{Element, TaskKey};
 use super::template::Template;
 
 /// A set of objects cut into partitions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     pub name: String,
     pub location: Template,
@@ -97,7 +97,7 @@ impl WaitLimit {
 
 /// A dataset that a task reads, and which of its partitions: those that
 /// overlap `[start + from, start + to)` of the task partition.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     pub dataset: String,
     pub from: SignedDuration,
@@ -106,7 +106,7 @@ pub struct Input {
     pub need: Need,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     pub name: String,
     pub profile: String,
@@ -265,6 +265,16 @@ impl Catalog {
             by_prefix,
             readers,
         }
+    }
+
+    /// The tasks whose waiting partitions have to be decided about again after
+    /// `before`: they are new, or differ, or read a dataset that does.
+    pub fn changed_tasks(&self, before: &Catalog) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter(|task| {
+            let differs = |dataset| self.datasets.get(dataset) != before.datasets.get(dataset);
+            before.tasks.get(&task.name) != Some(*task)
+                || task.inputs.iter().any(|input| differs(&input.dataset))
+        })
     }
 
     /// Whether any dataset lies in the bucket.

@@ -54,6 +54,14 @@ pub struct ClusterSpec {
     /// Steps that EMR runs side by side.
     #[serde(default = "one")]
     pub step_concurrency: u32,
+    /// Every submission of steps begins with one that claims the run's attempt,
+    /// so that no second cluster can execute it.
+    #[serde(default)]
+    pub guard: bool,
+    /// The script that shuts the machines down when the lifetime is over, even
+    /// if no sluicegate is left to do it.
+    #[serde(default)]
+    pub deadline: Option<String>,
 }
 
 fn one() -> u32 {
@@ -399,6 +407,8 @@ pub mod testing {
             tags: BTreeMap::new(),
             idle_timeout: SignedDuration::from_hours(1),
             step_concurrency: 1,
+            guard: false,
+            deadline: None,
         }
     }
 }

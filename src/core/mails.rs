@@ -228,10 +228,10 @@ fn a_run_of_which_one_partition_fails() {
     assert_eq!(wanted.folder, format!("s3://logs/emr/{CLUSTER}/steps/s-4EXAMPLE/"));
     for (prefix, log) in ["too-large-", ""].into_iter().zip(logs) {
         let mut told = Story { run: story.run.clone(), changes: vec![] };
-        told.run.take_log(&wanted.try_name, &log, at(17));
+        assert!(told.run.take_log(&wanted.try_name, &log, at(17)));
         check(&told, prefix, &["step-step-log"]);
         let notices = told.run.notices.len();
-        told.run.take_log(&wanted.try_name, &log, at(18));
+        assert!(told.run.take_log(&wanted.try_name, &log, at(18)));
         assert_eq!((told.run.notices.len(), told.run.logs.len()), (notices, 0), "told once");
     }
     story.look(16, ClusterState::Terminated, &[]);

@@ -10,6 +10,7 @@ pub mod notice;
 pub mod partition;
 pub mod quota;
 pub mod readiness;
+pub mod reaper;
 pub mod render;
 pub mod run;
 pub mod schedule;

@@ -340,7 +340,7 @@ fn cut(text: &str, chars: usize) -> String {
 }
 
 /// Bounds a text. What is clipped once stays as it is.
-fn clipped(text: &str, chars: usize) -> String {
+pub fn clipped(text: &str, chars: usize) -> String {
     const MARK: &str = " […]";
     if text.chars().nth(chars).is_none() {
         return text.to_owned();
@@ -349,17 +349,24 @@ fn clipped(text: &str, chars: usize) -> String {
     kept.chain(MARK.chars()).collect()
 }
 
-/// A letter that neither SNS refuses nor a mail program obeys: control
-/// characters, foreign line ends and turned directions become `�`.
+/// A letter that neither SNS refuses nor a mail program obeys: the others
+/// become `�`.
 fn harmless(c: char) -> char {
     match c {
         '\t' => ' ',
-        '\u{2028}' | '\u{2029}' => char::REPLACEMENT_CHARACTER,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
         '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c if is_obeyed(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     }
+}
+
+/// Whether a mail program or a terminal obeys a letter instead of showing it:
+/// control characters, foreign line ends, marks of the writing direction.
+pub fn is_obeyed(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    ) || c.is_control()
 }
 
 fn single_line(text: &str) -> String {

@@ -40,14 +40,24 @@ pub enum Placeholder {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    #[error(
-        "there is no placeholder {{{0}}}: known are {{partition}}, {{yyyy}}, {{MM}}, {{dd}}, {{HH}}, \
-         {{task}}, {{run}}, {{attempt}}, {{deployment}}, {{input.NAME}} and {{output.NAME}}; write {{{{ and }}}} for braces"
-    )]
+    #[error("there is no placeholder {{{0}}}")]
     Unknown(String),
-    #[error("a {{ without its }}, or a }} without its {{; write {{{{ and }}}} for braces")]
+    #[error("a {{ without its }}, or a }} without its {{")]
     Brace,
 }
+
+/// The placeholders that need no name of a dataset.
+pub const PLAIN_PLACEHOLDERS: [(&str, Placeholder); 9] = [
+    ("partition", Placeholder::Partition),
+    ("yyyy", Placeholder::Year),
+    ("MM", Placeholder::Month),
+    ("dd", Placeholder::Day),
+    ("HH", Placeholder::Hour),
+    ("task", Placeholder::Task),
+    ("run", Placeholder::Run),
+    ("attempt", Placeholder::Attempt),
+    ("deployment", Placeholder::Deployment),
+];
 
 impl Text {
     pub fn parse(text: &str) -> Result<Self, TextError> {
@@ -191,22 +201,14 @@ impl From<Rendered> for Stored {
 }
 
 fn placeholder(name: &str) -> Result<Placeholder, TextError> {
-    Ok(match name {
-        "deployment" => Placeholder::Deployment,
-        "task" => Placeholder::Task,
-        "partition" => Placeholder::Partition,
-        "run" => Placeholder::Run,
-        "attempt" => Placeholder::Attempt,
-        "yyyy" => Placeholder::Year,
-        "MM" => Placeholder::Month,
-        "dd" => Placeholder::Day,
-        "HH" => Placeholder::Hour,
-        other => match other.split_once('.') {
-            Some(("input", dataset)) => Placeholder::Input(dataset.to_owned()),
-            Some(("output", dataset)) => Placeholder::Output(dataset.to_owned()),
-            _ => return Err(TextError::Unknown(name.to_owned())),
-        },
-    })
+    if let Some((_, plain)) = PLAIN_PLACEHOLDERS.into_iter().find(|(known, _)| *known == name) {
+        return Ok(plain);
+    }
+    match name.split_once('.') {
+        Some(("input", dataset)) => Ok(Placeholder::Input(dataset.to_owned())),
+        Some(("output", dataset)) => Ok(Placeholder::Output(dataset.to_owned())),
+        _ => Err(TextError::Unknown(name.to_owned())),
+    }
 }
 
 /// What the placeholders stand for in one task partition of one run.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::partition::{Grain, Partition};
 
 /// A cron expression in a time zone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     cron: Cron,
     zone: Tz,

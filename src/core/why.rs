@@ -2,23 +2,22 @@
 //! and the time; decides nothing (see `readiness`, `batch` and `run`), it only
 //! says what those wait for.
 
+mod waiting;
+
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
+use super::catalog::{Catalog, Completeness, Task};
 use super::partition::Partition;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
-use super::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
+use super::task::{Element, TaskKey, TaskPartition, TaskState};
+
+pub use waiting::slot_of;
 
 /// Of more missing partitions only the first ones and the last are named.
 const NAMED_MAX: usize = 6;
-/// A slot stands for a partition not further from it than this: a zone's
-/// offset and a day.
-const SLOT_REACH: SignedDuration = SignedDuration::from_hours(72);
-const SLOTS_MAX: usize = 10_000;
-
 /// What is known about a task partition; what was not found is None.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -27,7 +26,7 @@ pub struct Known<'a> {
     pub run: Option<&'a Run>,
     /// Ready partitions of its profile, itself included.
     pub ready: usize,
-    /// Up to where its schedule has been turned into slots.
+    /// Up to where its calendar has been turned into task partitions.
     pub mark: Option<Timestamp>,
     /// Where the task partitions stand that produce what it lacks.
     pub producers: &'a BTreeMap<TaskKey, TaskState>,
@@ -108,7 +107,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         outputs: BTreeMap::new(),
     };
     let words = match item.state {
-        TaskState::Waiting => waiting(catalog, task, item, known, now, &mut why),
+        TaskState::Waiting => waiting::words(catalog, task, item, known, now, &mut why),
         TaskState::Ready => ready(catalog, task, item, known.ready, now, &mut why),
         TaskState::Running => running(item, known.run, now, &mut why),
         TaskState::Succeeded | TaskState::Failed | TaskState::Skipped => {
@@ -119,45 +118,6 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
     why
 }
 
-fn waiting(
-    catalog: &Catalog,
-    task: &Task,
-    item: &TaskPartition,
-    known: Known<'_>,
-    now: Timestamp,
-    why: &mut Why,
-) -> String {
-    if task.schedule.is_some() && !item.has(&Element::Slot) {
-        why.waits_for.push(slot_wait(task, &item.key.partition, known.mark, now));
-    }
-    for input in &task.inputs {
-        why.waits_for.extend(input_wait(catalog, input, item, known.producers, now));
-    }
-    let all_come = why.waits_for.iter().filter_map(|wait| wait.at).max();
-    let limit = task.wait.map(|wait| (wait.deadline(&item.key.partition), wait.then));
-    why.until = all_come.into_iter().chain(limit.map(|(deadline, _)| deadline)).min();
-    let words: Vec<_> = why.waits_for.iter().map(|wait| wait.words.clone()).collect();
-    let start = if why.stored { "waits for" } else { "has received nothing yet and waits for" };
-    // The turn that finds this out is about to come.
-    if words.is_empty() {
-        return "has everything it needs and is about to become ready".to_owned();
-    }
-    let enough = match task.need {
-        Need::All => String::new(),
-        Need::AtLeast(count) => {
-            format!(" ({count} of its {} inputs are enough)", task.inputs.len())
-        }
-    };
-    let limit = limit.map_or_else(String::new, |(deadline, then)| {
-        let then = match then {
-            OnTimeout::Fail => "it fails",
-            OnTimeout::Run => "it runs with what is there",
-        };
-        format!("; at {} {then}", clock(deadline, now))
-    });
-    format!("{start} {}{enough}{limit}", joined(&words))
-}
-
 /// `a, b and c`.
 fn joined(words: &[String]) -> String {
     match words {
@@ -165,148 +125,6 @@ fn joined(words: &[String]) -> String {
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
-}
-
-/// The instant of the schedule that stands for a partition.
-pub fn slot_of(task: &Task, partition: &Partition) -> Option<Timestamp> {
-    let schedule = task.schedule.as_ref()?;
-    let from = partition.start().saturating_sub(SLOT_REACH).ok()?;
-    let until = partition.end().saturating_add(SLOT_REACH).ok()?;
-    let slots = schedule.due(from, until, SLOTS_MAX);
-    slots.into_iter().find(|slot| schedule.partition_of(*slot, task.grain) == *partition)
-}
-
-fn slot_wait(task: &Task, partition: &Partition, mark: Option<Timestamp>, now: Timestamp) -> Wait {
-    let at = slot_of(task, partition);
-    let words = match at {
-        None => "a slot that never comes: its schedule has none for this partition".to_owned(),
-        Some(at) if at > now => format!("its slot at {}", clock(at, now)),
-        Some(at) if mark.is_some_and(|mark| at <= mark) => {
-            let at = clock(at, now);
-            format!(
-                "its slot at {at} (before its schedule was first seen: it does not come by itself)"
-            )
-        }
-        Some(at) => format!(
-            "its slot at {}, which has passed and is not yet taken up (is the service running?)",
-            clock(at, now)
-        ),
-    };
-    let at = at.filter(|at| *at > now);
-    Wait { of: "slot".to_owned(), missing: Vec::new(), total: 1, at, words }
-}
-
-/// What one input lacks; None when it is complete.
-fn input_wait(
-    catalog: &Catalog,
-    input: &Input,
-    item: &TaskPartition,
-    producers: &BTreeMap<TaskKey, TaskState>,
-    now: Timestamp,
-) -> Option<Wait> {
-    let window: Vec<_> = catalog.window(input, &item.key.partition).collect();
-    let element = |partition: &Partition| Element::data(&input.dataset, *partition);
-    let missing: Vec<_> =
-        window.iter().filter(|partition| !item.has(&element(partition))).copied().collect();
-    let last = *missing.last()?;
-    let name = &input.dataset;
-    let with_data = window
-        .iter()
-        .filter(|partition| item.has(&element(partition)) && item.has_data(&element(partition)));
-    let lack = match input.need {
-        Need::All => None,
-        Need::AtLeast(count) => Some((count as usize).saturating_sub(with_data.count())),
-    };
-    if lack == Some(0) {
-        return None;
-    }
-    let what = match (window.len(), missing.len()) {
-        (total, _) if lack.is_some_and(|lack| lack < missing.len()) && total > 1 => {
-            let lack = lack.unwrap_or_default();
-            format!("{lack} more of {total} partitions of {name} (any of {})", listed(&missing))
-        }
-        (1, _) => format!("{name} {last}"),
-        (total, lacking) if total == lacking => {
-            format!("all {total} partitions of {name} ({})", listed(&missing))
-        }
-        (total, lacking) => {
-            format!("{lacking} of {total} partitions of {name} ({})", listed(&missing))
-        }
-    };
-    let completeness = &catalog.datasets.get(name)?.completeness;
-    let last_object =
-        missing.iter().filter_map(|partition| match item.received.get(&element(partition)) {
-            Some(Receipt::Partial(at) | Receipt::Begun(at)) => Some(*at),
-            _ => None,
-        });
-    let (how, at) = lacking(completeness, &missing, last_object.max(), producers, now);
-    let words = match how.as_str() {
-        "" => what,
-        how => format!("{what}, {how}"),
-    };
-    Some(Wait { of: name.clone(), missing, total: window.len(), at, words })
-}
-
-/// How missing partitions of a dataset become complete, and when at the
-/// latest time alone does it.
-fn lacking(
-    completeness: &Completeness,
-    missing: &[Partition],
-    last_object: Option<Timestamp>,
-    producers: &BTreeMap<TaskKey, TaskState>,
-    now: Timestamp,
-) -> (String, Option<Timestamp>) {
-    let so_far = match last_object {
-        Some(first) => format!(" (the first one came at {})", clock(first, now)),
-        None => String::new(),
-    };
-    match completeness {
-        Completeness::Object => (String::new(), None),
-        Completeness::Marker { name } => (format!("whose marker {name} has not come"), None),
-        Completeness::Count { objects } => {
-            (format!("which is complete with {objects} objects{so_far}"), None)
-        }
-        Completeness::Quiet { quiet } => {
-            match last_object.and_then(|last| last.saturating_add(*quiet).ok()) {
-                Some(at) if at > now => (
-                    format!("which is complete at {} if nothing new comes", clock(at, now)),
-                    Some(at),
-                ),
-                Some(_) => ("which is over and about to be closed".to_owned(), None),
-                None => ("of which no object has come".to_owned(), None),
-            }
-        }
-        Completeness::Closed { settle } => {
-            let last = missing.iter().map(Partition::end).max();
-            let at = last.and_then(|end| end.saturating_add(*settle).ok());
-            match at {
-                Some(at) if at > now => (format!("which closes at {}", clock(at, now)), Some(at)),
-                _ => ("which is over and about to be closed".to_owned(), None),
-            }
-        }
-        Completeness::Produced { task } => (produced(task, missing, producers), None),
-    }
-}
-
-/// What the producing task makes of it: a failure there is what one looks for.
-fn produced(task: &str, missing: &[Partition], producers: &BTreeMap<TaskKey, TaskState>) -> String {
-    // The worst news first: a failure does not go away by waiting.
-    for (state, doing) in [
-        (TaskState::Failed, "FAILED for"),
-        (TaskState::Waiting, "still waits for inputs of"),
-        (TaskState::Ready, "is ready to produce"),
-        (TaskState::Running, "is running for"),
-    ] {
-        let in_state = |partition: &&Partition| {
-            producers.get(&TaskKey::new(task, **partition)) == Some(&state)
-        };
-        let found: Vec<_> = missing.iter().filter(in_state).copied().collect();
-        if !found.is_empty() {
-            let whose = if missing.len() == 1 { "it".to_owned() } else { listed(&found) };
-            return format!("which {task} produces and {doing} {whose}");
-        }
-    }
-    format!("which {task} produces")
 }
 
 fn ready(

@@ -218,12 +218,16 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let Some(task) = catalog.tasks.get(&key.task) else { return Ok(()) };
         let look = self.first_look(catalog, task, key, receipts);
-        let item = self.store.receive(key, receipts, look, self.clock.now()).await?;
+        let stored = self.memory().known.contains(key);
+        let item = self.store.receive(key, receipts, look, stored, self.clock.now()).await?;
         if item.state != TaskState::Waiting && !receipts.is_empty() {
             let partition = key.partition;
             tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
         }
         let decided = self.decide_and_keep(catalog, item).await?;
+        if !stored {
+            self.know(key);
+        }
         self.plan_look(&decided.item, decided.until);
         Ok(())
     }
@@ -254,13 +258,17 @@ impl Engine {
         if task.is_none_or(|task| task.schedule.is_some()) || self.memory().known.contains(key) {
             return Ok(());
         }
-        self.receive(catalog, key, &[]).await?;
+        self.receive(catalog, key, &[]).await
+    }
+
+    /// A partition has been stored, with all that later writes need not say
+    /// again.
+    fn know(&self, key: &TaskKey) {
         let mut memory = self.memory();
         if memory.known.len() >= KNOWN_MAX {
             memory.known.clear();
         }
         memory.known.insert(key.clone());
-        Ok(())
     }
 
     /// Looks at a partition again when it has something to tell or a time to

@@ -1,8 +1,6 @@
 //! What is remembered of clusters: whose they are, and what EMR's events said
 //! since their run last looked. All of it can be lost.
 
-use std::collections::BTreeSet;
-
 use super::{Engine, Key};
 use crate::core::run::{Event, Hints, Run};
 
@@ -49,15 +47,19 @@ impl Engine {
         let memory = self.memory();
         let cluster = run.attempt().and_then(|attempt| attempt.cluster.as_ref());
         let watch = cluster.and_then(|cluster| memory.clusters.get(cluster));
-        watch.map(|watch| watch.hints.clone()).unwrap_or_default()
+        let hints = watch.map(|watch| watch.hints.clone()).unwrap_or_default();
+        Hints { spared: !memory.holds_lease, ..hints }
     }
 
     /// Keeps what a turn has learnt about the cluster of an open run. The
-    /// events that it began with are dealt with, unless a look is still owed.
+    /// events that it began with are dealt with, unless a look is still owed or
+    /// EMR's answers lag behind them.
     pub(super) fn remember(&self, run: &Run, hints: Hints) {
         let mut memory = self.memory();
         let over = run.attempts.len().saturating_sub(usize::from(!run.state.is_final()));
-        for cluster in run.attempts.iter().take(over).filter_map(|past| past.cluster.as_ref()) {
+        let refused = run.attempts.iter().flat_map(|attempt| &attempt.refused);
+        let past = run.attempts.iter().take(over).filter_map(|past| past.cluster.as_ref());
+        for cluster in past.chain(refused) {
             memory.clusters.remove(cluster);
         }
         if run.state.is_final() {
@@ -70,10 +72,9 @@ impl Engine {
         let watch = memory.clusters.entry(cluster).or_default();
         watch.run = Some(run.id.clone());
         let came = std::mem::take(&mut watch.hints.events);
-        let news: BTreeSet<_> = came.difference(&hints.events).cloned().collect();
-        let is_news = !news.is_empty();
-        let (heard, events) = (watch.hints.heard, if hints.owed { came } else { news });
-        watch.hints = Hints { heard, events, owed: false, ..hints };
+        let is_news = !came.is_subset(&hints.events);
+        let heard = watch.hints.heard;
+        watch.hints = Hints { heard, ..hints.after_turn(run, &came) };
         drop(memory);
         if is_news {
             self.agenda.wake(Key::Run(run.id.clone()), self.clock.now());

@@ -100,18 +100,25 @@ impl Engine {
         Ok(LogSeen::Nothing)
     }
 
-    /// Gives a run what has been read for it, to be told.
+    /// Gives a run what has been read for it, to be told. What it cannot take
+    /// yet waits here.
     pub(super) async fn take_logs(&self, run: &mut Run) -> Result<(), StoreError> {
-        let Some(logs) = self.memory().logs.remove(&run.id) else { return Ok(()) };
+        let Some(mut logs) = self.memory().logs.remove(&run.id) else { return Ok(()) };
         let wanted = run.logs.len();
-        for (try_name, seen) in &logs {
-            run.take_log(try_name, seen, self.clock.now());
+        logs.retain(|try_name, seen| !run.take_log(try_name, seen, self.clock.now()));
+        if !logs.is_empty() {
+            self.memory().logs.entry(run.id.clone()).or_default().extend(logs);
         }
         match run.logs.len() == wanted {
             // Told before.
             true => Ok(()),
             false => self.store.commit_run(run, &[]).await,
         }
+    }
+
+    /// Whether something has been read for the run that it has not taken.
+    pub(super) fn has_logs(&self, run: &Run) -> bool {
+        self.memory().logs.contains_key(&run.id)
     }
 
     /// Has the run's logs looked for, if it wants any.

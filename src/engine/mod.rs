@@ -8,8 +8,10 @@ mod arrivals;
 mod batches;
 mod clusters;
 mod governor;
+mod lease;
 mod logs;
 mod outbox;
+mod reaper;
 mod runs;
 mod schedules;
 mod survey;
@@ -25,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::aws::emr::Emr;
+use crate::aws::error::with_causes;
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
-use crate::core::catalog::Catalog;
+use crate::core::catalog::{Catalog, Task};
+use crate::core::notice::{self, Fact, Notice, Severity};
 use crate::core::quota::{Governor, Quotas};
 use crate::core::survey::Survey;
 use crate::core::task::{TaskKey, TaskPartition};
@@ -41,11 +45,14 @@ use self::clusters::Watch;
 
 pub use arrivals::{Arrival, NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
+pub use reaper::{ReapError, Reaped};
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;
 /// How many task partitions are remembered as already stored.
 const KNOWN_MAX: usize = 100_000;
+/// How many items that cannot be read are remembered.
+const UNREADABLE_MAX: usize = 1_000;
 /// How many places of unexpected objects are reported.
 const UNKNOWN_MAX: usize = 1_000;
 
@@ -54,7 +61,8 @@ const UNKNOWN_MAX: usize = 1_000;
 enum Key {
     Sweep,
     Schedule(String),
-    /// The waiting partitions of a task, once after the start.
+    /// The waiting partitions of a task, once after the start and when what is
+    /// declared of it has changed.
     Revisit(String),
     /// The ready partitions of a cluster profile.
     Batches(String),
@@ -63,6 +71,8 @@ enum Key {
     Logs(String),
     /// The list of clusters, for the runs that ask.
     Survey,
+    /// Clusters that nobody needs.
+    Reaper,
     Task(TaskKey),
 }
 
@@ -72,7 +82,12 @@ impl Key {
         match self {
             Key::Schedule(task) | Key::Revisit(task) => Some(task.clone()),
             Key::Task(key) => Some(key.task.clone()),
-            Key::Sweep | Key::Survey | Key::Batches(_) | Key::Run(_) | Key::Logs(_) => None,
+            Key::Sweep
+            | Key::Survey
+            | Key::Reaper
+            | Key::Batches(_)
+            | Key::Run(_)
+            | Key::Logs(_) => None,
         }
     }
 
@@ -107,6 +122,8 @@ pub struct Engine {
     memory: Mutex<Memory>,
     metrics: Arc<Metrics>,
     health: Health,
+    /// Who this process is to other replicas.
+    replica: String,
 }
 
 /// What an engine is made of.
@@ -128,15 +145,21 @@ pub struct Parts {
 struct Memory {
     /// Ready partitions by profile, oldest first.
     ready: BTreeMap<String, BTreeMap<(Timestamp, TaskKey), TaskPartition>>,
-    /// Task partitions that need no first write any more.
+    /// Tasks whose waiting partitions are yet to be decided about again.
+    revisits: BTreeSet<String>,
+    /// Task partitions that are stored and decided about.
     known: BTreeSet<TaskKey>,
     /// Places of objects that no dataset expects, already reported.
     unknown: BTreeSet<String>,
+    /// Items that cannot be read, already told of.
+    unreadable: BTreeSet<String>,
     /// SNS has just failed: nothing is published before this.
     publish_from: Option<Timestamp>,
     /// Clusters in use, and some that nobody is known to use.
     clusters: BTreeMap<String, Watch>,
     survey: Survey,
+    /// Looks that nothing called for are made by this replica.
+    holds_lease: bool,
     /// Ends of logs that their runs have yet to take.
     logs: logs::LogsRead,
 }
@@ -157,6 +180,7 @@ impl Engine {
             memory: Mutex::default(),
             metrics,
             health: Health::new(clock.now()),
+            replica: new_id(clock.now()),
             clock,
         }
     }
@@ -172,21 +196,26 @@ impl Engine {
 
     /// Goes on with other tasks and datasets. Runs keep what they started with.
     pub fn replace_catalog(&self, catalog: Catalog) {
-        self.catalog.send_replace(Arc::new(catalog));
+        let catalog = Arc::new(catalog);
+        let before = self.catalog.send_replace(Arc::clone(&catalog));
+        let changed: Vec<_> = catalog.changed_tasks(&before).collect();
         let mut memory = self.memory();
-        memory.known.clear();
+        memory.known.retain(|key| changed.iter().all(|task| task.name != key.task));
         // Who is ready comes back by the sweep, to the profile it has now.
         memory.ready.clear();
         drop(memory);
-        self.look_at_all();
+        self.look_at(changed);
     }
 
-    /// Looks at everything that nothing else would say needs a look.
-    fn look_at_all(&self) {
+    /// Looks at everything of these tasks that nothing else would say needs a
+    /// look. To revisit a task reads its whole history.
+    fn look_at<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) {
         let now = self.clock.now();
         self.agenda.wake(Key::Sweep, now);
-        for task in self.catalog().tasks.values() {
-            self.agenda.wake(Key::Revisit(task.name.clone()), now);
+        let tasks: Vec<_> = tasks.into_iter().collect();
+        self.memory().revisits.extend(tasks.iter().map(|task| task.name.clone()));
+        self.revisit_next();
+        for task in tasks {
             if task.has_calendar() {
                 self.agenda.wake(Key::Schedule(task.name.clone()), now);
             }
@@ -213,7 +242,8 @@ impl Engine {
     /// Takes turns until told to stop, then lets those under way finish. Ends
     /// by itself only when a turn has panicked.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        self.look_at_all();
+        self.look_at(self.catalog().tasks.values());
+        self.wake_reaper();
         let mut turns = JoinSet::new();
         loop {
             tokio::select! {
@@ -232,6 +262,7 @@ impl Engine {
             }
         }
         while turns.join_next().await.is_some() {}
+        self.release_lease().await;
     }
 
     /// Looks at a schedule: its tick has come, or may have.
@@ -243,10 +274,11 @@ impl Engine {
         let result = match &key {
             Key::Sweep => self.sweep().await,
             Key::Schedule(task) => self.turn_schedule(task).await,
-            Key::Revisit(task) => self.revisit(task).await,
+            Key::Revisit(task) => self.turn_revisit(task).await,
             Key::Batches(profile) => self.turn_batches(profile).await,
             Key::Run(id) => self.turn_run(id).await,
             Key::Survey => Ok(self.turn_survey().await),
+            Key::Reaper => Ok(self.turn_reaper().await),
             Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
         };
@@ -261,8 +293,7 @@ impl Engine {
                 self.agenda.failed(key, now);
             }
             Err(error @ StoreError::Unreadable { .. }) => {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(task, partition, run, %error, source, "left alone: written by a newer version, or damaged");
+                self.tell_unreadable(&key, &error).await;
                 self.agenda.done(key, None);
             }
             Err(error) => {
@@ -272,14 +303,57 @@ impl Engine {
         }
     }
 
+    /// Says so once: the sweep finds the item again and again.
+    async fn tell_unreadable(&self, key: &Key, error: &StoreError) {
+        let (task, partition, run) = (key.task(), key.partition(), key.run());
+        let reason = with_causes(error);
+        if self.memory().unreadable.contains(&reason) {
+            return;
+        }
+        tracing::error!(
+            task,
+            partition,
+            run,
+            reason,
+            "left alone: written by a newer version, or damaged"
+        );
+        let headline = "an item in the tables cannot be read and is left alone";
+        let id = format!(
+            "item/{}",
+            [task, partition, run].into_iter().flatten().collect::<Vec<_>>().join("/")
+        );
+        let notice =
+            Notice::new(notice::Kind::Service, id, self.clock.now(), Severity::Failure, "item-unreadable", headline)
+                .detailed(&reason)
+                .saying("An item in the tables cannot be read; it is left as it is, and nothing else waits for it")
+                .with([
+                    Fact::new("reason", reason.as_str()),
+                    Fact::new(
+                        "next",
+                        "if a newer version of sluicegate wrote it, run that version; if it is \
+                         damaged, restore it from the table's point-in-time recovery",
+                    ),
+                ]);
+        // Nobody was told: the next sweep tries again.
+        if self.announce(&notice).await {
+            let mut memory = self.memory();
+            if memory.unreadable.len() < UNREADABLE_MAX {
+                memory.unreadable.insert(reason);
+            }
+        }
+    }
+
     /// Finds what no event announced: after a start, after a crash, and what
     /// other replicas left.
     async fn sweep(&self) -> Result<Option<Timestamp>, StoreError> {
-        let next = after(self.clock.now(), self.sweep_interval);
+        let now = self.clock.now();
+        let next = after(now, self.sweep_interval);
         let due = self.store.due(next).await;
         let seen = due.as_ref().map(|_| ()).map_err(ToString::to_string);
         self.health.tables(seen, self.clock.now());
-        for (key, due) in due? {
+        let due = due?;
+        self.renew_lease(now).await;
+        for (key, due) in due {
             let key = match key {
                 DueKey::Run(id) => Key::Run(id),
                 DueKey::Task(task) if self.is_gathered(&task, due) => continue,
@@ -297,9 +371,13 @@ impl Engine {
     }
 
     fn new_id(&self) -> String {
-        let millis = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
-        Ulid::from_parts(millis, fastrand::u128(..)).to_string()
+        new_id(self.clock.now())
     }
+}
+
+fn new_id(now: Timestamp) -> String {
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    Ulid::from_parts(millis, fastrand::u128(..)).to_string()
 }
 
 fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {

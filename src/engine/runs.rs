@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::tasks::log_change;
 use super::{Engine, outbox};
@@ -14,6 +14,8 @@ use crate::core::task::{TaskChange, TaskState};
 
 /// From a look to the next wait takes at most this many acts.
 const ACTS_MAX: usize = 8;
+/// When DynamoDB did not say who holds a claim.
+const CLAIM_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// No call that creates something waits longer, whatever its deadline.
 const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
@@ -45,8 +47,14 @@ impl Engine {
             };
         }
         self.remember(&run, hints);
-        self.take_logs(&mut run).await?;
-        self.publish_run(&mut run).await?;
+        loop {
+            self.take_logs(&mut run).await?;
+            self.publish_run(&mut run).await?;
+            // A log that found no room among the notices may find it now.
+            if !run.notices.is_empty() || !self.has_logs(&run) {
+                break;
+            }
+        }
         self.look_for_logs(&run);
         match run.notices.is_empty() {
             true => Ok(next),
@@ -181,6 +189,13 @@ impl Engine {
                     None => Err(too_late()),
                 })
             }
+            Act::Claim { key, holder } => match self.store.claim(&key, &holder).await {
+                Ok(holder) => Observation::Claimed { holder },
+                Err(error) => {
+                    tracing::warn!(run = run.id, %error, "the claim is not settled, will try again");
+                    Observation::Postponed(super::after(self.clock.now(), CLAIM_AGAIN_AFTER))
+                }
+            },
             Act::Terminate { cluster } => {
                 let terminated = self.emr.terminate(&cluster).await;
                 Observation::Terminated(self.reported(run, Call::TerminateJobFlows, terminated))
@@ -253,7 +268,7 @@ impl Engine {
     async fn publish_run(&self, run: &mut Run) -> Result<(), StoreError> {
         let published = self.publish(&run.notices).await;
         if published > 0 {
-            run.notices.drain(..published);
+            run.published(published);
             self.store.commit_run(run, &[]).await?;
         }
         self.metrics.pending(&run.id, &run.notices);

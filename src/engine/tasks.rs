@@ -27,9 +27,8 @@ impl Engine {
             return self.leave_alone(&item).await;
         }
         let Decided { mut item, until } = self.decide_task(&catalog, item).await?;
-        let told = item.outputs_pending;
+        let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
-            self.tell_readers(&catalog, &item).await?;
             item.outputs_pending = false;
         }
         let published = self.publish(&item.notices).await;
@@ -52,10 +51,25 @@ impl Engine {
         }
     }
 
+    /// One task after another, so that neither a start nor a change of task
+    /// files keeps the tables from what has just arrived.
+    pub(super) async fn turn_revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
+        let visited = self.revisit(task).await;
+        self.revisit_next();
+        visited
+    }
+
+    pub(super) fn revisit_next(&self) {
+        let next = self.memory().revisits.pop_first();
+        if let Some(task) = next {
+            self.agenda.wake(Key::Revisit(task), self.clock.now());
+        }
+    }
+
     /// Decides once about every waiting partition of a task: the configuration
     /// may have changed since it was last looked at, and nothing else would
     /// say so.
-    pub(super) async fn revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
+    async fn revisit(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
         let catalog = self.catalog();
         let mut from = None;
         loop {
@@ -69,7 +83,7 @@ impl Engine {
                     Ok(decided) => self.plan_look(&decided.item, decided.until),
                     // Whoever changed it has decided about it.
                     Err(StoreError::Conflict(_)) => {}
-                    Err(error @ StoreError::Unreadable { .. }) => {
+                    Err(error @ (StoreError::Unreadable { .. } | StoreError::Newer { .. })) => {
                         tracing::error!(task, %error, "left alone: written by a newer version, or damaged");
                     }
                     Err(error) => return Err(error),
@@ -118,7 +132,8 @@ impl Engine {
                         let element = Element::data(&dataset, partition);
                         receipts.push((element, Receipt::Closed(objects)));
                     }
-                    self.store.receive(&item.key, &receipts, None, self.clock.now()).await?
+                    let now = self.clock.now();
+                    self.store.receive(&item.key, &receipts, None, true, now).await?
                 }
                 Readiness::Change(change) => {
                     let changed = self.store.change_task(&change).await?;
@@ -151,13 +166,14 @@ impl Engine {
     }
 
     /// Tells the tasks that read its outputs that this partition of them is
-    /// complete.
+    /// complete. False when one could not be told yet: the next sweep tells it.
     async fn tell_readers(
         &self,
         catalog: &Catalog,
         item: &TaskPartition,
-    ) -> Result<(), StoreError> {
-        let Some(task) = catalog.tasks.get(&item.key.task) else { return Ok(()) };
+    ) -> Result<bool, StoreError> {
+        let Some(task) = catalog.tasks.get(&item.key.task) else { return Ok(true) };
+        let mut all_told = true;
         let receipt = match (item.state, &item.run) {
             (TaskState::Succeeded, Some(run)) => Receipt::Produced(run.clone()),
             _ => Receipt::Skipped,
@@ -166,7 +182,12 @@ impl Engine {
             let element = Element::data(output, item.key.partition);
             for reader in catalog.readers_of(output, &item.key.partition) {
                 match self.receive(catalog, &reader, &[(element.clone(), receipt.clone())]).await {
-                    // One item that cannot be read keeps nothing from the others.
+                    // One item keeps nothing from the others.
+                    Err(error @ StoreError::Newer { .. }) => {
+                        let TaskKey { task, partition } = &reader;
+                        tracing::warn!(task, %partition, %error, "not told of its input, will be tried again");
+                        all_told = false;
+                    }
                     Err(error @ StoreError::Unreadable { .. }) => {
                         let TaskKey { task, partition } = &reader;
                         tracing::error!(task, %partition, %error, "left alone: written by a newer version, or damaged");
@@ -175,7 +196,7 @@ impl Engine {
                 }
             }
         }
-        Ok(())
+        Ok(all_told)
     }
 
     /// Looks soon at partitions that were changed together with a run.

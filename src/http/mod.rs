@@ -1,6 +1,7 @@
 //! What the service answers over HTTP: whether it lives, whether it can do its
 //! work, what it measures. Loopback by default, read-only, without secrets.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +15,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 
-/// Connections side by side; more wait to be accepted.
+/// Connections side by side; for one more the oldest is given up, so that
+/// slow clients keep nobody else from an answer.
 const CONNECTIONS_MAX: usize = 64;
 /// One connection carries one request, and this is all the time it has.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that is not slow has sent its request by then.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// A request's head, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
 
@@ -48,14 +52,22 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>, shutdown: Cancell
     }
     let service = TowerToHyperService::new(router(engine));
     let mut connections = JoinSet::new();
+    let mut oldest_first = VecDeque::new();
     loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+            Some(_) = connections.join_next() => {
+                oldest_first.retain(|connection: &AbortHandle| !connection.is_finished());
+            }
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, service.clone()));
+                    if oldest_first.len() >= CONNECTIONS_MAX
+                        && let Some(oldest) = oldest_first.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    oldest_first.push_back(connections.spawn(connection(stream, service.clone())));
                 }
                 // A connection that was given up before it was taken, or no
                 // file descriptors left: others may still come.
@@ -72,7 +84,12 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>, shutdown: Cancell
 
 async fn connection(stream: TcpStream, service: TowerToHyperService<Router>) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).keep_alive(false).max_buf_size(HEAD_MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
+        .max_buf_size(HEAD_MAX);
     let served = builder.serve_connection(TokioIo::new(stream), service);
     // Whoever is too slow or speaks no HTTP is no concern of ours.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;

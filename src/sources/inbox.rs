@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Content};
@@ -35,6 +36,7 @@ impl Inbox {
     pub async fn run(self, shutdown: CancellationToken) {
         // Whether the queue answers is to be known at once, not after a long poll.
         let mut poll = Poll::Short;
+        let mut deletes = JoinSet::new();
         while !shutdown.is_cancelled() {
             let receive = self.sqs.receive(self.visibility_timeout, poll);
             tokio::pin!(receive);
@@ -51,10 +53,25 @@ impl Inbox {
                     self.engine.health().inbox(seen, self.engine.clock().now());
                     match received {
                         Ok(messages) if shutdown.is_cancelled() => self.give_back(&messages).await,
-                        Ok(messages) => self.take(messages).await,
+                        Ok(messages) => {
+                            let done = self.take(messages).await;
+                            // The next receive does not wait for this; one is under way at most.
+                            while deletes.join_next().await.is_some() {}
+                            deletes.spawn(self.clone().delete(done));
+                        }
                         Err(error) => self.pause(&error, &shutdown).await,
                     }
                 }
+            }
+        }
+        while deletes.join_next().await.is_some() {}
+    }
+
+    async fn delete(self, done: Vec<Received>) {
+        match self.sqs.delete(&done).await {
+            Ok(()) => self.engine.metrics().messages_deleted(done.len()),
+            Err(error) => {
+                tracing::warn!(%error, "messages not deleted, they come again and do no harm");
             }
         }
     }
@@ -76,7 +93,8 @@ impl Inbox {
         }
     }
 
-    async fn take(&self, messages: Vec<Received>) {
+    /// Has messages recorded; returns those whose effect is durable.
+    async fn take(&self, messages: Vec<Received>) -> Vec<Received> {
         self.engine.metrics().messages_received(messages.len());
         let mut arrivals: Vec<Arrival> = Vec::new();
         let mut read = Vec::with_capacity(messages.len());
@@ -107,12 +125,7 @@ impl Inbox {
             }
         }
         self.measure(&done);
-        match self.sqs.delete(&done).await {
-            Ok(()) => self.engine.metrics().messages_deleted(done.len()),
-            Err(error) => {
-                tracing::warn!(%error, "messages not deleted, they come again and do no harm");
-            }
-        }
+        done
     }
 
     fn measure(&self, done: &[Received]) {

@@ -3,12 +3,14 @@
 //! also over a restart, and people are told. Not for the main configuration,
 //! which is read once.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::AwsError;
+use crate::aws::error;
 use crate::aws::s3::S3;
 use crate::aws::store::{Store, StoreError};
 use crate::config::{
@@ -35,15 +37,83 @@ pub struct TaskFiles {
 struct State {
     in_force: Texts,
     found: Found,
-    problems: Vec<String>,
+    problems: Problems,
     /// The problems that people know of.
-    told: Vec<String>,
+    told: Problems,
+}
+
+/// What is wrong with the task files.
+#[derive(Debug, Clone, Default)]
+enum Problems {
+    #[default]
+    None,
+    Mistakes(Vec<String>),
+    /// They cannot be read; S3's words may differ each time.
+    Unreadable {
+        cause: Cause,
+        text: String,
+    },
+}
+
+impl Problems {
+    fn new(mistakes: Vec<String>) -> Self {
+        if mistakes.is_empty() { Self::None } else { Self::Mistakes(mistakes) }
+    }
+
+    fn texts(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::Mistakes(texts) => texts,
+            Self::Unreadable { text, .. } => std::slice::from_ref(text),
+        }
+    }
+
+    /// Whether somebody who knows the one knows the other.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unreadable { cause, .. }, Self::Unreadable { cause: known, .. }) => {
+                cause == known
+            }
+            (one, other) => one.texts() == other.texts(),
+        }
+    }
+}
+
+impl From<TaskFilesError> for Problems {
+    fn from(error: TaskFilesError) -> Self {
+        let text = error.to_string();
+        match error {
+            TaskFilesError::Read { cause, .. } => Self::Unreadable { cause, text },
+            TaskFilesError::Store(_) | TaskFilesError::Main(_) => Self::Mistakes(vec![text]),
+        }
+    }
+}
+
+/// Why task files cannot be read, as far as people have to act differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No answer, or one that may be another the next time.
+    Unreachable,
+    /// S3 says no, or there is no such place.
+    Refused,
+    Folder(ErrorKind),
+    NoFiles,
+    TooManyFiles,
+}
+
+impl From<error::Kind> for Cause {
+    fn from(kind: error::Kind) -> Self {
+        match kind {
+            error::Kind::Deferred | error::Kind::Unknown => Self::Unreachable,
+            error::Kind::Refused | error::Kind::NotFound => Self::Refused,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum TaskFilesError {
     #[error("the task files in {place} cannot be read: {reason}")]
-    Read { place: String, reason: String },
+    Read { place: String, cause: Cause, reason: String },
     #[error("the task files in force cannot be read from the table")]
     Store(#[from] StoreError),
     #[error("{0}")]
@@ -95,11 +165,12 @@ impl TaskFiles {
             Ok(found) => match reload(&self.main, &self.place, &self.state.in_force, &found) {
                 Ok(reloaded) => self.take(reloaded, found, engine).await,
                 Err(findings) => {
-                    self.state.problems = findings.list().iter().map(ToString::to_string).collect();
+                    let mistakes = findings.list().iter().map(ToString::to_string);
+                    self.state.problems = Problems::new(mistakes.collect());
                 }
             },
             Err(error) => {
-                self.state.problems = vec![error.to_string()];
+                self.state.problems = error.into();
                 // When it can be read again its own problems count again.
                 self.state.found = Found::new();
             }
@@ -118,20 +189,20 @@ impl TaskFiles {
         tracing::info!(files = in_force.len(), tasks, problems = problems.len(), "task files");
         engine.replace_catalog(config.catalog);
         self.state.in_force = in_force;
-        self.state.problems = problems;
+        self.state.problems = Problems::new(problems);
         self.state.found = found;
     }
 
     /// Tells people once what is wrong, and once that it is mended.
     async fn tell(&mut self, engine: &Engine) {
         let State { problems, told, .. } = &self.state;
-        if problems == told {
+        if problems.is_same(told) {
             return;
         }
-        for problem in problems {
+        for problem in problems.texts() {
             tracing::error!(problem, "task files");
         }
-        let notice = notice(&self.place, problems, engine.clock().now());
+        let notice = notice(&self.place, problems.texts(), engine.clock().now());
         if engine.announce(&notice).await {
             self.state.told.clone_from(&self.state.problems);
         }
@@ -152,7 +223,10 @@ impl TaskFiles {
     async fn read(&self) -> Result<Found, TaskFilesError> {
         let found = match &self.place {
             Place::Folder(folder) => {
-                read_folder(folder).map_err(|error| self.read_error(error.to_string()))?
+                let error = |error: io::Error| {
+                    self.read_error(Cause::Folder(error.kind()), error.to_string())
+                };
+                read_folder(folder).map_err(error)?
             }
             Place::Prefix { bucket, prefix } => self.read_prefix(bucket, prefix).await?,
         };
@@ -160,16 +234,20 @@ impl TaskFiles {
             // A share that is not mounted, a copy under way: taking all tasks
             // out of force would lose what arrives meanwhile.
             0 if !self.state.in_force.is_empty() => Err(self.read_error(
+                Cause::NoFiles,
                 "no file is there any more; to take the last task out, leave an empty file"
                     .to_owned(),
             )),
             0..=FILES_MAX => Ok(found),
-            _ => Err(self.read_error(format!("there are more than {FILES_MAX} files"))),
+            _ => {
+                let reason = format!("there are more than {FILES_MAX} files");
+                Err(self.read_error(Cause::TooManyFiles, reason))
+            }
         }
     }
 
     async fn read_prefix(&self, bucket: &str, prefix: &str) -> Result<Found, TaskFilesError> {
-        let error = |error: AwsError| self.read_error(error.to_string());
+        let error = |error: AwsError| self.read_error(error.kind.into(), error.to_string());
         let mut found = Found::new();
         for object in self.s3.list(bucket, prefix, FILES_MAX + 1).await.map_err(error)? {
             let Some(name) = object.key.strip_prefix(prefix).filter(|name| is_task_file(name))
@@ -186,8 +264,8 @@ impl TaskFiles {
         Ok(found)
     }
 
-    fn read_error(&self, reason: String) -> TaskFilesError {
-        TaskFilesError::Read { place: self.place.to_string(), reason }
+    fn read_error(&self, cause: Cause, reason: String) -> TaskFilesError {
+        TaskFilesError::Read { place: self.place.to_string(), cause, reason }
     }
 }
 
@@ -228,5 +306,32 @@ mod tests {
         {
             insta::assert_snapshot!(name, notice(&place, problems, now).message("prod").as_text());
         }
+    }
+
+    #[test]
+    fn only_a_problem_of_another_kind_is_news() {
+        let unreadable = |kind: error::Kind, message: &str| {
+            let error =
+                AwsError { service: "S3", action: "ListObjectsV2", kind, message: message.into() };
+            let (place, reason) = ("s3://config/tasks/".to_owned(), error.to_string());
+            Problems::from(TaskFilesError::Read { place, cause: error.kind.into(), reason })
+        };
+        let mistakes =
+            |texts: &[&str]| Problems::new(texts.iter().map(|text| (*text).to_owned()).collect());
+        use error::Kind::{Deferred, Refused, Unknown};
+        let outage = unreadable(Unknown, "InternalError: We encountered an error, request 4D9F");
+        for (other, same) in [
+            (unreadable(Unknown, "InternalError: We encountered an error, request 8A01"), true),
+            (unreadable(Deferred, "SlowDown: Please reduce your request rate."), true),
+            (unreadable(Refused, "AccessDenied: Access Denied"), false),
+            (mistakes(&["etl.toml:3:11: there is no profile \"etl\""]), false),
+            (mistakes(&[]), false),
+        ] {
+            assert_eq!(outage.is_same(&other), same, "{other:?}");
+            assert_eq!(other.is_same(&outage), same, "{other:?}");
+        }
+        assert!(mistakes(&["a"]).is_same(&mistakes(&["a"])));
+        assert!(!mistakes(&["a"]).is_same(&mistakes(&["a", "b"])));
+        assert!(mistakes(&[]).is_same(&Problems::None));
     }
 }

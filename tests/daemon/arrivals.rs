@@ -1,5 +1,8 @@
 //! From a notification to a run: what counts, what does not, what is kept.
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use sluicegate::aws;
+
 use crate::world::{World, daily_file, daily_task};
 
 #[tokio::test]
@@ -42,6 +45,33 @@ async fn arrivals_cost_one_write_each_and_no_read() {
         .await;
     assert_eq!(world.calls("dynamodb", "GetItem"), 0);
     assert_eq!(world.calls("dynamodb", "TransactWriteItems"), 0);
+}
+
+#[tokio::test]
+async fn a_partition_that_somebody_removes_while_it_waits_begins_anew() {
+    let tasks = daily_file("a") + &daily_file("b") + &daily_task("join", &["a", "b"], "true");
+    let world = World::new(&tasks).await;
+    let put = async |name: &str, writes: u64| {
+        world.put(&format!("{name}/2013-01-01.csv"), "1").await;
+        let written = || (world.calls("dynamodb", "UpdateItem") >= writes).then_some(());
+        world.until("the arrival", written).await;
+    };
+    put("a", 1).await;
+    world.taken().await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    dynamodb
+        .delete_item()
+        .table_name("test-task")
+        .key("task", AttributeValue::S("join".into()))
+        .key("partition", AttributeValue::S("2013-01-01".into()))
+        .send()
+        .await
+        .unwrap();
+    // The daemon remembers that it stored it, so this takes a second write.
+    put("b", 3).await;
+    assert!(world.mails_about("join/2013-01-01/ready").is_empty());
+    put("a", 4).await;
+    world.mail("join/2013-01-01/succeeded").await;
 }
 
 #[tokio::test]

@@ -43,6 +43,24 @@ fn mistakes_are_said_in_lines_and_counted() {
 }
 
 #[test]
+fn the_readme_shows_what_is_said() {
+    let example = std::fs::read_to_string(repository().join("config/example.toml")).unwrap();
+    let (before, last) = example.rsplit_once("profile = \"etl\"").unwrap();
+    let wrong = format!("{before}profile = \"elt\"{last}")
+        .replacen("settle = \"20m\"", "settle = 20", 1)
+        .replacen("when-empty = ", "when-emtpy = ", 1);
+    let (_folder, path) = config(&wrong);
+    let (code, _, error) = sluicegate(&["check", "--config", &path]);
+    assert_eq!(code, 2);
+    let said = error.replace(&path, "prod.toml");
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    assert!(
+        readme.contains(&format!("$ sluicegate check --config prod.toml\n{said}```")),
+        "{said}"
+    );
+}
+
+#[test]
 fn mistakes_as_json_are_for_editors_and_ci() {
     let (_folder, path) = config(WRONG);
     let (code, out, error) = sluicegate(&["check", "--json", "--config", &path]);

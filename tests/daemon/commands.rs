@@ -22,7 +22,7 @@ pub fn sluicegate(args: &[&str]) -> (i32, String, String) {
 }
 
 /// The same beside a world's daemon.
-async fn ask(world: &World, args: &[&str]) -> (i32, String, String) {
+pub async fn ask(world: &World, args: &[&str]) -> (i32, String, String) {
     let config = world.config_file();
     let mut all: Vec<String> = args.iter().map(ToString::to_string).collect();
     all.extend(["--local".to_owned(), world.local.endpoint().to_owned()]);
@@ -34,13 +34,13 @@ async fn ask(world: &World, args: &[&str]) -> (i32, String, String) {
 }
 
 /// What a command answers when it succeeds.
-async fn answer(world: &World, args: &[&str]) -> String {
+pub async fn answer(world: &World, args: &[&str]) -> String {
     let (code, out, error) = ask(world, args).await;
     assert_eq!((code, error.as_str()), (0, ""), "{args:?}");
     out
 }
 
-async fn json(world: &World, args: &[&str]) -> Value {
+pub async fn json(world: &World, args: &[&str]) -> Value {
     let out = answer(world, &[args, &["--json"]].concat()).await;
     serde_json::from_str(&out).unwrap()
 }
@@ -88,7 +88,13 @@ async fn a_partition_is_followed_from_nothing_to_its_end() {
     let shown = json(&world, &["run", "show", &id[..20].to_lowercase()]).await;
     assert_eq!(shown["id"], id);
     assert_eq!(shown["state"], "succeeded");
-    assert_eq!(shown["attempts"][0]["tries"][0]["state"], "completed");
+    let step_try = &shown["attempts"][0]["tries"][0];
+    assert_eq!(step_try["state"], "completed");
+    assert_eq!((&step_try["task"], &step_try["step"]), (&"t".into(), &"work".into()));
+    assert_eq!(shown["members"][0]["outcome"], "succeeded");
+    let internal = ["null", "send_by", "throttled", "poll_interval", "unseen_at_end"];
+    let whole = shown.to_string();
+    assert!(internal.iter().all(|word| !whole.contains(word)), "{whole}");
     let text = answer(&world, &["run", "show", id]).await;
     assert!(
         text.contains("t/2013-01-01/work/1") && text.contains("s3://landing/logs/j-"),
@@ -119,9 +125,9 @@ async fn the_newest_come_first_and_limits_hold() {
     let (code, _, error) = ask(&world, &["run", "show", "01"]).await;
     assert_eq!(code, 2);
     assert!(error.contains("several runs begin with 01"), "{error}");
-    let (code, _, error) = ask(&world, &["run", "show", "NONE"]).await;
+    let (code, _, error) = ask(&world, &["run", "show", "7n0ne"]).await;
     assert_eq!(code, 1);
-    assert!(error.contains("there is no run NONE"), "{error}");
+    assert!(error.contains("there is no run 7N0NE"), "{error}");
 }
 
 #[tokio::test]
@@ -158,6 +164,8 @@ async fn wrong_use_says_what_to_do() {
         (&["runs", "--profile", "q"], "there is no profile"),
         (&["runs", "--state", "asleep"], "expected one of launching"),
         (&["status", "--task", "rep"], "did you mean \"report\"?"),
+        (&["run", "show", "x"], "\"x\" is no run's id: expected up to 26 digits and letters"),
+        (&["run", "show", "report"], "\"report\" is no run's id"),
         (&["send-event"], "required arguments"),
         (&["nonsense"], "unrecognized subcommand"),
     ] {
@@ -183,6 +191,9 @@ fn a_plan_needs_no_aws() {
     let args = plan_of_one["steps"][0]["args"].to_string();
     assert!(args.contains("s3://example-landing/rawdata/2013/01/01/05/"), "{args}");
     assert_eq!(plan_of_one["cluster"]["release_label"], "emr-7.13.0");
+    assert_eq!(plan_of_one["cluster"]["core"]["spot_timeout"], "10m");
+    assert_eq!(plan_of_one["batch"]["max_wait"], "5m");
+    assert!(!out.contains("null"), "{out}");
     for (args, said) in [
         (&["--from", "soon"][..], "expected a day"),
         (&["--from", "2013-01-02", "--to", "2013-01-01"], "the interval is empty"),

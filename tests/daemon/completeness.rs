@@ -77,7 +77,8 @@ async fn who_counted_before_the_last_object_came_takes_nothing_back() {
         (Receipt::Begun(now), Receipt::Closed(2)),
         (Receipt::Closed(3), Receipt::Closed(3)),
     ] {
-        let item = store.receive(&key, &[(element.clone(), written)], None, now).await.unwrap();
+        let item =
+            store.receive(&key, &[(element.clone(), written)], None, false, now).await.unwrap();
         assert_eq!(item.received[&element], stands);
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use sluicegate::aws;
 use sluicegate_local::Options;
 use sluicegate_local::clock::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::world::{World, daily_file, daily_task};
 
@@ -93,4 +95,27 @@ async fn readiness_follows_the_queue() {
     assert_eq!(world.get("/healthz").await.0, 200, "a missing queue is no reason to be killed");
     sqs.create_queue().queue_name("inbox").send().await.unwrap();
     answers(200).await;
+}
+
+/// More slow clients than the daemon serves at a time: some send half a
+/// request, some nothing.
+#[tokio::test]
+async fn slow_clients_keep_nobody_from_an_answer() {
+    let world = World::new("").await;
+    let mut slow = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(world.http()).await.unwrap();
+        let request = if number % 2 == 0 { "GET /healthz HT" } else { "" };
+        stream.write_all(request.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(5), world.get("/healthz"));
+    assert_eq!(answer.await.expect("an answer in time"), (200, "ok\n".to_owned()));
+    // They do not hold out longer than a request may take.
+    let mut left = [0];
+    for mut stream in slow {
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut left)).await;
+        assert!(matches!(read, Ok(Ok(0) | Err(_))), "still open");
+    }
+    assert_eq!(world.get("/healthz").await.0, 200);
 }

@@ -99,7 +99,7 @@ impl Line {
         self.cloud.handle(request).await.map(Body::from)
     }
 
-    async fn meet(&self, fault: Fault, request: Request) -> Response {
+    async fn meet(self: &Arc<Self>, fault: Fault, request: Request) -> Response {
         match fault {
             Fault::Unavailable => error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
             Fault::Refused => error(StatusCode::BAD_REQUEST, "ValidationException"),
@@ -109,9 +109,14 @@ impl Line {
                 broken()
             }
             Fault::RequestHeld => {
-                let lifted = self.lifted.subscribe().wait_for(|lifted| *lifted).await.is_ok();
-                assert!(lifted, "the line outlives its calls");
-                self.pass(request).await
+                let line = Arc::clone(self);
+                // It is on its way, whether its sender still waits or not.
+                let arrives = tokio::spawn(async move {
+                    let lifted = line.lifted.subscribe().wait_for(|lifted| *lifted).await.is_ok();
+                    assert!(lifted, "the line outlives its calls");
+                    line.pass(request).await
+                });
+                arrives.await.unwrap_or_else(|_| broken())
             }
             Fault::AnswerHeld => {
                 self.pass(request).await;

@@ -21,12 +21,14 @@ async fn the_walk_by_hand_works_as_written() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
+    // All binaries of the workspace are built beside each other.
+    let binaries = Path::new(env!("CARGO_BIN_EXE_sluicegate")).parent().unwrap();
+    assert!(script.contains("$PWD/target/debug"));
     let script = script
         .replace("4510", &port.to_string())
         .replace("mkdir -p out\n", &format!("mkdir -p {out}\n"))
         .replace("out/", &format!("{out}/"))
-        .replace("target/debug/sluicegate-local", &sibling("sluicegate-local"))
-        .replace("target/debug/sluicegate ", concat!(env!("CARGO_BIN_EXE_sluicegate"), " "));
+        .replace("$PWD/target/debug", &binaries.display().to_string());
     let output = tokio::task::spawn_blocking(move || {
         Command::new("timeout")
             .args(["120", "bash", "-ec", &script])
@@ -50,10 +52,4 @@ async fn the_walk_by_hand_works_as_written() {
         mails, 8,
         "ready, running, succeeded; created, starting, running, terminating, succeeded"
     );
-}
-
-/// Another binary of the workspace, built beside this test.
-fn sibling(name: &str) -> String {
-    let daemon = Path::new(env!("CARGO_BIN_EXE_sluicegate"));
-    daemon.with_file_name(name).display().to_string()
 }

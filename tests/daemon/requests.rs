@@ -81,6 +81,7 @@ ad-domain-join-password = { env = "VARIABLE" }
 [profiles.groups]
 batch-size = 2
 step-concurrency = 2
+guard = false
 release-label = "emr-7.13.0"
 service-role = "service"
 instance-profile = "ec2"

@@ -1,8 +1,13 @@
 //! What happens on the cluster: steps in order, retries, failures, and its end
 //! in every case.
 
+use std::collections::HashMap;
 use std::fs;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use sluicegate::aws;
+
+use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
 
 /// A daily task on file `a` with the given steps (name, script, retries).
@@ -104,4 +109,48 @@ async fn a_cluster_that_somebody_ends_is_replaced() {
     world.mail("t/2013-01-01/succeeded").await;
     assert_eq!(world.mails_about("attempt-lost").len(), 1);
     assert_eq!(world.clusters_ended().await, 2);
+}
+
+/// The intent is stored, its answer lost, and the SDK's repetition fails on the
+/// condition. Who took that for another's write would have to wait until the
+/// call can no longer arrive: an hour here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_known_to_be_ours() {
+    let mut world =
+        World::new(&format!("{}{}", daily_file("a"), daily_task("t", &["a"], "true"))).await;
+    let network = Network::to(world.local.cloud()).await;
+    world.through(&network).await;
+    network.order("PutItem", Fault::AnswerLost, 1);
+    world.put("a/2013-01-01.csv", "x").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(network.met("PutItem"), 1);
+    assert_eq!(world.calls("elasticmapreduce", "RunJobFlow"), 1);
+}
+
+/// A run that a newer version has written: it stays as it is, people are told
+/// once, and nothing else waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_wrote_is_left_alone_and_told_once() {
+    let world =
+        World::new(&format!("{}{}", daily_file("a"), daily_task("t", &["a"], "true"))).await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let number = |number: u64| AttributeValue::N(number.to_string());
+    let item = HashMap::from([
+        ("id".to_owned(), text("01NEWER")),
+        ("format".to_owned(), number(99)),
+        ("version".to_owned(), number(7)),
+        ("shard".to_owned(), text("0")),
+        ("due".to_owned(), number(0)),
+        ("document".to_owned(), text("of another form")),
+    ]);
+    let put = dynamodb.put_item().table_name("test-run").set_item(Some(item.clone()));
+    put.send().await.unwrap();
+    let mail = world.mail("item/01NEWER").await;
+    assert!(mail.text.contains("format of a newer version"), "{}", mail.text);
+    world.put("a/2013-01-01.csv", "x").await;
+    world.mail("run-succeeded").await;
+    assert_eq!(world.mails_about("item/01NEWER").len(), 1);
+    let found = dynamodb.get_item().table_name("test-run").key("id", text("01NEWER"));
+    assert_eq!(found.send().await.unwrap().item, Some(item));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{World, daily_file, daily_task};
+use crate::world::{World, daily_file, daily_task, requests_file};
 
 /// Six seconds of this clock are a tick of a few dozen milliseconds.
 async fn world(path: &str) -> World {
@@ -99,4 +99,35 @@ async fn a_folder_that_is_empty_all_at_once_takes_nothing_away() {
     assert!(mail.text.contains("no file is there any more"), "{}", mail.text);
     world.put("a/2013-01-02.csv", "1").await;
     world.mail("only/2013-01-02/succeeded").await;
+}
+
+/// How often a task's whole history was read for its waiting partitions.
+fn revisits(task: &str) -> usize {
+    let log = fs::read_to_string(requests_file(None)).unwrap();
+    let requests = log.lines().filter_map(|line| {
+        // The last line may be half written.
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["action"] == "Query").then(|| line["body"].as_str().unwrap().to_owned())
+    });
+    let about = format!("{{\"S\":\"{task}\"}}");
+    requests.filter(|body| body.contains(":waiting") && body.contains(&about)).count()
+}
+
+#[tokio::test]
+async fn a_change_revisits_only_the_tasks_that_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("first.toml", &daily_task("first", &["a"], "true"));
+    let mut world = world(&folder.path().display().to_string()).await;
+    world.start().await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("first/2013-01-01/succeeded").await;
+    let before = revisits("first");
+    assert!(before > 0, "the start looks at everything");
+    write("second.toml", &daily_task("second", &["b"], "true"));
+    world.until("a look at the second", || (revisits("second") == 1).then_some(())).await;
+    assert_eq!(revisits("first"), before);
+    write("first.toml", &daily_task("first", &["a", "b"], "true"));
+    world.until("a look at the first", || (revisits("first") > before).then_some(())).await;
+    assert_eq!(revisits("second"), 1);
 }

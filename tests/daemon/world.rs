@@ -49,6 +49,8 @@ release-label = "emr-7.13.0"
 service-role = "service"
 instance-profile = "ec2"
 log-uri = "s3://landing/logs/"
+# Needs the AWS command line, and a second for each cluster: guard.rs is about it.
+guard = false
 primary = { instance-types = ["m5.xlarge"], on-demand = 1 }
 "#;
 
@@ -79,6 +81,14 @@ pub struct Mail {
 impl Daemon {
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
+    }
+
+    /// The value of one line of its `/metrics`; 0 while it does not exist.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (status, text) = http_get(self.http, "/metrics").await;
+        assert_eq!(status, 200);
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
     }
 }
 
@@ -206,10 +216,19 @@ impl World {
         file
     }
 
+    /// The world's own daemon, which runs.
+    pub fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().unwrap()
+    }
+
     /// Asks the daemon over HTTP; its status and body.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let address = self.daemon.as_ref().unwrap().http;
-        http_get(address, path).await
+        http_get(self.http(), path).await
+    }
+
+    /// Where the daemon serves health and metrics.
+    pub fn http(&self) -> SocketAddr {
+        self.daemon.as_ref().unwrap().http
     }
 
     pub async fn start(&mut self) {

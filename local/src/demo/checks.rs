@@ -7,10 +7,11 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::config::Config;
-use super::daemon::{Memory, Stopped};
+use super::daemon::Stopped;
 use super::mailbox::Mail;
 use super::observe::{Call, Cluster, Partition, Run};
 use super::verify::Verified;
+use crate::usage::Memory;
 
 /// Task, partition and the state it must end in.
 pub const EXPECTED: [(&str, &str, &str); 9] = [

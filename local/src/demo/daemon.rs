@@ -13,6 +13,8 @@ use serde::Serialize;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
+use crate::usage::{Memory, memory};
+
 /// How to call it.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -27,13 +29,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const STOP_SECS_MAX: f64 = 10.0;
 /// Lines of its log that are shown when it fails.
 const TAIL_LINES: usize = 20;
-
-/// Resident memory, as the kernel counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    pub rss_kib: u64,
-    pub peak_rss_kib: u64,
-}
 
 /// How it ended after SIGTERM.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -111,10 +106,9 @@ impl Daemon {
         anyhow::anyhow!("the daemon ended ({status}); its log ends with\n{}", tail(&self.log))
     }
 
-    /// None where there is no /proc, or no such process any more.
+    /// None where it cannot be known.
     pub fn memory(&self) -> Option<Memory> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        memory(&status)
+        memory(self.child.id()?)
     }
 
     /// Asks it to stop, and says how it did; kills it when it does not.
@@ -133,14 +127,6 @@ impl Daemon {
         };
         Ok(Stopped { exit_code, seconds: asked.elapsed().as_secs_f64() })
     }
-}
-
-fn memory(status: &str) -> Option<Memory> {
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    Some(Memory { rss_kib: kib("VmRSS")?, peak_rss_kib: kib("VmHWM")? })
 }
 
 /// The end of a text file; empty if it cannot be read.
@@ -165,13 +151,6 @@ mod tests {
             endpoint: "http://127.0.0.1:1".to_owned(),
             log: folder.join("daemon.log"),
         }
-    }
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        let status = "Name:\tx\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\nThreads:\t3\n";
-        assert_eq!(memory(status), Some(Memory { rss_kib: 10240, peak_rss_kib: 20480 }));
-        assert_eq!(memory("Name:\tzombie\n"), None);
     }
 
     #[tokio::test]

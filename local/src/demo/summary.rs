@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::checks::{Check, Evidence};
-use super::daemon::{Memory, Stopped};
+use super::daemon::Stopped;
 use super::observe::{self, Calls};
 use super::screen;
 use super::verify::Output;
+use crate::usage::Memory;
 
 /// The services that only the daemon calls; S3 is called by the steps.
 const DAEMONS_SERVICES: [&str; 4] = ["dynamodb", "elasticmapreduce", "sns", "sqs"];

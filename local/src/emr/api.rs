@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::machine::{Machine, Refusal, idle_timeout};
 use super::model::{Cluster, Now, StepState};
+use super::parse::{parse, refused};
 use super::query::{
     AddJobFlowSteps, AddTags, CancelSteps, DescribeStep, InstanceState, ListClusters,
     ListInstances, ListSteps, ModifyCluster, OfCluster, OfJobFlows, PutAutoTerminationPolicy,
@@ -14,9 +15,7 @@ use super::query::{
     StepCancellation,
 };
 use super::request::RunJobFlow;
-use super::rules::{
-    check_idle_timeout, check_run_job_flow, check_steps, check_tags, parse, refused,
-};
+use super::rules::{check_idle_timeout, check_run_job_flow, check_steps, check_tags};
 use super::view::{self, Place};
 use crate::wire::ApiError;
 

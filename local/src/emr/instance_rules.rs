@@ -1,11 +1,11 @@
 //! The rules for a cluster's instances, network and scaling that span members,
 //! in AWS's words. Tested with the rest of the request in `rules`.
 
+use super::parse::refused;
 use super::request::{
     ComputeUnit, EbsConfiguration, InstanceFleet, InstanceGroup, InstanceRole, Instances,
     RunJobFlow,
 };
-use super::rules::refused;
 use crate::wire::ApiError;
 
 const SPOT_TIMEOUT_MINUTES: std::ops::RangeInclusive<i32> = 5..=1440;

@@ -15,6 +15,7 @@ mod life;
 mod logs;
 pub mod machine;
 pub mod model;
+mod parse;
 mod process;
 mod query;
 pub mod request;

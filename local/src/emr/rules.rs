@@ -1,16 +1,11 @@
-//! Reads requests as strictly as EMR does: the types of the service model,
-//! then the rules that span members. Refuses in AWS's words and codes.
-//! Not for what depends on clusters that exist.
-
-use std::fmt::Display;
-
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+//! The rules that span members of a request, as strict as EMR's. Refuses in
+//! AWS's words and codes. Not for the members' types (see `parse`), nor for what
+//! depends on clusters that exist.
 
 use super::instance_rules::{check_instances, check_managed_scaling};
 use super::machine::ACTIVE_STEPS_MAX;
+use super::parse::refused;
 use super::request::{AutoTerminationPolicy, HadoopJarStep, RunJobFlow, StepConfig, Tag};
-use super::view::compact;
 use crate::wire::ApiError;
 
 const NAME_LENGTH_MAX: usize = 256;
@@ -20,59 +15,6 @@ const IDLE_TIMEOUT_SECS: std::ops::RangeInclusive<i64> = 60..=604_800;
 const STEP_LENGTH_MAX: usize = 10_240;
 const BOOTSTRAP_ACTIONS_MAX: usize = 16;
 const TAGS_MAX: usize = 50;
-
-pub fn refused(message: impl Display) -> ApiError {
-    ApiError::bad_request("ValidationException", message.to_string())
-}
-
-/// Reads a request. As on AWS, members the type does not know are ignored and
-/// null is the same as missing.
-pub fn parse<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(compact(body)).map_err(|error| {
-        let path = model_path(error.path());
-        let text = error.inner().to_string();
-        // serde tells its kinds of errors apart only by their wording; the
-        // tests below hold it to that.
-        if let Some(rest) = text.strip_prefix("missing field ") {
-            let member = camel(rest.trim_matches('`'));
-            let path = if path.is_empty() { member } else { format!("{path}.{member}") };
-            refused(format!(
-                "1 validation error detected: Value null at '{path}' failed to satisfy \
-                 constraint: Member must not be null"
-            ))
-        } else if let Some(rest) = text.strip_prefix("unknown variant ") {
-            let mut quoted = rest.split('`').skip(1).step_by(2);
-            let value = quoted.next().unwrap_or_default();
-            let known = quoted.collect::<Vec<_>>().join(", ");
-            refused(format!(
-                "1 validation error detected: Value '{value}' at '{path}' failed to satisfy \
-                 constraint: Member must satisfy enum value set: [{known}]"
-            ))
-        } else {
-            let place = if path.is_empty() { "the request" } else { &path };
-            ApiError::bad_request("SerializationException", format!("{place}: {text}"))
-        }
-    })
-}
-
-/// A path as AWS writes it: `instances.instanceFleets.1.member.name`.
-fn model_path(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let segments: Vec<String> = path
-        .iter()
-        .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(format!("{}.member", index + 1)),
-            Segment::Map { key } => Some(camel(key)),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        })
-        .collect();
-    segments.join(".")
-}
-
-fn camel(member: &str) -> String {
-    let mut letters = member.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
-}
 
 /// The rules of RunJobFlow.
 pub fn check_run_job_flow(request: &RunJobFlow) -> Result<(), ApiError> {
@@ -207,8 +149,9 @@ fn is_release_label(label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::parse::parse;
     use super::*;
 
     fn good() -> Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::notify::{Change, Event, Notifications, Rule, bucket_arn, test_event};
+use super::notify::{Change, Content, Event, Notifications, Rule, bucket_arn, test_event};
 use super::store::{Description, Object, Stamp, Store, StoreError};
 use super::uploads::Uploads;
 use crate::events::Events;
@@ -190,7 +190,7 @@ impl Buckets {
             bucket: name,
             region: &bucket.region,
             key,
-            object,
+            content: object.map(|Object { stamp, etag, .. }| Content { size: stamp.size, etag }),
             time: self.time.dev(),
             sequencer: *last_sequencer,
             request_id: self.request_id(),

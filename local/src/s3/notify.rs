@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::store::Object;
 use crate::wire::ACCOUNT;
 
 /// A bucket's notification configuration.
@@ -98,6 +97,13 @@ impl Change {
     }
 }
 
+/// What an event tells of an object that is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    pub size: u64,
+    pub etag: &'a str,
+}
+
 /// One thing that happened to one object.
 #[derive(Debug)]
 pub struct Event<'a> {
@@ -106,7 +112,7 @@ pub struct Event<'a> {
     pub region: &'a str,
     pub key: &'a str,
     /// Absent when it was removed.
-    pub object: Option<&'a Object>,
+    pub content: Option<Content<'a>>,
     pub time: Timestamp,
     /// Increasing for one key.
     pub sequencer: u64,
@@ -120,9 +126,9 @@ impl Event<'_> {
             "key": form_encoded(self.key),
             "sequencer": self.sequencer(),
         });
-        if let Some(known) = self.object {
-            object["size"] = known.stamp.size.into();
-            object["eTag"] = known.etag.as_str().into();
+        if let Some(content) = self.content {
+            object["size"] = content.size.into();
+            object["eTag"] = content.etag.into();
         }
         json!({ "Records": [{
             "eventVersion": "2.1",
@@ -152,9 +158,9 @@ impl Event<'_> {
     /// The detail of the event on EventBridge, where the key is as it is.
     pub fn detail(&self) -> Value {
         let mut object = json!({ "key": self.key, "sequencer": self.sequencer() });
-        if let Some(known) = self.object {
-            object["size"] = known.stamp.size.into();
-            object["etag"] = known.etag.as_str().into();
+        if let Some(content) = self.content {
+            object["size"] = content.size.into();
+            object["etag"] = content.etag.into();
         }
         let mut detail = json!({
             "version": "0",

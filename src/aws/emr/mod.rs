@@ -10,10 +10,12 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_sdk_emr::operation::list_clusters::ListClustersOutput;
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_emr::types::{ClusterStatus, StepSummary};
 use jiff::Timestamp;
 
+use self::request::{GuardPlace, TAG_DEPLOYMENT, TAG_EXPIRES};
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 use crate::core::survey::{Listed, Page};
@@ -22,16 +24,30 @@ use crate::core::survey::{Listed, Page};
 pub struct Emr {
     client: aws_sdk_emr::Client,
     deployment: String,
+    guard: GuardPlace,
+}
+
+/// What a cluster's tags say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// Neither ended nor about to.
+    pub alive: bool,
+    pub deployment: Option<String>,
+    pub expires: Option<Timestamp>,
 }
 
 impl Emr {
-    pub fn new(config: &SdkConfig, deployment: &str) -> Self {
+    /// `run_table` is where guards write their claims.
+    pub fn new(config: &SdkConfig, deployment: &str, run_table: &str) -> Self {
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        let guard = GuardPlace { table: run_table.to_owned(), region };
         // Every call counts against a small quota, so none is repeated behind
         // the governor's back; the next turn is the retry.
         let config = aws_sdk_emr::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
             .build();
-        Self { client: aws_sdk_emr::Client::from_conf(config), deployment: deployment.to_owned() }
+        let client = aws_sdk_emr::Client::from_conf(config);
+        Self { client, deployment: deployment.to_owned(), guard }
     }
 
     /// Creates the cluster of a run's open attempt, its steps included. Never
@@ -39,13 +55,14 @@ impl Emr {
     pub async fn launch(&self, run: &Run, within: Duration) -> Result<String, CallFailure> {
         let environment = |name: &str| std::env::var(name).ok();
         let request = self.client.run_job_flow();
-        let answer = request::run_job_flow(request, run, &self.deployment, environment)
-            .map_err(|error| CallFailure::Refused(error.to_string()))?
-            .customize()
-            .config_override(once(within))
-            .send()
-            .await
-            .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
+        let answer =
+            request::run_job_flow(request, run, &self.deployment, &self.guard, environment)
+                .map_err(|error| CallFailure::Refused(error.to_string()))?
+                .customize()
+                .config_override(once(within))
+                .send()
+                .await
+                .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
         answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
@@ -63,11 +80,44 @@ impl Emr {
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;
-        let clusters = answer.clusters.unwrap_or_default().into_iter().filter_map(|cluster| {
-            let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
-            Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
-        });
-        Ok(Page { clusters: clusters.collect(), marker: answer.marker })
+        Ok(page(answer))
+    }
+
+    /// One page of the clusters that cost money and take work.
+    pub async fn list_live_clusters(&self, marker: Option<String>) -> Result<Page, AwsError> {
+        use aws_sdk_emr::types::ClusterState::{Bootstrapping, Running, Starting, Waiting};
+        let answer = self
+            .client
+            .list_clusters()
+            .set_cluster_states(Some(vec![Starting, Bootstrapping, Running, Waiting]))
+            .set_marker(marker)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "ListClusters", &error))?;
+        Ok(page(answer))
+    }
+
+    /// Whose a cluster is by its tags, and until when.
+    pub async fn inspect(&self, cluster: &str) -> Result<Inspected, AwsError> {
+        let answer = self
+            .client
+            .describe_cluster()
+            .cluster_id(cluster)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("EMR", "DescribeCluster", &error))?;
+        let found = answer.cluster;
+        let status = found.as_ref().and_then(|cluster| cluster.status.clone());
+        let tags = found.and_then(|cluster| cluster.tags).unwrap_or_default();
+        let tag = |key: &str| {
+            let tag = tags.iter().find(|tag| tag.key.as_deref() == Some(key))?;
+            tag.value.clone()
+        };
+        Ok(Inspected {
+            alive: status.and_then(cluster_seen).is_some_and(|seen| !seen.state.is_ending()),
+            deployment: tag(TAG_DEPLOYMENT),
+            expires: tag(TAG_EXPIRES).and_then(|at| at.parse().ok()),
+        })
     }
 
     pub async fn describe(&self, cluster: &str) -> Result<ClusterSeen, AwsError> {
@@ -118,13 +168,14 @@ impl Emr {
             .client
             .add_job_flow_steps()
             .job_flow_id(cluster)
-            .set_steps(Some(request::steps(run, tries)))
+            .set_steps(Some(request::steps(run, tries, &self.guard)))
             .customize()
             .config_override(once(within))
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
-        Ok(answer.step_ids.unwrap_or_default())
+        let ids = answer.step_ids.unwrap_or_default();
+        Ok(ids.into_iter().skip(usize::from(run.cluster.guard)).collect())
     }
 
     /// Asks EMR to end a cluster; it has ended only when a look says so.
@@ -137,6 +188,14 @@ impl Emr {
             .map(|_| ())
             .map_err(|error| AwsError::new("EMR", "TerminateJobFlows", &error).into())
     }
+}
+
+fn page(answer: ListClustersOutput) -> Page {
+    let clusters = answer.clusters.unwrap_or_default().into_iter().filter_map(|cluster| {
+        let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
+        Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
+    });
+    Page { clusters: clusters.collect(), marker: answer.marker }
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.

@@ -14,11 +14,13 @@ use super::instances::{count, instances};
 use crate::core::cluster::{
     ClusterSpec, Kerberos, ManagedScaling, ScaleDown, ScalingUnit, Setting, Settings,
 };
-use crate::core::run::Run;
+use crate::core::run::{GUARD_PREFIX, Run};
 use crate::core::secret::SecretRef;
 
 /// The tag by which our clusters are known.
 pub const TAG_DEPLOYMENT: &str = "sluicegate:deployment";
+/// When a cluster is to be gone, whoever made it.
+pub const TAG_EXPIRES: &str = "sluicegate:expires-at";
 
 /// Why a request cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +32,25 @@ pub enum RequestError {
     Secret { profile: String, variable: String },
 }
 
+/// The first step of every submission.
+const GUARD: &str = include_str!("../../../deploy/emr/guard.sh");
+/// The bootstrap action that ends a cluster whose lifetime is over.
+const DEADLINE_NAME: &str = "sluicegate deadline";
+
+/// Where guards write their claims.
+#[derive(Debug, Clone)]
+pub struct GuardPlace {
+    pub table: String,
+    pub region: String,
+}
+
 /// The cluster of the run's open attempt, with all its tries as steps.
 /// `environment` gives the secrets that the run only names.
 pub fn run_job_flow(
     request: RunJobFlowFluentBuilder,
     run: &Run,
     deployment: &str,
+    guard: &GuardPlace,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<RunJobFlowFluentBuilder, RequestError> {
     let spec = &run.cluster;
@@ -65,21 +80,23 @@ pub fn run_job_flow(
         .visible_to_all_users(spec.visible_to_all_users)
         .set_applications(Some(applications(spec)))
         .set_configurations(Some(configurations(&spec.configurations)))
-        .set_bootstrap_actions(Some(bootstrap_actions(spec)))
+        .set_bootstrap_actions(Some(bootstrap_actions(run)))
         .instances(instances(spec))
         .set_managed_scaling_policy(spec.managed_scaling.map(managed_scaling))
         .set_scale_down_behavior(spec.scale_down.map(scale_down))
         .set_security_configuration(spec.security_configuration.clone())
         .set_kerberos_attributes(kerberos)
-        .set_steps(Some(steps(run, &tries)))
+        .set_steps(Some(steps(run, &tries, guard)))
         .step_concurrency_level(count(spec.step_concurrency))
         .set_tags(Some(tags(run, deployment)))
         .auto_termination_policy(AutoTerminationPolicy::builder().idle_timeout(idle).build()))
 }
 
-/// Tries of the run's open attempt, in their order.
-pub fn steps(run: &Run, tries: &[usize]) -> Vec<StepConfig> {
+/// Tries of the run's open attempt, in their order, behind the guard of their
+/// submission.
+pub fn steps(run: &Run, tries: &[usize], place: &GuardPlace) -> Vec<StepConfig> {
     let Some(attempt) = run.attempt() else { return Vec::new() };
+    let guard = run.cluster.guard.then(|| guard(run, attempt.guards.len().max(1), place));
     let action = match run.cluster.step_concurrency {
         // CONTINUE would start the next step while this one waits for its
         // retry; what this cancels is added again.
@@ -93,21 +110,39 @@ pub fn steps(run: &Run, tries: &[usize]) -> Vec<StepConfig> {
         let step = run.members.get(step_try.member)?.steps.get(step_try.step)?;
         Some((&step_try.name, &step.command))
     });
-    steps
-        .map(|(name, command)| {
-            let args = command.args.iter().map(|arg| arg.of_attempt(attempt.number)).collect();
-            let jar = HadoopJarStepConfig::builder()
-                .jar(command.jar.of_attempt(attempt.number))
-                .set_main_class(command.main_class.clone())
-                .set_args(Some(args))
-                .build();
-            StepConfig::builder()
-                .name(name)
-                .action_on_failure(action.clone())
-                .hadoop_jar_step(jar)
-                .build()
-        })
-        .collect()
+    let steps = steps.map(|(name, command)| {
+        let args = command.args.iter().map(|arg| arg.of_attempt(attempt.number)).collect();
+        let jar = HadoopJarStepConfig::builder()
+            .jar(command.jar.of_attempt(attempt.number))
+            .set_main_class(command.main_class.clone())
+            .set_args(Some(args))
+            .build();
+        StepConfig::builder()
+            .name(name)
+            .action_on_failure(action.clone())
+            .hadoop_jar_step(jar)
+            .build()
+    });
+    guard.into_iter().chain(steps).collect()
+}
+
+/// The guard of the nth submission. The first claims the attempt for its
+/// cluster, a later one its steps for itself: the same submission may be there
+/// twice.
+fn guard(run: &Run, submission: usize, place: &GuardPlace) -> StepConfig {
+    let (holder, action) = match submission {
+        1 => ("cluster", ActionOnFailure::TerminateCluster),
+        _ => ("step", ActionOnFailure::CancelAndWait),
+    };
+    let claim = run.claim(submission);
+    let args = ["bash", "-c", GUARD, "guard", &place.table, &claim, holder, &place.region];
+    let args = args.map(str::to_owned).to_vec();
+    let jar = HadoopJarStepConfig::builder().jar("command-runner.jar").set_args(Some(args)).build();
+    StepConfig::builder()
+        .name(format!("{GUARD_PREFIX}{submission}"))
+        .action_on_failure(action)
+        .hadoop_jar_step(jar)
+        .build()
 }
 
 fn tags(run: &Run, deployment: &str) -> Vec<Tag> {
@@ -119,7 +154,7 @@ fn tags(run: &Run, deployment: &str) -> Vec<Tag> {
         tag(TAG_DEPLOYMENT, deployment.to_owned()),
         tag("sluicegate:run", run.id.clone()),
         tag("sluicegate:attempt", number.to_string()),
-        tag("sluicegate:expires-at", expires.to_string()),
+        tag(TAG_EXPIRES, expires.to_string()),
     ];
     let theirs = run.cluster.tags.iter().map(|(key, value)| tag(key, value.clone()));
     own.into_iter().chain(theirs).collect()
@@ -146,15 +181,19 @@ fn configuration(classification: &str, settings: &Settings) -> Configuration {
         .build()
 }
 
-fn bootstrap_actions(spec: &ClusterSpec) -> Vec<BootstrapActionConfig> {
-    let actions = spec.bootstrap_actions.iter().map(|action| {
-        let script = ScriptBootstrapActionConfig::builder()
-            .path(&action.script)
-            .set_args(Some(action.args.clone()))
-            .build();
-        BootstrapActionConfig::builder().name(&action.name).script_bootstrap_action(script).build()
+/// The deadline goes first: the others may hang.
+fn bootstrap_actions(run: &Run) -> Vec<BootstrapActionConfig> {
+    let action = |name: &str, script: &str, args: Vec<String>| {
+        let script =
+            ScriptBootstrapActionConfig::builder().path(script).set_args(Some(args)).build();
+        BootstrapActionConfig::builder().name(name).script_bootstrap_action(script).build()
+    };
+    let deadline = run.cluster.deadline.iter().zip(run.attempt()).map(|(script, attempt)| {
+        action(DEADLINE_NAME, script, vec![attempt.expires.as_second().to_string()])
     });
-    actions.collect()
+    let actions = run.cluster.bootstrap_actions.iter();
+    let actions = actions.map(|own| action(&own.name, &own.script, own.args.clone()));
+    deadline.chain(actions).collect()
 }
 
 fn managed_scaling(scaling: ManagedScaling) -> ManagedScalingPolicy {

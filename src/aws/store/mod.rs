@@ -2,8 +2,11 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod claim;
+mod expression;
 mod file;
 mod item;
+mod lease;
 mod list;
 mod run;
 mod tables;
@@ -19,6 +22,8 @@ use crate::core::task::{TaskKey, Unreadable};
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
 pub use unit::ObjectId;
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -38,6 +43,9 @@ pub enum StoreError {
     /// Somebody else changed the item first; read it again.
     #[error("{0} was changed by another writer")]
     Conflict(String),
+    /// A write was not made: the item is for a newer version to change.
+    #[error("item {key} in table {table} was written by a newer version of sluicegate, left alone")]
+    Newer { table: String, key: String },
     /// Written by a newer version, or damaged: to be left alone.
     #[error("item {key} in table {table}")]
     Unreadable {
@@ -56,7 +64,9 @@ impl StoreError {
             StoreError::Aws(error) => {
                 error.kind == Kind::Refused && error.message.starts_with("ValidationException")
             }
-            StoreError::Conflict(_) | StoreError::Unreadable { .. } => false,
+            StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. } => {
+                false
+            }
         }
     }
 }
@@ -76,6 +86,11 @@ impl Store {
             unit_table: format!("{prefix}file-unit"),
             run_table: format!("{prefix}run"),
         }
+    }
+
+    /// Where guards write their claims.
+    pub fn run_table(&self) -> &str {
+        &self.run_table
     }
 
     /// Everything that is due by `until`, of both tables, and when.
@@ -106,8 +121,13 @@ impl Store {
     }
 }
 
+/// Whether the condition of a single write did not hold.
+fn is_condition(error: &AwsError) -> bool {
+    error.kind != Kind::Unknown && error.message.starts_with(CONDITION_FAILED)
+}
+
 fn is_conflict(message: &str) -> bool {
-    ["ConditionalCheckFailed", "TransactionConflict"].iter().any(|code| message.contains(code))
+    [CONDITION_FAILED, "TransactionConflict"].iter().any(|code| message.contains(code))
 }
 
 /// A failed write, told apart: somebody was faster, or AWS is at fault.

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::error::BuildError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use jiff::Timestamp;
 
 use super::item::{self, Item};
@@ -27,6 +30,8 @@ pub(super) const GLANCE: [&str; 8] =
 /// As many members as a list names; the rest is counted.
 const MEMBERS_NAMED_MAX: usize = 3;
 const DOCUMENT: &str = "document";
+/// Tells one write from another of the same version.
+const WRITE: &str = "write";
 /// DynamoDB takes 400 KB. A new run leaves room for its tries and notices: one
 /// that could not be written any more could not end its cluster.
 const NEW_BYTES_MAX: usize = 340_000;
@@ -52,18 +57,31 @@ impl Store {
         Ok(())
     }
 
+    /// The SDK repeats it when an answer is lost, and then the condition fails
+    /// because of ourselves: what is stored tells whose write it was. (A
+    /// transaction carries a token that does the same.)
     async fn put_alone(&self, put: Put) -> Result<(), AwsError> {
-        self.client
+        let ours = put.item.get(WRITE).cloned();
+        let result = self
+            .client
             .put_item()
             .table_name(put.table_name)
             .set_item(Some(put.item))
             .set_condition_expression(put.condition_expression)
             .set_expression_attribute_names(put.expression_attribute_names)
             .set_expression_attribute_values(put.expression_attribute_values)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| AwsError::new("DynamoDB", "PutItem", &error))
+            .await;
+        let Err(error) = result else { return Ok(()) };
+        let stored = error.as_service_error().and_then(|error| match error {
+            PutItemError::ConditionalCheckFailedException(failed) => failed.item()?.get(WRITE),
+            _ => None,
+        });
+        match stored.is_some() && stored == ours.as_ref() {
+            true => Ok(()),
+            false => Err(AwsError::new("DynamoDB", "PutItem", &error)),
+        }
     }
 
     async fn put_with(
@@ -117,6 +135,7 @@ impl Store {
             .item(item::RUN_ID, item::text(&run.id))
             .item(item::FORMAT, item::number(item::THIS_FORMAT))
             .item(item::VERSION, item::number(run.version + 1))
+            .item(WRITE, item::text(format!("{:016x}", fastrand::u64(..))))
             .item(item::STATE, item::text(run.state.name()))
             .item(item::SHARD, item::text(item::ONE_SHARD))
             .item(PROFILE, item::text(&run.profile))

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, Put, ReturnValue, TransactWriteItem, Update,
+};
 use jiff::Timestamp;
 
+use super::expression::Expression;
 use super::item::{self, Item};
-use super::{Store, StoreError, write_error};
+use super::{CONDITION_FAILED, Store, StoreError, is_condition, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
 use crate::core::notice::Notice;
+use crate::core::partition::Partition;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
@@ -32,86 +39,6 @@ pub struct Mark(pub Timestamp);
 pub struct Page {
     pub items: Vec<Result<TaskPartition, StoreError>>,
     pub next: Option<Item>,
-}
-
-/// An update expression that grows by its parts.
-#[derive(Default)]
-struct Expression {
-    sets: Vec<String>,
-    removes: Vec<String>,
-    names: BTreeMap<String, String>,
-    values: BTreeMap<String, AttributeValue>,
-}
-
-impl Expression {
-    /// Every write raises the version by one.
-    fn new() -> Self {
-        let mut expression = Self::default();
-        expression.names.insert("#version".into(), item::VERSION.into());
-        expression.values.insert(":one".into(), item::number(1));
-        expression
-    }
-
-    /// A write that may be the first to a task partition.
-    fn first(now: Timestamp) -> Self {
-        let mut expression = Self::new();
-        expression.set_once(SINCE, item::instant(now));
-        expression.set_once(item::SHARD, item::text(item::ONE_SHARD));
-        expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
-        expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
-        expression
-    }
-
-    fn name(&mut self, attribute: &str) -> String {
-        let name = format!("#n{}", self.names.len());
-        self.names.insert(name.clone(), attribute.to_owned());
-        name
-    }
-
-    fn value(&mut self, value: AttributeValue) -> String {
-        let name = format!(":v{}", self.values.len());
-        self.values.insert(name.clone(), value);
-        name
-    }
-
-    fn set(&mut self, attribute: &str, value: AttributeValue) {
-        let (name, value) = (self.name(attribute), self.value(value));
-        self.sets.push(format!("{name} = {value}"));
-    }
-
-    fn set_once(&mut self, attribute: &str, value: AttributeValue) {
-        let (name, value) = (self.name(attribute), self.value(value));
-        self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
-    }
-
-    fn remove(&mut self, attribute: &str) {
-        let name = self.name(attribute);
-        self.removes.push(name);
-    }
-
-    fn remove_notices(&mut self, notices: &[Notice]) {
-        for notice in notices {
-            self.remove(&format!("{}{}", item::NOTICE_PREFIX, notice.status));
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut text = "ADD #version :one".to_owned();
-        for (verb, parts) in [("SET", &self.sets), ("REMOVE", &self.removes)] {
-            if !parts.is_empty() {
-                text.push_str(&format!(" {verb} {}", parts.join(", ")));
-            }
-        }
-        text
-    }
-
-    fn names(&self) -> Option<std::collections::HashMap<String, String>> {
-        Some(self.names.clone().into_iter().collect())
-    }
-
-    fn values(&self) -> Option<Item> {
-        Some(self.values.clone().into_iter().collect())
-    }
 }
 
 /// A state is entered once, so its notice has an attribute of its own.
@@ -152,39 +79,52 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
     /// now: one write, no read. Harmless when repeated. `due` says when the
-    /// engine must look at it if nothing else happens.
+    /// engine must look at it if nothing else happens. One that is `stored`
+    /// already needs less said; was it removed since, it is written anew. An item
+    /// of a newer version is left alone, and that is an error.
     pub async fn receive(
         &self,
         key: &TaskKey,
         receipts: &[(Element, Receipt)],
         due: Option<Timestamp>,
+        stored: bool,
         now: Timestamp,
     ) -> Result<TaskPartition, StoreError> {
-        let mut expression = Expression::first(now);
-        for (element, receipt) in receipts {
-            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
-            let value = item::text(receipt.to_string());
-            match receipt {
-                Receipt::Begun(_) => expression.set_once(&attribute, value),
-                _ => expression.set(&attribute, value),
-            }
+        let mut expression = if stored { Expression::new() } else { Expression::first(now) };
+        expression.receive(receipts, due);
+        let mut item = self.update_all_new(key, expression).await?;
+        if !item.contains_key(item::STATE) {
+            let mut expression = Expression::first(now);
+            expression.receive(receipts, due);
+            item = self.update_all_new(key, expression).await?;
         }
-        if let Some(due) = due {
-            expression.set_once(item::DUE, item::instant(due));
-        }
+        self.read_task(key, &item)
+    }
+
+    async fn update_all_new(
+        &self,
+        key: &TaskKey,
+        mut expression: Expression,
+    ) -> Result<Item, StoreError> {
+        let condition = expression.not_newer();
         let answer = self
             .client
             .update_item()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
             .send()
             .await
-            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))?;
-        self.read_task(key, &answer.attributes.unwrap_or_default())
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))
+            .map_err(|error| match is_condition(&error) {
+                true => self.newer(key),
+                false => error.into(),
+            })?;
+        Ok(answer.attributes.unwrap_or_default())
     }
 
     /// Makes a change of state together with its notice; returns the partition
@@ -198,8 +138,8 @@ impl Store {
             .set_key(Some(item::task_key(&change.key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
             .send()
             .await
@@ -219,8 +159,8 @@ impl Store {
             .set_key(Some(item::task_key(&change.key)))
             .update_expression(expression.text())
             .condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .build();
         Ok(TransactWriteItem::builder().update(update.map_err(super::run::build_error)?).build())
     }
@@ -270,7 +210,7 @@ impl Store {
         expression.set(item::DUE, item::instant(due));
         let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
         let condition = format!("attribute_not_exists({name}) OR {name} > {value}");
-        match self.update(key, expression, Some(condition)).await {
+        match self.update(key, expression, condition).await {
             Err(StoreError::Conflict(_)) => Ok(()),
             result => result,
         }
@@ -294,7 +234,7 @@ impl Store {
             None => expression.remove(item::DUE),
         }
         let condition = format!("#version = {known}");
-        self.update(&item.key, expression, Some(condition)).await
+        self.update(&item.key, expression, condition).await
     }
 
     /// Removes published notices whatever else has changed, so that they are
@@ -306,23 +246,24 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         expression.remove_notices(published);
-        self.update(key, expression, None).await
+        let condition = expression.not_newer();
+        self.update(key, expression, condition).await
     }
 
     async fn update(
         &self,
         key: &TaskKey,
         expression: Expression,
-        condition: Option<String>,
+        condition: String,
     ) -> Result<(), StoreError> {
         self.client
             .update_item()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
-            .set_condition_expression(condition)
-            .set_expression_attribute_names(expression.names())
-            .set_expression_attribute_values(expression.values())
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .send()
             .await
             .map(|_| ())
@@ -342,14 +283,15 @@ impl Store {
             .await
             .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
         let Some(found) = answer.item else { return Ok(None) };
-        let mark = item::read_instant(&found, MARK)
+        let mark = item::check_format(&found)
+            .and_then(|()| item::read_instant(&found, MARK))
             .map_err(|source| self.unreadable_task(task, MARK_PARTITION, source))?;
         Ok(mark.map(Mark))
     }
 
     /// Moves a calendar's mark from `old` to `new` and stores each partition
     /// that it called into being, all or nothing; refused when another replica
-    /// was faster.
+    /// was faster, or when a newer version has written one of them.
     pub async fn fire(
         &self,
         task: &str,
@@ -390,12 +332,14 @@ impl Store {
                     partition
                 }
             };
+            let condition = expression.not_newer();
             let update = Update::builder()
                 .table_name(&self.task_table)
                 .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))
                 .update_expression(expression.text())
-                .set_expression_attribute_names(expression.names())
-                .set_expression_attribute_values(expression.values())
+                .condition_expression(condition)
+                .set_expression_attribute_names(Some(expression.names))
+                .set_expression_attribute_values(Some(expression.values))
                 .build();
             let update = update.map_err(super::run::build_error)?;
             actions.push(TransactWriteItem::builder().update(update).build());
@@ -406,8 +350,17 @@ impl Store {
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
-            .map_err(|error| write_error(error, format!("the schedule of {task}")))
+            .map_err(|error| match newer_entry(&error, entries) {
+                Some(partition) => self.newer(&TaskKey::new(task, partition)),
+                None => {
+                    let error = AwsError::new("DynamoDB", "TransactWriteItems", &error);
+                    write_error(error, format!("the schedule of {task}"))
+                }
+            })
+    }
+
+    fn newer(&self, key: &TaskKey) -> StoreError {
+        StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
     fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
@@ -419,6 +372,25 @@ impl Store {
         let key = format!("{task} {partition}");
         StoreError::Unreadable { table: self.task_table.clone(), key, source }
     }
+}
+
+/// The entry of a transaction of `fire` that a newer version has written: the
+/// mark, which comes first, is as it was read, but the entry's condition fails.
+fn newer_entry(
+    error: &SdkError<TransactWriteItemsError, HttpResponse>,
+    entries: &[Entry],
+) -> Option<Partition> {
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) =
+        error.as_service_error()?
+    else {
+        return None;
+    };
+    let failed = |reason: &CancellationReason| reason.code() == Some(CONDITION_FAILED);
+    let (mark, of_entries) = cancelled.cancellation_reasons().split_first()?;
+    let newer = of_entries.iter().position(failed).filter(|_| !failed(mark))?;
+    entries.get(newer).map(|entry| match entry {
+        Entry::Slot { partition, .. } | Entry::End { partition, .. } => *partition,
+    })
 }
 
 fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {

@@ -130,6 +130,10 @@ pub struct Aws {
     /// What the tables' names start with. Default: the deployment's name and a
     /// dash.
     pub table_prefix: Option<Text>,
+    /// A prefix in S3 for the scripts that clusters need, s3://bucket/prefix/:
+    /// `sluicegate deploy-assets` puts them there. Without it no cluster carries
+    /// its own deadline.
+    pub assets: Option<Text>,
 }
 
 /// Files with more profiles, datasets and tasks, read again and again.

@@ -34,6 +34,11 @@ pub struct Profile {
     /// each.
     #[serde(default = "one")]
     pub step_concurrency: Placed<u32>,
+    /// Whether every cluster first claims its run in DynamoDB, so that no second one
+    /// can do the same work. The instance profile must be allowed to update items
+    /// of the run table whose keys start with claim/.
+    #[serde(default = "guarded")]
+    pub guard: Placed<bool>,
     /// The EMR release: emr-7.13.0.
     pub release_label: Text,
     /// The release of Amazon Linux. Left out, the newest of the EMR release.
@@ -131,6 +136,10 @@ fn one_hour() -> Duration {
 
 fn six_hours() -> Duration {
     Placed::unplaced(SignedDuration::from_hours(6))
+}
+
+fn guarded() -> Placed<bool> {
+    Placed::unplaced(true)
 }
 
 fn yes() -> bool {

@@ -134,3 +134,66 @@ fn a_window_fits_in_one_item() {
     );
     assert!(told.contains("(to about 3571 partitions)"), "{told}");
 }
+
+#[test]
+fn no_more_partitions_can_be_needed_than_the_window_has() {
+    let input = |task: &str, window: &str, need: u32| {
+        let input = format!("{{ dataset = \"raw\"{window}, need = {need} }}");
+        let text = GOOD.replace("{ dataset = \"raw\" }", &input);
+        match task {
+            "hour" => text,
+            _ => text
+                .replace("partition = \"hour\"", "partition = \"day\"")
+                .replace("outputs = [\"etl\"]\n", "")
+                .replace(", \"--output\", \"{output.etl}\"", ""),
+        }
+    };
+    for (task, window, most) in [
+        ("hour", "", 1),
+        ("hour", ", from = \"-23h\"", 24),
+        ("day", "", 24),
+        ("day", ", from = \"-24h\"", 48),
+    ] {
+        parse(&input(task, window, most), Path::new("x.toml")).unwrap();
+        let told = mistakes(&input(task, window, most + 1));
+        let said = format!(
+            "need is {}, but the window has {most} partition{} of \"raw\"",
+            most + 1,
+            if most == 1 { "" } else { "s" },
+        );
+        assert!(told.contains(&said), "{told}");
+        assert!(told.starts_with("error: x.toml:28:") && told.ends_with("\n1 mistake"), "{told}");
+    }
+    // Two hours lie in two days around midnight.
+    let by_day =
+        |need: u32| input("hour", ", from = \"-1h\"", need).replace("/{dd}/{HH}/*", "/{dd}/*");
+    parse(&by_day(2), Path::new("x.toml")).unwrap();
+    assert!(mistakes(&by_day(3)).contains("need is 3, but the window has 2 partitions"));
+    // And no more inputs than there are.
+    let inputs = GOOD.replace("when-empty", "need = 2\nwhen-empty");
+    assert!(mistakes(&inputs).contains("need is 2: expected 1 to 1, as there are inputs"));
+}
+
+#[test]
+fn only_tasks_that_differ_or_read_what_differs_are_decided_about_again() {
+    let catalog = |text: &str| parse(text, Path::new("x.toml")).unwrap().catalog;
+    let base =
+        format!("{GOOD}{}{}", task("a", &["dataset = 'raw'"]), task("b", &["dataset = 'a'"]));
+    for (from, to, changed) in [
+        // Words that mean the same.
+        ("[tasks.b]", "# a remark\n[tasks.b]", &[][..]),
+        ("settle = \"16m\"", "settle = \"960s\"", &[]),
+        ("\"5 * * * *\"", "\"6 * * * *\"", &["etl"]),
+        ("attempts = 3", "attempts = 4", &["etl"]),
+        ("settle = \"16m\"", "settle = \"17m\"", &["a", "etl"]),
+        ("s3://b/a/", "s3://b/moved/a/", &["b"]),
+        ("s3://b/b/", "s3://b/moved/b/", &[]),
+        ("[tasks.b]\nprofile", "[tasks.c]\nprofile", &["c"]),
+        ("outputs = [\"a\"]\n", "outputs = [\"a\"]\nneed = \"any\"\n", &["a"]),
+    ] {
+        let after = catalog(&base.replacen(from, to, 1));
+        let found: Vec<_> =
+            after.changed_tasks(&catalog(&base)).map(|task| task.name.as_str()).collect();
+        assert_eq!(found, changed, "{to}");
+    }
+}

@@ -17,10 +17,10 @@ use std::ops::{Range, RangeInclusive};
 
 use jiff::SignedDuration;
 
-use super::files::{Place, TaskFiles};
+use super::files::{Place, S3, TaskFiles};
 use super::mistake::Mistake;
-use super::schema::{self, File, Placed};
-use super::{Listen, Settings};
+use super::schema::{self, File, Placed, Text};
+use super::{Assets, Listen, Settings};
 use crate::core::catalog::{AttemptLimits, Catalog};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -30,8 +30,12 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
     let mut check = Check::default();
     let settings = check.settings(file);
     let limits = check.limits(&file.engine);
-    let profiles: Vec<_> =
-        file.profiles.iter().filter_map(|(name, raw)| check.profile(name, raw, limits)).collect();
+    let assets = settings.assets.as_ref();
+    let profiles: Vec<_> = file
+        .profiles
+        .iter()
+        .filter_map(|(name, raw)| check.profile(name, raw, limits, assets))
+        .collect();
     let producers = check.producers(file);
     let datasets: Vec<_> = file
         .datasets
@@ -128,6 +132,7 @@ impl Check {
                 Some(prefix) => prefix.get_ref().clone(),
                 None => format!("{}-", file.deployment.get_ref()),
             },
+            assets: file.aws.assets.as_ref().and_then(|text| self.assets(text)),
             sweep_interval: self.within(
                 "sweep-interval",
                 &engine.sweep_interval,
@@ -148,30 +153,44 @@ impl Check {
 
     fn task_files(&mut self, raw: &schema::TaskFiles) -> Option<TaskFiles> {
         let path = raw.path.get_ref();
-        let place = match path.strip_prefix("s3://") {
-            _ if path.is_empty() => {
-                self.report(Mistake::at(raw.path.span(), "path is empty").help(
-                    "name a folder beside this file, \"tasks\", or a prefix, \"s3://bucket/tasks/\"",
-                ));
-                return None;
+        if path.is_empty() {
+            self.report(Mistake::at(raw.path.span(), "path is empty").help(
+                "name a folder beside this file, \"tasks\", or a prefix, \"s3://bucket/tasks/\"",
+            ));
+            return None;
+        }
+        let place = match path.starts_with(S3) {
+            false => Place::Folder(path.into()),
+            true => {
+                let (bucket, prefix) = self.s3_prefix(&raw.path)?;
+                Place::Prefix { bucket, prefix }
             }
-            None => Place::Folder(path.into()),
-            Some(rest) => match rest.split_once('/') {
-                Some((bucket, prefix)) if !bucket.is_empty() && prefix.ends_with('/') => {
-                    Place::Prefix { bucket: bucket.to_owned(), prefix: prefix.to_owned() }
-                }
-                _ => {
-                    self.report(
-                        Mistake::at(raw.path.span(), format!("{path:?} is no prefix in S3")).help(
-                            "write a bucket and a prefix that ends in /: \"s3://bucket/tasks/\"",
-                        ),
-                    );
-                    return None;
-                }
-            },
         };
         let bounds = SignedDuration::from_secs(5)..=SignedDuration::from_hours(24);
         Some(TaskFiles { place, interval: self.within("interval", &raw.interval, bounds) })
+    }
+
+    /// Bucket and prefix of `s3://bucket/prefix/`.
+    fn s3_prefix(&mut self, text: &Text) -> Option<(String, String)> {
+        let place = text.get_ref().strip_prefix(S3).and_then(|rest| rest.split_once('/'));
+        match place {
+            Some((bucket, prefix)) if !bucket.is_empty() && prefix.ends_with('/') => {
+                Some((bucket.to_owned(), prefix.to_owned()))
+            }
+            _ => {
+                let message = format!("{:?} is no prefix in S3", text.get_ref());
+                self.report(
+                    Mistake::at(text.span(), message)
+                        .help("write a bucket and a prefix that ends in /: \"s3://bucket/tasks/\""),
+                );
+                None
+            }
+        }
+    }
+
+    fn assets(&mut self, text: &Text) -> Option<Assets> {
+        let (bucket, prefix) = self.s3_prefix(text)?;
+        Some(Assets { bucket, prefix })
     }
 
     fn limits(&mut self, engine: &schema::Engine) -> AttemptLimits {

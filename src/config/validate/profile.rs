@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::Check;
+use crate::config::Assets;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, Placed, Text};
 use crate::core::catalog::{AttemptLimits, Profile};
@@ -16,7 +17,8 @@ const BATCH_SIZE_MAX: u32 = 50;
 /// The lengths of EMR's service model.
 pub(super) const NAME_CHARS_MAX: usize = 256;
 const TEXT_CHARS_MAX: usize = 10_280;
-const BOOTSTRAP_ACTIONS_MAX: usize = 16;
+/// EMR takes 16; one is our own.
+const BOOTSTRAP_ACTIONS_MAX: usize = 15;
 const STEP_CONCURRENCY_MAX: u32 = 256;
 /// EMR takes 50 tags; four are ours.
 const TAGS_MAX: usize = 46;
@@ -33,6 +35,7 @@ impl Check {
         name: &Placed<String>,
         raw: &schema::Profile,
         limits: AttemptLimits,
+        assets: Option<&Assets>,
     ) -> Option<Profile> {
         self.name("profile", name);
         let minutes = SignedDuration::from_mins;
@@ -47,7 +50,10 @@ impl Check {
             batch_size: self.count("batch-size", &raw.batch_size, 1..=BATCH_SIZE_MAX) as usize,
             max_wait: self.within("max-wait", &raw.max_wait, SignedDuration::ZERO..=hours(24)),
             limits,
-            cluster: self.cluster(name, raw),
+            cluster: ClusterSpec {
+                deadline: assets.map(|assets| assets.uri(Assets::DEADLINE)),
+                ..self.cluster(name, raw)
+            },
         })
     }
 
@@ -94,7 +100,21 @@ impl Check {
             // EMR's own bounds.
             idle_timeout: self.within("idle-timeout", &raw.idle_timeout, idle),
             step_concurrency: self.count("step-concurrency", &raw.step_concurrency, concurrency),
+            guard: self.guard(raw),
+            deadline: None,
         }
+    }
+
+    fn guard(&mut self, raw: &schema::Profile) -> bool {
+        let (guard, concurrency) = (*raw.guard.get_ref(), raw.step_concurrency.get_ref());
+        if guard && *concurrency > 1 {
+            let message = format!("step-concurrency is {concurrency}, with a guard");
+            self.report(Mistake::at(raw.step_concurrency.span(), message).help(
+                "EMR would start steps beside the guard, which has to be the first: leave \
+                 step-concurrency out, or add guard = false to this profile",
+            ));
+        }
+        guard
     }
 
     /// A text that names something to EMR.
@@ -202,7 +222,9 @@ impl Check {
 
     fn bootstrap_actions(&mut self, raw: &[schema::BootstrapAction]) -> Vec<BootstrapAction> {
         if let Some(extra) = raw.get(BOOTSTRAP_ACTIONS_MAX) {
-            let message = format!("EMR takes {BOOTSTRAP_ACTIONS_MAX} bootstrap actions");
+            let message = format!(
+                "EMR takes 16 bootstrap actions, and 1 is our own: {BOOTSTRAP_ACTIONS_MAX} are left"
+            );
             self.report(Mistake::at(extra.name.span(), message));
         }
         raw.iter().map(|action| self.bootstrap_action(action)).collect()

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Check;
-use crate::config::mistake::Mistake;
+use crate::config::mistake::{Mistake, nearest};
 use crate::config::schema::{self, StepKind};
 use crate::core::catalog::{Retry, StepSpec, StepWork};
 use crate::core::command::shell_script;
 use crate::core::partition::Partition;
-use crate::core::render::{Placeholder, Text, is_plain};
+use crate::core::render::{PLAIN_PLACEHOLDERS, Placeholder, Text, TextError, is_plain};
 use crate::core::template::Template;
 
 /// More is a job for the scheduler's next slot, not for a retry.
@@ -139,7 +139,14 @@ impl Check {
     }
 
     fn text(&mut self, raw: &schema::Text, scope: &Scope<'_>) -> Option<Text> {
-        let text = self.ok(raw.span(), Text::parse(raw.get_ref()))?;
+        let text = match Text::parse(raw.get_ref()) {
+            Ok(text) => text,
+            Err(error) => {
+                let help = scope.braces_help(&error);
+                self.report(Mistake::at(raw.span(), error.to_string()).help(help));
+                return None;
+            }
+        };
         for placeholder in text.placeholders() {
             let (what, name, known) = match placeholder {
                 Placeholder::Input(name) => ("input", name, &scope.inputs),
@@ -168,6 +175,21 @@ impl Scope<'_> {
     fn may_mean(&self, list: &[&str], name: &str) -> bool {
         self.datasets.contains_key(name)
             && list.iter().any(|listed| !self.datasets.contains_key(*listed))
+    }
+
+    /// What to do about a text that is none.
+    fn braces_help(&self, error: &TextError) -> String {
+        let braces = "write {{ and }} for braces";
+        let TextError::Unknown(name) = error else { return braces.to_owned() };
+        let plain = PLAIN_PLACEHOLDERS.into_iter().map(|(name, _)| name.to_owned());
+        let inputs = self.inputs.iter().map(|name| format!("input.{name}"));
+        let outputs = self.outputs.iter().map(|name| format!("output.{name}"));
+        let known: Vec<_> = plain.chain(inputs).chain(outputs).collect();
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        match nearest(name, &known) {
+            Some(nearest) => format!("did you mean {{{nearest}}}? Or {braces}"),
+            None => format!("known here are {{{}}}; {braces}", known.join("}, {")),
+        }
     }
 
     /// The dataset of a placeholder and where one of its partitions lies.

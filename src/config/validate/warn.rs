@@ -10,13 +10,16 @@ use crate::config::Settings;
 use crate::config::mistake::Mistake;
 use crate::config::schema::File;
 use crate::core::catalog::{Catalog, Dataset};
-use crate::core::partition::Partition;
+use crate::core::partition::{Grain, Partition};
+use crate::core::schedule::Schedule;
 
 /// Recording a batch of messages takes its writes' time, and SQS shows the
 /// messages to another receiver after less than this.
 const VISIBILITY_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// An item of so many elements has some 32 KB, and every arrival writes it.
 const WINDOW_PARTITIONS: usize = 400;
+/// Slots of a schedule that are looked at: some days of an hourly one.
+const SLOTS_COMPARED: usize = 100;
 
 impl Check {
     pub(super) fn warnings(&mut self, file: &File, catalog: &Catalog, settings: &Settings) {
@@ -30,6 +33,14 @@ impl Check {
                     ),
                 )
                 .help(format!("at least {VISIBILITY_MIN:#} is advisable; the default is 2m")),
+            );
+        }
+        if file.aws.assets.is_none() && !file.profiles.is_empty() {
+            self.warn(
+                Mistake::at(file.deployment.span(), "clusters carry no deadline of their own").help(
+                    "if no sluicegate is left, only EMR's idle time-out ends them, and none that hangs \
+                     in a step: name [aws] assets, and run sluicegate deploy-assets",
+                ),
             );
         }
         self.profile_warnings(file);
@@ -47,6 +58,16 @@ impl Check {
                     Mistake::at(name.span(), format!("{:?} has no log-uri", name.get_ref())).help(
                         "alerts of failed steps cannot show the end of their log: log-uri = \"s3://…\"",
                     ),
+                );
+            }
+            if !profile.guard.get_ref() {
+                let lag = file.engine.list_lag.get_ref();
+                self.warn(
+                    Mistake::at(profile.guard.span(), "guard = false: a task partition may run twice")
+                        .help(format!(
+                            "if an answer of EMR is lost and its list shows the cluster later than \
+                             list-lag ({lag:#}), a second cluster does the same work; with a guard it cannot"
+                        )),
                 );
             }
             let (idle, lifetime) = (&profile.idle_timeout, &profile.lifetime);
@@ -116,6 +137,19 @@ impl Check {
                     "there is no such day in any year; the task's partitions never become ready",
                 ));
             }
+            if let (Some(schedule), Some(raw)) = (&task.schedule, &raw.schedule)
+                && has_doubled(schedule, task.grain)
+            {
+                let (grain, example) = match task.grain {
+                    Grain::Hour => ("hour", "5 * * * *"),
+                    Grain::Day => ("day", "5 6 * * *"),
+                };
+                let cron = raw.cron.get_ref();
+                let message = format!("the schedule {cron:?} has several slots for one {grain}");
+                self.warn(Mistake::at(raw.cron.span(), message).help(format!(
+                    "a partition runs once, its other slots do nothing: one slot is enough, as in {example:?}"
+                )));
+            }
             for (input, raw) in task.inputs.iter().zip(&raw.inputs) {
                 let partitions = catalog.window_partitions(input);
                 if partitions > WINDOW_PARTITIONS {
@@ -127,6 +161,13 @@ impl Check {
             }
         }
     }
+}
+
+/// Whether several of a schedule's first slots stand for one partition.
+fn has_doubled(schedule: &Schedule, grain: Grain) -> bool {
+    let slots = schedule.due(Timestamp::UNIX_EPOCH, Timestamp::MAX, SLOTS_COMPARED);
+    let partition = |slot: &Timestamp| schedule.partition_of(*slot, grain);
+    slots.windows(2).any(|two| partition(&two[0]) == partition(&two[1]))
 }
 
 /// Another dataset that an object of this one belongs to as well.

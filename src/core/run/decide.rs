@@ -30,13 +30,15 @@ pub enum Act {
     AddSteps { cluster: String, tries: Vec<usize> },
     /// TerminateJobFlows.
     Terminate { cluster: String },
+    /// Takes the claim, if nobody has it, for a cluster that has ended.
+    Claim { key: String, holder: String },
 }
 
 impl Act {
     /// The call of EMR that it makes; surveys are made for all runs together.
     pub fn call(&self) -> Option<Call> {
         match self {
-            Act::Rest(_) | Act::LookUp | Act::Survey => None,
+            Act::Rest(_) | Act::LookUp | Act::Survey | Act::Claim { .. } => None,
             Act::Launch => Some(Call::RunJobFlow),
             Act::Describe { .. } => Some(Call::DescribeCluster),
             Act::ReadSteps { .. } => Some(Call::ListSteps),
@@ -55,6 +57,7 @@ impl Act {
             Act::Rest(_)
             | Act::LookUp
             | Act::Survey
+            | Act::Claim { .. }
             | Act::Describe { .. }
             | Act::ReadSteps { .. } => Observation::Postponed(at),
         }
@@ -92,6 +95,12 @@ impl Run {
     /// Takes one observation in and decides. Changes of `self` are to be
     /// committed, with the decision's changes, before its act.
     pub fn decide(&mut self, observation: Observation, hints: &Hints, now: Timestamp) -> Decision {
+        let decision = self.take(observation, hints, now);
+        self.bound_notices();
+        decision
+    }
+
+    fn take(&mut self, observation: Observation, hints: &Hints, now: Timestamp) -> Decision {
         if self.state.is_final() || self.attempts.is_empty() {
             return Decision::act(Act::Rest(None));
         }
@@ -124,6 +133,7 @@ impl Run {
             Observation::Terminated(Ok(())) => Decision::rest_until(self.next_look(hints, now)),
             Observation::Terminated(Err(CallFailure::Postponed(at))) => Decision::rest_until(at),
             Observation::Terminated(Err(_)) => Decision::rest_until(self.look_soon(now)),
+            Observation::Claimed { holder } => self.claimed(holder, now),
             Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
             Observation::NotSeen => self.not_seen(now),
         }
@@ -139,6 +149,7 @@ impl Run {
             return Decision::act(self.look_first(hints, now));
         }
         match attempt.launch.send_at {
+            None if hints.spared => Decision::rest_until(self.look_soon(now)),
             None => Decision::act(Act::LookUp),
             Some(at) if at > now => Decision::rest_until(at),
             Some(_) => self.arm_launch(now),
@@ -150,7 +161,12 @@ impl Run {
         if self.attempts.last().is_some_and(|attempt| attempt.tries.is_empty()) {
             self.plan_tries(now);
         }
+        let guarded = self.cluster.guard;
         if let Some(attempt) = self.attempts.last_mut() {
+            if guarded && attempt.guards.is_empty() {
+                attempt.guards.push(StepState::Submitted);
+            }
+            attempt.launch.uncertain |= attempt.launch.send_at.is_none();
             attempt.launch.send_by = send_by;
             attempt.launch.send_at = None;
             // Time spent before there was a cluster is not taken from it.
@@ -183,7 +199,15 @@ impl Run {
                 attempt.launch.send_at = Some(at);
                 Decision::rest_until(at)
             }
-            CallFailure::Refused(reason) => self.refused(&reason, now),
+            CallFailure::Refused(reason) => {
+                let uncertain = attempt.launch.uncertain;
+                attempt.end_reason.clone_from(&reason);
+                // An earlier call may yet have its effect.
+                match self.claim_to_settle().filter(|_| uncertain) {
+                    Some(act) => Decision::act(act),
+                    None => self.refused(&reason, now),
+                }
+            }
             CallFailure::Unknown(_) => Decision::rest_until(after(now, self.limits.poll_interval)),
         }
     }
@@ -240,12 +264,10 @@ impl Run {
     ) -> Decision {
         let Some(attempt) = self.attempts.last() else { return Decision::act(Act::Rest(None)) };
         if attempt.cluster_state.is_some_and(ClusterState::has_ended) {
-            changes.extend(self.close_attempt(now));
-            let act = match self.state.is_final() {
-                true => Act::Rest(None),
-                false => Act::Rest(Some(now)),
+            return match self.claim_to_settle() {
+                Some(act) => Decision { act, changes },
+                None => self.close(changes, now),
             };
-            return Decision { act, changes };
         }
         if now >= attempt.expires {
             changes.extend(self.fail_open(
@@ -302,16 +324,22 @@ impl Run {
             adding.send_at = None;
             return self.add_steps();
         }
-        if attempt.tries.iter().any(|step_try| !step_try.state.has_ended()) {
+        let open = attempt.tries.iter().any(|step_try| !step_try.state.has_ended());
+        if open || attempt.guards.iter().any(|guard| !guard.has_ended()) {
             return Act::Rest(Some(poll));
         }
         match self.plan_tries(now) {
             // A retry whose delay is not over yet.
             Some(at) => Act::Rest(Some(at.min(poll))),
             None => {
+                let guarded = self.cluster.guard;
                 if let Some(attempt) = self.attempts.last_mut() {
                     let send_by = after(now, send_within);
-                    attempt.adding = Some(Intent { send_by, send_at: None, throttled: 0 });
+                    let intent = Intent { send_by, send_at: None, throttled: 0, uncertain: false };
+                    attempt.adding = Some(intent);
+                    if guarded {
+                        attempt.guards.push(StepState::Submitted);
+                    }
                 }
                 self.add_steps()
             }
@@ -379,7 +407,7 @@ impl Run {
     }
 
     /// The cluster has ended: the run too, or it goes on with another.
-    fn close_attempt(&mut self, now: Timestamp) -> Vec<TaskChange> {
+    pub(super) fn close_attempt(&mut self, now: Timestamp) -> Vec<TaskChange> {
         self.limit_logs(now);
         let mut changes = Vec::new();
         if let Some(attempt) = self.attempts.last().filter(|_| !self.is_done()) {
@@ -403,7 +431,7 @@ impl Run {
     }
 
     /// No cluster can be had: ends the run.
-    fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
+    pub(super) fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
         let reason = format!("the cluster cannot be created: {reason}");
         let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
         let changes = self.fail_open(&reason, &advice, now);

@@ -4,8 +4,14 @@
 
 use jiff::Timestamp;
 
-use super::{ClusterSeen, ClusterState, NO_DETAILS, Outcome, Run, StepSeen, StepState, StepTry};
+use super::{
+    ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen, StepState, StepTry,
+};
+use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
+
+/// EMR's words for one failed try are stored with it, and there are many tries.
+const FAILURE_CHARS_MAX: usize = 500;
 
 /// The end of one member, as its tries on this cluster show it.
 enum Verdict {
@@ -79,23 +85,29 @@ impl Run {
         }
     }
 
-    /// Matches the cluster's steps to our tries, by id or by their unique
-    /// name; returns those that failed since the last look.
+    /// Matches the cluster's steps to our tries by their unique names; returns
+    /// those that failed since the last look. A submission that went out twice
+    /// is there twice: the copy that got further is the one that counts, and
+    /// guards let no more than one of them run.
     fn take_step_states(&mut self, steps: &[StepSeen]) -> Vec<StepTry> {
         let Some(attempt) = self.attempts.last_mut() else { return Vec::new() };
+        for (index, guard) in attempt.guards.iter_mut().enumerate() {
+            let name = format!("{GUARD_PREFIX}{}", index + 1);
+            let copies = steps.iter().filter(|step| step.name == name).map(|step| step.state);
+            // One that is still open may cancel what follows it.
+            let worst = copies.min_by_key(|state| (state.has_ended(), *state != StepState::Failed));
+            *guard = worst.unwrap_or(*guard);
+        }
         let mut failed = Vec::new();
         for step_try in &mut attempt.tries {
-            let found = steps.iter().find(|step| match &step_try.id {
-                Some(id) => step.id == *id,
-                None => step.name == step_try.name,
-            });
-            let Some(step) = found else { continue };
+            let copies = steps.iter().filter(|step| step.name == step_try.name);
+            let Some(step) = copies.max_by_key(|step| step.state.progress()) else { continue };
             let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
             step_try.id = Some(step.id.clone());
             step_try.state = step.state;
             step_try.started = step.started;
             step_try.ended = step.ended;
-            step_try.failure.clone_from(&step.failure);
+            step_try.failure = step.failure.as_deref().map(|text| clipped(text, FAILURE_CHARS_MAX));
             if newly {
                 failed.push(step_try.clone());
             }
@@ -110,7 +122,11 @@ impl Run {
     fn verdict(&self, index: usize, alive: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
-        let any_failed = attempt.tries.iter().any(|step_try| step_try.state == StepState::Failed);
+        let states = || {
+            let tries = attempt.tries.iter().map(|step_try| step_try.state);
+            tries.chain(attempt.guards.iter().copied())
+        };
+        let any_failed = states().any(|state| state == StepState::Failed);
         for (number, step) in member.steps.iter().enumerate() {
             let tries: Vec<_> = attempt
                 .tries
@@ -135,7 +151,7 @@ impl Run {
             // failure somebody else cancelled it.
             let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
             // A list may show the cancelled before the failed one: wait for all.
-            let all_ended = attempt.tries.iter().all(|step_try| step_try.state.has_ended());
+            let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
             if cancelled && all_ended && !any_failed && alive {

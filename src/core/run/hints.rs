@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Observation, Run, StepState};
+use super::{Observation, Run, RunState, StepState};
 
 /// What an event of EMR says about a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,22 +30,34 @@ pub enum Event {
 pub struct Hints {
     /// Events of this cluster do come, so polling is only the safety net.
     pub heard: bool,
-    /// What came since the last look that went well.
+    /// What came since the last look that went well, and what EMR does not
+    /// show yet.
     pub events: BTreeSet<Event>,
     /// When EMR last told how the cluster or its steps are.
     pub looked: Option<Timestamp>,
     pub steps_read: Option<Timestamp>,
     /// TerminateJobFlows was due and has not gone through.
     pub unterminated: bool,
+    /// Another replica makes the looks that nothing called for.
+    pub spared: bool,
     /// A look was wanted and not had: the events that called for it are kept.
     pub owed: bool,
+    /// EMR does not show yet what an event said: not to be asked before this.
+    pub look_again: Option<Timestamp>,
+    /// How often it was asked in vain.
+    pub in_vain: u32,
+}
+
+/// EMR's lists lag behind its events by seconds; after the nth look in vain.
+fn lag_delay(in_vain: u32) -> SignedDuration {
+    SignedDuration::from_secs(1 << in_vain.min(9))
 }
 
 impl Hints {
     pub fn hear(&mut self, event: Event) {
         self.heard = true;
-        if event != Event::Passing {
-            self.events.insert(event);
+        if event != Event::Passing && self.events.insert(event) {
+            self.look_again = None;
         }
     }
 
@@ -61,6 +73,33 @@ impl Hints {
             Observation::NotSeen | Observation::Postponed(_) => self.owed = true,
             _ => {}
         }
+        // Several looks of one turn count as one.
+        if self.looked == Some(now) && self.may_look_for_events(now) {
+            self.look_again = now.checked_add(lag_delay(self.in_vain)).ok();
+            self.in_vain = self.in_vain.saturating_add(1);
+        }
+    }
+
+    /// Whether EMR may be asked for what events said.
+    pub(super) fn may_look_for_events(&self, now: Timestamp) -> bool {
+        self.look_again.is_none_or(|at| at <= now)
+    }
+
+    /// What is remembered after a turn that began with these hints; `came` are
+    /// all events by now. An event is dropped when its look was had and EMR
+    /// shows what it says.
+    #[must_use]
+    pub fn after_turn(mut self, run: &Run, came: &BTreeSet<Event>) -> Self {
+        let news: Vec<_> = came.difference(&self.events).cloned().collect();
+        if !std::mem::take(&mut self.owed) {
+            self.events.retain(|event| run.is_unseen(event));
+            if self.events.is_empty() {
+                self.in_vain = 0;
+                self.look_again = None;
+            }
+        }
+        news.into_iter().for_each(|event| self.hear(event));
+        self
     }
 }
 
@@ -110,5 +149,21 @@ impl Run {
         let member = self.members.get(step_try.member);
         let last = member.is_none_or(|member| step_try.step + 1 >= member.steps.len());
         !step_try.state.has_ended() && (last || !completed)
+    }
+
+    /// Whether a look has yet to show what an event says.
+    pub(super) fn is_unseen(&self, event: &Event) -> bool {
+        match event {
+            Event::Ended => {
+                let state = self.attempt().and_then(|attempt| attempt.cluster_state);
+                state.is_some_and(|state| !state.has_ended())
+            }
+            Event::StepCompleted(name) | Event::StepStopped(name) => {
+                // Without a name nothing tells when it is seen.
+                let working = self.state != RunState::Terminating && !name.is_empty();
+                working && self.has_to_read_steps(event)
+            }
+            Event::Running | Event::StepRunning(_) | Event::Passing => false,
+        }
     }
 }

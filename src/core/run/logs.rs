@@ -107,12 +107,20 @@ impl Run {
     }
 
     /// Takes in what became of a log, by the name of its try: it is told, and
-    /// wanted no longer. Changes nothing when it was told before.
-    pub fn take_log(&mut self, try_name: &str, seen: &LogSeen, now: Timestamp) {
-        if let Some(index) = self.logs.iter().position(|log| log.try_name == try_name) {
-            let log = self.logs.remove(index);
-            self.tell_log(&log, seen, now);
+    /// wanted no longer. Changes nothing when it was told before. False when
+    /// too many notices wait for SNS: then it is to be taken in later.
+    #[must_use]
+    pub fn take_log(&mut self, try_name: &str, seen: &LogSeen, now: Timestamp) -> bool {
+        let Some(index) = self.logs.iter().position(|log| log.try_name == try_name) else {
+            return true;
+        };
+        if !self.has_room_for_log() {
+            return false;
         }
+        let log = self.logs.remove(index);
+        self.tell_log(&log, seen, now);
+        self.bound_notices();
+        true
     }
 
     /// Where EMR writes the logs of a try of the open attempt.

@@ -25,18 +25,20 @@ impl Run {
         let Some(cluster) = attempt.cluster.clone() else { return Act::Rest(None) };
         let ended = attempt.cluster_state.is_some_and(ClusterState::has_ended);
         let working = self.state != RunState::Terminating;
-        let told = |event: &Event| self.has_to_read_steps(event);
+        let may_look = hints.may_look_for_events(now);
+        let told = |event: &Event| may_look && self.has_to_read_steps(event);
         if !working && hints.unterminated {
             Act::Terminate { cluster }
         } else if working && ended {
             Act::ReadSteps { cluster, spare: false }
         } else if working && now >= attempt.expires {
             Act::Describe { cluster }
-        } else if hints.events.contains(&Event::Ended) {
+        } else if may_look && hints.events.contains(&Event::Ended) {
             Act::Survey
         } else if working && hints.events.iter().any(told) {
             Act::ReadSteps { cluster, spare: false }
-        } else if now >= self.look_due(hints) || self.repeats_adding(attempt, now) {
+        } else if !hints.spared && now >= self.look_due(hints) || self.repeats_adding(attempt, now)
+        {
             Act::Survey
         } else if working {
             self.go_on(hints, now)
@@ -125,10 +127,14 @@ impl Run {
         on_the_grid(least, interval)
     }
 
-    /// The next look without an event, but never past the end of a lifetime.
+    /// The next look without another event, but never past the end of a
+    /// lifetime.
     pub(super) fn next_look(&self, hints: &Hints, now: Timestamp) -> Timestamp {
         let due = self.look_due(hints);
-        self.within_lifetime(if due > now { due } else { self.look_after(now, hints) }, now)
+        let due = if due > now { due } else { self.look_after(now, hints) };
+        let unseen = hints.events.iter().any(|event| self.is_unseen(event));
+        let again = hints.look_again.filter(|again| unseen && *again > now);
+        self.within_lifetime(again.map_or(due, |again| again.min(due)), now)
     }
 
     /// After something failed: soon, events or not.

@@ -2,12 +2,14 @@
 //! holds its own copy of everything it needs, so that a changed configuration
 //! never touches work in flight. `decide` says what happens next.
 
+mod claim;
 mod decide;
 mod follow;
 mod hints;
 mod logs;
 mod look;
 mod member;
+mod notices;
 mod words;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use super::command::Command;
 use super::notice::Notice;
 use super::task::{TaskChange, TaskKey, TaskPartition};
 
+pub use claim::GUARD_PREFIX;
 pub use decide::{Act, Decision};
 pub use hints::{Event, Hints};
 pub use logs::{LogFile, LogSeen, LogWanted};
@@ -48,6 +51,9 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     /// Status changes not yet published, oldest first.
     pub notices: Vec<Notice>,
+    /// How many notices one of them stands for, as there was no room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
     /// Logs of failed steps that have yet to come and be told; they outlast
     /// the run's end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -129,6 +135,9 @@ pub struct Attempt {
     pub expires: Timestamp,
     pub launch: Intent,
     pub cluster: Option<String>,
+    /// Clusters of the same name whose guards another one forestalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     pub cluster_state: Option<ClusterState>,
     /// EMR's words for why it ended; may be empty even then.
     #[serde(default)]
@@ -138,6 +147,10 @@ pub struct Attempt {
     pub unseen_at_end: bool,
     /// Every submission of a step to this cluster, in order.
     pub tries: Vec<StepTry>,
+    /// How each submission's guard is, where there are guards. The first came
+    /// with the launch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<StepState>,
     /// A submission of steps that EMR has not yet confirmed.
     pub adding: Option<Intent>,
 }
@@ -152,6 +165,9 @@ pub struct Intent {
     pub send_at: Option<Timestamp>,
     /// How often AWS refused it for its rate.
     pub throttled: u32,
+    /// It was sent before, and nobody knows what became of that.
+    #[serde(default)]
+    pub uncertain: bool,
 }
 
 /// One submission of one step.
@@ -189,6 +205,17 @@ pub enum StepState {
 impl StepState {
     pub fn has_ended(self) -> bool {
         matches!(self, StepState::Completed | StepState::Failed | StepState::Cancelled)
+    }
+
+    /// Which of two copies of a step is the one that counts.
+    fn progress(self) -> u8 {
+        match self {
+            StepState::Cancelled => 0,
+            StepState::Submitted | StepState::Pending => 1,
+            StepState::Running => 2,
+            StepState::Failed => 3,
+            StepState::Completed => 4,
+        }
     }
 
     pub fn name(self) -> &'static str {
@@ -302,6 +329,10 @@ pub enum Observation {
     /// The ids of the steps added, in order.
     Added(Result<Vec<String>, CallFailure>),
     Terminated(Result<(), CallFailure>),
+    /// Who holds the attempt's claim now: whoever asked, or who was faster.
+    Claimed {
+        holder: String,
+    },
     /// A look did not succeed; nothing follows from that.
     NotSeen,
     /// A look was not made: our quota has no room for it before then.
@@ -331,6 +362,7 @@ impl Run {
             members,
             attempts: Vec::new(),
             notices: Vec::new(),
+            left_out: 0,
             logs: Vec::new(),
         };
         let members = run.members.iter().zip(batch);
@@ -350,6 +382,12 @@ impl Run {
         self.attempts.last()
     }
 
+    /// The key of the claim that the guard of the open attempt's nth submission
+    /// makes: 1 came with the launch.
+    pub fn claim(&self, submission: usize) -> String {
+        format!("claim/{}/{}/{submission}", self.id, self.attempts.len())
+    }
+
     /// The unique name of an attempt's cluster, by which it is found again.
     pub fn cluster_name(&self, deployment: &str) -> String {
         format!("{deployment}/{}/{}", self.id, self.attempts.len())
@@ -362,12 +400,14 @@ impl Run {
             number: u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX),
             opened: now,
             expires,
-            launch: Intent { send_by: now, send_at: Some(now), throttled: 0 },
+            launch: Intent { send_by: now, send_at: Some(now), throttled: 0, uncertain: false },
             cluster: None,
+            refused: Vec::new(),
             cluster_state: None,
             end_reason: String::new(),
             unseen_at_end: false,
             tries: Vec::new(),
+            guards: Vec::new(),
             adding: None,
         });
     }
@@ -376,6 +416,11 @@ impl Run {
     pub fn is_settled(&self) -> bool {
         self.state.is_final() && self.notices.is_empty() && self.logs.is_empty()
     }
+}
+
+/// A count that need not be stored; serde hands out references.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

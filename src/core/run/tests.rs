@@ -15,6 +15,7 @@ use crate::core::render::Text;
 use crate::core::task::TaskState;
 
 mod looks;
+mod notices;
 
 /// How a call that creates something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ enum Fate {
     AnswerLost,
     /// It has no effect, and nobody says so.
     RequestLost,
+    /// It takes effect long after everybody has given it up.
+    Late,
     Throttled,
     Refused,
 }
@@ -45,6 +48,14 @@ struct FakeCluster {
     /// The state before.
     past: ClusterState,
     steps: Vec<StepSeen>,
+    /// It has executed steps of tasks.
+    executes: bool,
+}
+
+/// A call that takes effect later.
+enum Delayed {
+    Launch { name: String, steps: Vec<String> },
+    Add { cluster: usize, steps: Vec<String> },
 }
 
 impl FakeCluster {
@@ -56,7 +67,6 @@ impl FakeCluster {
 }
 
 /// One account's EMR.
-#[derive(Default)]
 struct FakeEmr {
     clusters: Vec<FakeCluster>,
     /// What becomes of the next calls that create something; then they work.
@@ -64,6 +74,8 @@ struct FakeEmr {
     /// Step name without its serial → whether each execution succeeds; then
     /// they do.
     outcomes: BTreeMap<String, Vec<bool>>,
+    /// What it says of each failure.
+    words: String,
     /// A failure cancels nothing: steps side by side.
     continues: bool,
     /// Clusters that die before their first step.
@@ -78,6 +90,33 @@ struct FakeEmr {
     postponed: Vec<bool>,
     /// Calls by name.
     counts: BTreeMap<&'static str, usize>,
+    /// Claim → who holds it.
+    claims: BTreeMap<String, String>,
+    delayed: Vec<Delayed>,
+    /// The list may hide a cluster for longer than anybody waits.
+    lags_without_bound: bool,
+}
+
+impl Default for FakeEmr {
+    fn default() -> Self {
+        Self {
+            clusters: vec![],
+            fates: vec![],
+            outcomes: BTreeMap::new(),
+            words: "exit code 3".into(),
+            continues: false,
+            dying: 0,
+            executed: vec![],
+            sights: vec![],
+            arriving: None,
+            events: vec![],
+            postponed: vec![],
+            counts: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            delayed: vec![],
+            lags_without_bound: false,
+        }
+    }
 }
 
 impl FakeEmr {
@@ -110,16 +149,45 @@ impl FakeEmr {
         self.advance(number, now);
     }
 
+    /// Time passes for all clusters, and what was held up arrives.
+    fn go_on_all(&mut self, now: Timestamp) {
+        for delayed in std::mem::take(&mut self.delayed) {
+            self.apply(delayed, now);
+        }
+        for number in 0..self.clusters.len() {
+            self.go_on(number, now);
+        }
+    }
+
+    fn apply(&mut self, call: Delayed, now: Timestamp) -> Vec<String> {
+        match call {
+            Delayed::Launch { name, steps } => {
+                let id = self.clusters.len();
+                let (state, executes) = (ClusterState::Starting, false);
+                let cluster = FakeCluster { name, state, past: state, steps: vec![], executes };
+                self.clusters.push(cluster);
+                self.submit(id, steps, now);
+                vec![format!("j-{id}")]
+            }
+            Delayed::Add { cluster, .. } if self.clusters[cluster].state.is_ending() => vec![],
+            Delayed::Add { cluster, steps } => self.submit(cluster, steps, now),
+        }
+    }
+
     /// Applies a call with its fate.
-    fn call<T: Clone>(&mut self, apply: impl FnOnce(&mut Self) -> T) -> Result<T, CallFailure> {
+    fn call(&mut self, call: Delayed, now: Timestamp) -> Result<Vec<String>, CallFailure> {
         let lost = || CallFailure::Unknown("no answer".into());
         match self.fate() {
-            Fate::Works => Ok(apply(self)),
+            Fate::Works => Ok(self.apply(call, now)),
             Fate::AnswerLost => {
-                apply(self);
+                self.apply(call, now);
                 Err(lost())
             }
             Fate::RequestLost => Err(lost()),
+            Fate::Late => {
+                self.delayed.push(call);
+                Err(lost())
+            }
             Fate::Throttled => Err(CallFailure::Deferred("rate".into())),
             Fate::Refused => Err(CallFailure::Refused("no such release".into())),
         }
@@ -150,21 +218,36 @@ impl FakeEmr {
             return;
         }
         let mut cancelled = false;
+        let (mut refused, mut executes) = (false, false);
         let mut events = Vec::new();
+        let name = self.clusters[cluster].name.clone();
         for step in &mut self.clusters[cluster].steps {
             if step.state != StepState::Pending {
                 continue;
             }
             step.ended = Some(now);
+            if let Some(submission) = step.name.strip_prefix(GUARD_PREFIX).filter(|_| !cancelled) {
+                let run = name.strip_prefix("test/").unwrap();
+                let first = submission == "1";
+                let me = if first { format!("j-{cluster}") } else { step.id.clone() };
+                let claim = format!("claim/{run}/{submission}");
+                let holder = self.claims.entry(claim).or_insert_with(|| me.clone());
+                let passes = *holder == me;
+                step.state = if passes { StepState::Completed } else { StepState::Failed };
+                cancelled |= !passes;
+                refused |= !passes && first;
+                continue;
+            }
             let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
             let outcomes = self.outcomes.entry(plain).or_default();
             if cancelled {
                 step.state = StepState::Cancelled;
             } else {
+                executes = true;
                 self.executed.push(step.name.clone());
                 let failed = !outcomes.is_empty() && !outcomes.remove(0);
                 step.state = if failed { StepState::Failed } else { StepState::Completed };
-                step.failure = failed.then(|| "exit code 3".into());
+                step.failure = failed.then(|| self.words.clone());
                 cancelled = failed && !self.continues;
             }
             events.push(match step.state {
@@ -173,15 +256,21 @@ impl FakeEmr {
             });
         }
         events.into_iter().for_each(|event| self.tell(event));
-        self.clusters[cluster].enter(ClusterState::Waiting);
+        self.clusters[cluster].executes |= executes;
+        self.clusters[cluster].enter(match refused {
+            true => ClusterState::TerminatedWithErrors,
+            false => ClusterState::Waiting,
+        });
     }
 
     fn observe(&mut self, run: &Run, act: Act, now: Timestamp) -> Observation {
         let name = run.cluster_name("test");
-        let names = |tries: &mut dyn Iterator<Item = &StepTry>| {
-            tries.map(|step_try| step_try.name.clone()).collect::<Vec<_>>()
-        };
         let attempt = run.attempt().unwrap();
+        let names = |tries: &mut dyn Iterator<Item = &StepTry>| {
+            let submission = attempt.guards.len();
+            let guard = run.cluster.guard.then(|| format!("{GUARD_PREFIX}{submission}"));
+            guard.into_iter().chain(tries.map(|step_try| step_try.name.clone())).collect::<Vec<_>>()
+        };
         let seen = |state| ClusterSeen { state, reason: String::new() };
         let shared = matches!(act, Act::LookUp | Act::Survey).then_some("ListClusters");
         if let Some(name) = act.call().map(Call::name).or(shared) {
@@ -192,16 +281,16 @@ impl FakeEmr {
             Act::Launch => {
                 assert!(now < attempt.launch.send_by);
                 let steps = names(&mut attempt.tries.iter());
-                Observation::Launched(self.call(|emr| {
-                    let id = emr.clusters.len();
-                    let state = ClusterState::Starting;
-                    emr.clusters.push(FakeCluster { name, state, past: state, steps: vec![] });
-                    emr.submit(id, steps, now);
-                    format!("j-{id}")
-                }))
+                let launched = self.call(Delayed::Launch { name, steps }, now);
+                Observation::Launched(launched.map(|ids| ids[0].clone()))
+            }
+            Act::Claim { key, holder } => {
+                let holder = self.claims.entry(key).or_insert(holder).clone();
+                Observation::Claimed { holder }
             }
             Act::LookUp => {
-                let lagging = now < attempt.launch.send_by + run.limits.list_lag;
+                let settled = attempt.launch.send_by + run.limits.list_lag;
+                let lagging = self.lags_without_bound || now < settled;
                 let hidden = self.sight() != Sight::Shown && lagging;
                 let found = self.clusters.iter().position(|cluster| cluster.name == name);
                 let cluster = found.filter(|_| !hidden).map(|number| format!("j-{number}"));
@@ -237,7 +326,9 @@ impl FakeEmr {
             Act::AddSteps { cluster, tries } => {
                 let steps = names(&mut tries.iter().map(|index| &attempt.tries[*index]));
                 let number = number(&cluster);
-                Observation::Added(self.call(|emr| emr.submit(number, steps, now)))
+                let added = self.call(Delayed::Add { cluster: number, steps }, now);
+                let own = usize::from(run.cluster.guard);
+                Observation::Added(added.map(|ids| ids.into_iter().skip(own).collect()))
             }
             Act::Terminate { cluster } => {
                 self.clusters[number(&cluster)].enter(ClusterState::Terminated);
@@ -319,12 +410,9 @@ fn follow(run: &mut Run, emr: &mut FakeEmr, crash: impl Fn(usize) -> bool) -> Ve
         match decision.act {
             Act::Rest(None) => return ended,
             Act::Rest(Some(until)) => {
-                if !std::mem::take(&mut hints.owed) {
-                    hints.events.clear();
-                }
-                if let Some(cluster) = run.attempt().and_then(|attempt| attempt.cluster.as_ref()) {
-                    emr.go_on(number(cluster), now);
-                }
+                let came = hints.events.clone();
+                hints = hints.after_turn(run, &came);
+                emr.go_on_all(now);
                 let soon = now + SignedDuration::from_millis(10);
                 now = if emr.events.is_empty() { until.max(soon) } else { soon };
                 emr.events.drain(..).for_each(|event| hints.hear(event));
@@ -512,6 +600,7 @@ proptest! {
         prop_assert!(run.state.is_final());
         prop_assert_eq!(changes.len(), tasks);
         prop_assert!(changes.iter().all(|change| change.to.is_final()));
+        emr.go_on_all(at(0));
         prop_assert_eq!(emr.alive(), 0);
         prop_assert_eq!(emr.clusters.len(), run.attempts.len());
         prop_assert!(run.logs.iter().all(|log| log.give_up.is_some()), "waited for without end");
@@ -527,6 +616,56 @@ proptest! {
             completed.sort_unstable();
             completed.dedup();
             prop_assert_eq!(completed.len(), all);
+        }
+    }
+
+    /// With guards, the same without any bound: calls take effect after they
+    /// were given up, lists never show what they should. Of the clusters of an
+    /// attempt one at most executes its steps, each submission once, and none is
+    /// left.
+    #[test]
+    fn guards_need_no_bounds(
+        tasks in 1usize..4,
+        steps in 1usize..3,
+        fates in proptest::collection::vec(prop_oneof![fate(), Just(Fate::Late)], 0..10),
+        failures in proptest::collection::vec((0usize..4, 0usize..3), 0..6),
+        dying in 0usize..3,
+        crashes in proptest::collection::vec(1usize..20, 0..4),
+        sights in proptest::collection::vec(sight(), 0..12),
+        arriving in proptest::option::of(proptest::collection::vec(any::<bool>(), 0..12)),
+    ) {
+        let mut run = run(tasks, steps);
+        run.cluster.guard = true;
+        let mut emr = FakeEmr {
+            fates, dying, sights, arriving, lags_without_bound: true, ..FakeEmr::default()
+        };
+        for (task, step) in failures {
+            let name = format!("t{task}/2013-01-01T05/s{step}");
+            emr.outcomes.entry(name).or_default().push(false);
+        }
+        let changes = follow(&mut run, &mut emr, |act| crashes.contains(&act));
+        prop_assert!(run.state.is_final());
+        prop_assert_eq!(changes.len(), tasks);
+        for _ in 0..3 {
+            emr.go_on_all(at(0));
+        }
+        prop_assert_eq!(emr.alive(), 0);
+        let mut executing: Vec<_> =
+            emr.clusters.iter().filter(|cluster| cluster.executes).map(|cluster| &cluster.name).collect();
+        let all = executing.len();
+        executing.sort_unstable();
+        executing.dedup();
+        prop_assert_eq!(executing.len(), all, "two clusters of one attempt executed steps");
+        for cluster in &emr.clusters {
+            let ran = |step: &&StepSeen| {
+                matches!(step.state, StepState::Completed | StepState::Failed)
+                    && !step.name.starts_with(GUARD_PREFIX)
+            };
+            let mut names: Vec<_> = cluster.steps.iter().filter(ran).map(|step| &step.name).collect();
+            let all = names.len();
+            names.sort_unstable();
+            names.dedup();
+            prop_assert_eq!(names.len(), all, "a submission was executed twice");
         }
     }
 }

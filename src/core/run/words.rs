@@ -88,7 +88,7 @@ impl Run {
             .with([Fact::new("batch", names(self.members.iter().map(|member| &member.key)))])
             .with(ready_since.map(|since| Fact::since("ready since", since, now)))
             .with([Fact::new("next", "a cluster is requested from EMR")]);
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_starting(&mut self, now: Timestamp) {
@@ -101,6 +101,23 @@ impl Run {
             .saying(format!("The run has a cluster: {cluster} is starting"))
             .with(self.cluster_facts(None))
             .with(expires.map(|at| Fact::new("ends by", at.to_string())));
+        self.tell(notice);
+    }
+
+    /// Two clusters were created for the attempt, as a lost answer may cause.
+    pub(super) fn tell_moved(&mut self, now: Timestamp) {
+        let cluster = self.open_cluster();
+        let attempt = self.attempts.last();
+        let refused = attempt.and_then(|attempt| attempt.refused.last());
+        let notice = self
+            .own_notice(now, Severity::Info, &format!("moved/{cluster}"), "")
+            .detailed(&format!("cluster {cluster} executes it"))
+            .saying(format!(
+                "Cluster {cluster} of the same attempt was faster and executes the run"
+            ))
+            .with(refused.map(|refused| Fact::new("refused", format!("{refused}, which has ended without running a step"))))
+            .with(self.cluster_facts(None))
+            .with([Fact::new("next", "nothing: an answer of EMR was lost, and its guard has kept the second cluster from doing the work twice")]);
         self.notices.push(notice);
     }
 
@@ -113,7 +130,7 @@ impl Run {
             .saying(format!("Cluster {cluster} is running, and its steps begin"))
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("starting since", since, now)));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_terminating(&mut self, now: Timestamp) {
@@ -125,7 +142,7 @@ impl Run {
             .saying(format!("Nothing is left to do: cluster {cluster} is being terminated"))
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("cluster since", since, now)));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_not_seen(&mut self, now: Timestamp) {
@@ -143,7 +160,7 @@ impl Run {
                 ),
             ])
             .with(self.cluster_facts(None));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_attempt_lost(&mut self, reason: &str, now: Timestamp) {
@@ -167,7 +184,7 @@ impl Run {
                 ),
             ])
             .with(self.cluster_facts(None));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     /// The end of the run: one notice for all of its members.
@@ -210,7 +227,32 @@ impl Run {
             .with(succeeded.flat_map(|member| outputs(member, "")).take(OUTPUTS_MAX))
             .with([Fact::since("running since", self.created, now)])
             .with(self.cluster_facts(None));
-        self.notices.push(notice);
+        self.tell(notice);
+    }
+
+    /// Stands for notices that there was no room for.
+    pub(super) fn left_out_notice(&self, event: &str, since: Timestamp) -> Notice {
+        let count = match self.left_out {
+            1 => "one notice".to_owned(),
+            more => format!("{more} notices"),
+        };
+        let verb = if self.left_out == 1 { "was" } else { "were" };
+        self.own_notice(since, Severity::Warning, event, "")
+            .detailed(&format!("{count} left out"))
+            .saying(format!(
+                "{count} of this run {verb} left out: SNS has not taken them, and the run has no \
+                 room for more"
+            ))
+            .with([
+                Fact::new(
+                    "left out",
+                    "retries of steps first, then news; never a failure or an end",
+                ),
+                Fact::new(
+                    "next",
+                    format!("everything about the run: sluicegate run show {}", self.id),
+                ),
+            ])
     }
 
     /// A failed step that will be tried again. `retry` says which and of how
@@ -242,7 +284,7 @@ impl Run {
                 ),
             ])
             .with(self.cluster_facts(self.step_log_folder(step_try)));
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     /// The end of a failed step's log, which has come after the failure.
@@ -269,7 +311,7 @@ impl Run {
                     Fact::new("next", "it is too large to be quoted: read it in S3"),
                 ]),
         };
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     /// What becomes of a member's task partition when the run is made.

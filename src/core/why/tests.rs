@@ -1,9 +1,11 @@
 //! One sentence for every state, as a person reads it.
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::core::catalog::testing::profile;
 use crate::core::catalog::{
-    Dataset, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit, WhenEmpty,
+    Dataset, Input, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit, WhenEmpty,
 };
 use crate::core::partition::Grain;
 use crate::core::render::Text;
@@ -194,17 +196,17 @@ fn a_waiting_window_names_what_is_missing() {
 #[test]
 fn a_slot_that_is_late_or_never_comes_is_told() {
     let mut hour = Case::new("etl", "2013-01-01T05").received("raw@2013-01-01T05", "closed:3");
+    let passed = "etl 2013-01-01T05 waits for its slot at 06:05 UTC (before its schedule was first \
+                  seen, or last changed: it does not come by itself).";
+    hour.says("2013-01-01T08:00:00Z", passed);
+    hour.mark = Some(at("2013-01-01T06:00:00Z"));
     hour.says(
         "2013-01-01T06:06:00Z",
         "etl 2013-01-01T05 waits for its slot at 06:05 UTC, which has passed and is not yet \
          taken up (is the service running?).",
     );
     hour.mark = Some(at("2013-01-01T07:00:00Z"));
-    hour.says(
-        "2013-01-01T08:00:00Z",
-        "etl 2013-01-01T05 waits for its slot at 06:05 UTC (before its schedule was first seen: \
-         it does not come by itself).",
-    );
+    hour.says("2013-01-01T08:00:00Z", passed);
     let etl = hour.catalog.tasks.get_mut("etl").unwrap();
     etl.schedule = Some(Schedule::parse("5 0 * * *", "UTC", SlotPartition::Previous).unwrap());
     hour.says(
@@ -215,16 +217,63 @@ fn a_slot_that_is_late_or_never_comes_is_told() {
 }
 
 #[test]
-fn a_period_that_is_over_is_about_to_be_closed() {
-    let hour = Case::new("etl", "2013-01-01T05").received("slot", "slot:2013-01-01T06:05:00Z");
-    hour.says(
-        "2013-01-01T06:17:00Z",
-        "etl 2013-01-01T05 waits for raw 2013-01-01T05, which is over and about to be closed.",
-    );
+fn a_period_that_is_over_says_who_closes_it() {
+    let key = "etl 2013-01-01T05 waits for raw 2013-01-01T05, which is over and";
+    let mut hour = Case::new("etl", "2013-01-01T05").received("slot", "slot:2013-01-01T06:05:00Z");
+    for (now, due, words) in [
+        ("2013-01-01T06:17:00Z", Some("2013-01-01T06:16:00Z"), "about to be closed"),
+        ("2013-01-01T06:17:00Z", Some("2013-01-01T07:16:00Z"), "is looked at again at 07:16 UTC"),
+        (
+            "2013-01-01T09:17:00Z",
+            Some("2013-01-01T06:16:00Z"),
+            "due to be closed since 06:16 UTC (is the service running?)",
+        ),
+        (
+            "2013-01-01T09:17:00Z",
+            None,
+            "is looked at again when something comes or the service starts",
+        ),
+    ] {
+        hour.item().due = due.map(at);
+        hour.says(now, &format!("{key} {words}."));
+    }
     let all = hour.received("raw@2013-01-01T05", "closed:3");
     all.says(
         "2013-01-01T06:17:00Z",
         "etl 2013-01-01T05 has everything it needs and is about to become ready.",
+    );
+}
+
+/// Its slot was lost, or it is older than the task: nothing is about to happen.
+#[test]
+fn a_period_that_nobody_looks_at_is_not_about_to_be_closed() {
+    let mut hour = Case::new("etl", "2012-01-01T05");
+    hour.mark = Some(at("2013-01-01T06:05:00Z"));
+    hour.says(
+        "2013-01-01T06:17:00Z",
+        "etl 2012-01-01T05 has received nothing yet and waits for its slot at 2012-01-01 06:05 UTC \
+         (before its schedule was first seen, or last changed: it does not come by itself) and raw \
+         2012-01-01T05, which is over and is closed when the slot has come.",
+    );
+    assert_eq!(hour.why("2013-01-01T06:17:00Z").until, None);
+
+    let etl = hour.catalog.tasks.get_mut("etl").unwrap();
+    etl.schedule = None;
+    let start = "etl 2012-01-01T05 has received nothing yet and waits for raw 2012-01-01T05, which \
+                 is over and";
+    hour.says("2013-01-01T06:17:00Z", &format!("{start} is closed when something has come."));
+
+    // Its calendar ends its waiting, but only of partitions after the mark.
+    let timeout = SignedDuration::from_hours(2);
+    let wait = Some(WaitLimit { timeout, then: OnTimeout::Fail });
+    hour.catalog.tasks.get_mut("etl").unwrap().wait = wait;
+    hour.says("2013-01-01T06:17:00Z", &format!("{start} is closed when something has come."));
+    hour.mark = Some(at("2012-01-01T04:00:00Z"));
+    hour.says(
+        "2012-01-01T09:00:00Z",
+        "etl 2012-01-01T05 has received nothing yet and waits for raw 2012-01-01T05, which is over \
+         and due to be closed since 06:00 UTC (is the service running?); its time is up since \
+         08:00 UTC: it fails at the next look.",
     );
 }
 
@@ -404,6 +453,7 @@ fn what_is_enough_and_until_when_is_said() {
     let mut case = ruled(Completeness::Object, Need::AtLeast(1), &[]);
     let task = case.catalog.tasks.get_mut("report").unwrap();
     task.wait = Some(WaitLimit { timeout: SignedDuration::from_hours(6), then: OnTimeout::Run });
+    case.mark = Some(at("2013-01-01T00:00:00Z"));
     case.says(
         "2013-01-02T02:10:00Z",
         "report 2013-01-01 has received nothing yet and waits for 1 more of 2 partitions of \

@@ -61,7 +61,7 @@ fn profiles_that_are_good() {
         format!("{FLEET}subnets = [\"subnet-1\", \"subnet-2\"]\n"),
         "groups = { primary = { instance-type = \"m5.xlarge\" } }\nsubnets = [\"subnet-1\"]\n"
             .into(),
-        format!("{FLEET}step-concurrency = 8\n"),
+        format!("{FLEET}guard = false\nstep-concurrency = 8\n"),
         format!("{FLEET}configurations.hadoop-env.export = {{ JAVA_HOME = \"/jdk\" }}\n"),
         format!(
             "{FLEET}managed-scaling = {{ unit = \"instance-fleet-units\", minimum = 1, maximum = 9 }}\n"
@@ -240,7 +240,10 @@ fn limits_of_number_are_told() {
     assert!(told.contains("EMR takes 50 tags, and 4 are our own: 46 are left"), "{told}");
     let action = "{ name = \"b\", script = \"s3://b/b.sh\" }, ".repeat(17);
     let told = read(&format!("{FLEET}bootstrap-actions = [{action}]\n"), STEP).unwrap_err();
-    assert!(told.contains("EMR takes 16 bootstrap actions"), "{told}");
+    assert!(
+        told.contains("EMR takes 16 bootstrap actions, and 1 is our own: 15 are left"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -283,6 +286,7 @@ fn steps_side_by_side_need_tasks_of_one_step() {
     let two = format!("{STEP}{}", STEP.replace("\"s\"", "\"second\""));
     assert!(read(FLEET, &two).is_ok());
     let told = read(&format!("{FLEET}step-concurrency = 2\n"), &two).unwrap_err();
+    assert!(told.contains("EMR would start steps beside the guard"), "{told}");
     assert!(told.contains("EMR would not wait for the first"), "{told}");
 }
 

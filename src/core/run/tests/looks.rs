@@ -101,6 +101,113 @@ fn a_step_in_the_middle_changes_nothing_and_a_lost_event_is_made_up_for() {
     assert_eq!(run.decide(Observation::Nothing, &quiet, until).act, Act::Survey);
 }
 
+/// Turns of a run that has heard an event, while EMR goes on answering what it
+/// answered before: when each of the first looks is made, in seconds.
+fn looks_in_vain(run: &mut Run, event: &Event, answer: &Observation, until: i64) -> Vec<i64> {
+    let mut hints = Hints::default();
+    hints.learn(&Observation::Surveyed(Some(seen(ClusterState::Running))), at(0));
+    hints = hints.after_turn(run, &[event.clone()].into());
+    hints.heard = true;
+    let (mut looks, mut now) = (Vec::new(), 1);
+    while now < until {
+        let mut act = run.decide(Observation::Nothing, &hints, at(now)).act;
+        if !matches!(act, Act::Rest(_)) {
+            looks.push(now);
+            let survey = Observation::Surveyed(Some(seen(ClusterState::Running)));
+            for observation in [survey, answer.clone()] {
+                if act == Act::Survey || observation == *answer {
+                    hints.learn(&observation, at(now));
+                    act = run.decide(observation, &hints, at(now)).act;
+                }
+            }
+        }
+        // Events come twice; the second says nothing new.
+        hints.hear(event.clone());
+        let came = hints.events.clone();
+        hints = hints.after_turn(run, &came);
+        let Act::Rest(Some(next)) = act else { panic!("{act:?}") };
+        // Something else wakes the run in between.
+        now = (next.as_second() - at(0).as_second()).min(now + 1);
+    }
+    looks
+}
+
+#[test]
+fn an_event_is_kept_until_a_list_that_lags_shows_what_it_says() {
+    let mut run = running(1);
+    let name = run.attempt().unwrap().tries[0].name.clone();
+    let lagging = steps(&run, StepState::Running);
+    let described = Observation::Described(seen(ClusterState::Running));
+    for (event, answer) in [
+        (Event::StepCompleted(name.clone()), &lagging),
+        (Event::StepStopped(name.clone()), &lagging),
+        (Event::Ended, &described),
+    ] {
+        // Soon, then less and less often: far fewer than a look a second.
+        let looks = looks_in_vain(&mut run.clone(), &event, answer, 300);
+        assert_eq!(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256], "{event:?}");
+    }
+    // One of a step that is nobody's, or without a name, is looked for once.
+    for name in ["another/step/1", ""] {
+        let looks = looks_in_vain(&mut run, &Event::StepStopped(name.into()), &lagging, 200);
+        assert!(looks.len() <= 1, "{name:?}: {looks:?}");
+    }
+}
+
+#[test]
+fn an_event_is_forgotten_when_its_step_is_seen_and_a_new_one_is_looked_for_at_once() {
+    let mut run = running(1);
+    let event = Event::StepCompleted(run.attempt().unwrap().tries[0].name.clone());
+    let mut hints = Hints::default();
+    hints.hear(event.clone());
+    let lagging = steps(&run, StepState::Running);
+    hints.learn(&lagging, at(10));
+    let act = run.decide(lagging, &hints, at(10)).act;
+    assert_eq!(act, Act::Rest(Some(at(11))));
+    let came = [event, Event::Ended].into();
+    hints = hints.after_turn(&run, &came);
+    assert_eq!((hints.events.len(), hints.look_again), (2, None), "the end is news");
+    let completed = steps(&run, StepState::Completed);
+    hints.learn(&completed, at(12));
+    let _ = run.decide(completed, &hints, at(12));
+    let ended = Observation::Described(seen(ClusterState::Terminated));
+    hints.learn(&ended, at(13));
+    let _ = run.decide(ended, &hints, at(13));
+    let hints = hints.clone().after_turn(&run, &hints.events);
+    assert_eq!((hints.events.len(), hints.look_again, hints.in_vain), (0, None, 0));
+}
+
+#[test]
+fn a_replica_that_is_spared_the_polls_makes_only_the_looks_that_something_called_for() {
+    let spared = Hints { spared: true, ..Hints::default() };
+    let rests = |run: &mut Run, now| {
+        let act = run.decide(Observation::Nothing, &spared, now).act;
+        assert!(matches!(act, Act::Rest(Some(until)) if until > now), "{act:?}");
+    };
+    // Nobody knows what became of its launch: whoever polls finds out.
+    let mut launching = run(1, 1);
+    assert_eq!(launching.decide(Observation::Nothing, &spared, at(0)).act, Act::Launch);
+    rests(&mut launching, at(60));
+    assert_eq!(decide(&mut launching, Observation::Nothing, 60), Act::LookUp);
+
+    let mut run = running(1);
+    rests(&mut run, at(60));
+    assert_eq!(decide(&mut run.clone(), Observation::Nothing, 60), Act::Survey);
+    let told = Hints { heard: true, events: [Event::Ended].into(), ..spared.clone() };
+    assert_eq!(run.decide(Observation::Nothing, &told, at(60)).act, Act::Survey);
+    let name = run.attempt().unwrap().tries[0].name.clone();
+    let told = Hints { events: [Event::StepCompleted(name)].into(), ..told };
+    assert_eq!(run.decide(Observation::Nothing, &told, at(60)).act, read_steps(false));
+
+    // The retry of a step waits for nobody, nor does the end of a lifetime.
+    let failed = steps(&run, StepState::Failed);
+    assert!(matches!(decide(&mut run, failed, 1), Act::Rest(_)));
+    let act = run.decide(Observation::Nothing, &spared, at(70)).act;
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    let expires = run.attempt().unwrap().expires;
+    assert_eq!(run.decide(Observation::Nothing, &spared, expires).act, describe());
+}
+
 #[test]
 fn all_runs_look_in_the_same_moment() {
     let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));

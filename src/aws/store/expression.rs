@@ -1,0 +1,106 @@
+//! An update of an item, made of parts: which attributes it sets and removes,
+//! with placeholders for their names and values. Every write raises the version.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+
+use super::item::{self, Item};
+use super::task::SINCE;
+use crate::core::notice::Notice;
+use crate::core::task::{Element, Receipt, TaskState};
+
+/// An update expression that grows by its parts.
+#[derive(Default)]
+pub struct Expression {
+    sets: Vec<String>,
+    removes: Vec<String>,
+    pub names: HashMap<String, String>,
+    pub values: Item,
+}
+
+impl Expression {
+    /// Every write raises the version by one.
+    pub fn new() -> Self {
+        let mut expression = Self::default();
+        expression.names.insert("#version".into(), item::VERSION.into());
+        expression.values.insert(":one".into(), item::number(1));
+        expression
+    }
+
+    /// A write that may be the first to a task partition.
+    pub fn first(now: Timestamp) -> Self {
+        let mut expression = Self::new();
+        expression.set_once(SINCE, item::instant(now));
+        expression.set_once(item::SHARD, item::text(item::ONE_SHARD));
+        expression.set_once(item::STATE, item::text(TaskState::Waiting.name()));
+        expression.set_once(item::FORMAT, item::number(item::THIS_FORMAT));
+        expression
+    }
+
+    /// What has come in, and when to look at it if nothing else says so.
+    pub fn receive(&mut self, receipts: &[(Element, Receipt)], due: Option<Timestamp>) {
+        for (element, receipt) in receipts {
+            let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
+            let value = item::text(receipt.to_string());
+            match receipt {
+                Receipt::Begun(_) => self.set_once(&attribute, value),
+                _ => self.set(&attribute, value),
+            }
+        }
+        if let Some(due) = due {
+            self.set_once(item::DUE, item::instant(due));
+        }
+    }
+
+    pub fn name(&mut self, attribute: &str) -> String {
+        let name = format!("#n{}", self.names.len());
+        self.names.insert(name.clone(), attribute.to_owned());
+        name
+    }
+
+    pub fn value(&mut self, value: AttributeValue) -> String {
+        let name = format!(":v{}", self.values.len());
+        self.values.insert(name.clone(), value);
+        name
+    }
+
+    pub fn set(&mut self, attribute: &str, value: AttributeValue) {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.sets.push(format!("{name} = {value}"));
+    }
+
+    pub fn set_once(&mut self, attribute: &str, value: AttributeValue) {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
+    }
+
+    pub fn remove(&mut self, attribute: &str) {
+        let name = self.name(attribute);
+        self.removes.push(name);
+    }
+
+    /// The condition that no newer version has written the item.
+    pub fn not_newer(&mut self) -> String {
+        let format = self.name(item::FORMAT);
+        let ours = self.value(item::number(item::THIS_FORMAT));
+        format!("attribute_not_exists({format}) OR {format} <= {ours}")
+    }
+
+    pub fn remove_notices(&mut self, notices: &[Notice]) {
+        for notice in notices {
+            self.remove(&format!("{}{}", item::NOTICE_PREFIX, notice.status));
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = "ADD #version :one".to_owned();
+        for (verb, parts) in [("SET", &self.sets), ("REMOVE", &self.removes)] {
+            if !parts.is_empty() {
+                text.push_str(&format!(" {verb} {}", parts.join(", ")));
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,81 @@
+//! `reap`: ends clusters that nobody needs, without the service. To be run by a
+//! scheduler of its own, for the day when no service runs at all.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{self, Output};
+use super::{AwsArgs, Failure};
+use crate::aws::emr::Emr;
+use crate::aws::s3::S3;
+use crate::aws::sns::Sns;
+use crate::engine::{Engine, Parts, Reaped};
+use crate::metrics::Metrics;
+
+/// End clusters of this deployment that nobody needs
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate reap --once --config prod.toml\n  \
+    sluicegate reap --once --dry-run --json --config prod.toml\n\n\
+    Ends clusters whose run has ended, whose run goes on elsewhere, or whose deadline is over,\n\
+    and tells people. Only clusters that bear this deployment's name and tag are touched. The\n\
+    service does the same every ten minutes; schedule this beside it for when it is gone.")]
+pub struct ReapArgs {
+    /// Look once and exit
+    #[arg(long, required = true)]
+    once: bool,
+    /// End nothing; show what would be ended
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+pub async fn reap(args: &ReapArgs) -> Result<Output, Failure> {
+    let session = args.aws.connect().await?;
+    let (aws, settings) = (&session.aws, session.config.settings);
+    let engine = Engine::new(Parts {
+        emr: Emr::new(aws, &session.config.catalog.deployment, session.store.run_table()),
+        catalog: session.config.catalog,
+        store: session.store,
+        sns: Sns::new(aws, &settings.topic_arn),
+        s3: S3::new(aws),
+        clock: session.clock,
+        sweep_interval: settings.sweep_interval,
+        quotas: settings.quotas,
+        metrics: Arc::new(Metrics::default()),
+    });
+    let reaped = engine.reap(args.dry_run).await?;
+    let rows: Vec<_> = reaped
+        .iter()
+        .map(|Reaped { cluster, name, reason, failure }| {
+            json!({ "cluster": cluster, "name": name, "reason": reason.words(), "failure": failure })
+        })
+        .collect();
+    let text = text(&reaped, args.dry_run);
+    match reaped.iter().any(|reaped| reaped.failure.is_some()) {
+        true => Err(Failure::Failed(text)),
+        false => Output::new(text, &json!({ "reaped": rows, "dry-run": args.dry_run })),
+    }
+}
+
+fn text(reaped: &[Reaped], dry_run: bool) -> String {
+    let verb = if dry_run { "would end" } else { "ended" };
+    let mut text = match reaped.len() {
+        0 => return "no cluster that nobody needs".to_owned(),
+        1 => format!("{verb} 1 cluster"),
+        more => format!("{verb} {more} clusters"),
+    };
+    for Reaped { cluster, name, reason, failure } in reaped {
+        let (cluster, name) = (output::plain(cluster), output::plain(name));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n  {cluster}  {name}  {}", reason.words());
+        if let Some(failure) = failure {
+            let _ = write!(text, "\n    not ended: {}", output::plain(failure));
+        }
+    }
+    text
+}

@@ -1,0 +1,123 @@
+//! What a run keeps of its notices while SNS takes none of them.
+
+use super::*;
+use crate::core::notice::Severity;
+use crate::core::run::notices::stored_bytes;
+
+/// Follows a run of tasks that fail so often, with these words each time.
+fn failing(tasks: usize, steps: usize, retries: u32, words: &str) -> Run {
+    let mut run = run(tasks, steps);
+    run.cluster.log_uri = Some("s3://logs/".into());
+    run.limits.lifetime = SignedDuration::from_hours(24);
+    let mut emr = FakeEmr { words: words.into(), ..FakeEmr::default() };
+    for member in &mut run.members {
+        for step in &mut member.steps {
+            step.retry.attempts = retries;
+            step.retry.backoff_rate = 1.0;
+            let name = format!("{}/2013-01-01T05/{}", member.key.task, step.name);
+            emr.outcomes.insert(name, vec![false; retries as usize + 1]);
+        }
+    }
+    follow(&mut run, &mut emr, |_| false);
+    run
+}
+
+fn statuses(run: &Run) -> Vec<&str> {
+    run.notices.iter().map(|notice| notice.status.as_str()).collect()
+}
+
+/// Tells the logs that the run wants as far as it takes them.
+fn tell_logs(run: &mut Run, text: &str) {
+    for log in run.logs.clone() {
+        let seen = LogSeen::Tail { file: "stderr.gz".into(), text: text.into() };
+        if !run.take_log(&log.try_name, &seen, at(90_000)) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn few_notices_are_all_kept() {
+    let run = failing(2, 1, 3, "exit code 3");
+    assert_eq!(statuses(&run).iter().filter(|status| **status == "step-failed").count(), 6);
+    assert_eq!(run.left_out, 0);
+}
+
+#[test]
+fn retries_make_room_for_what_matters_and_one_notice_counts_them() {
+    let run = failing(5, 1, 20, &"word ".repeat(100));
+    assert_eq!(run.state, RunState::Failed);
+    let statuses = statuses(&run);
+    for status in ["launching", "starting", "running", "terminating", "run-failed"] {
+        assert!(statuses.contains(&status), "{status}: {statuses:?}");
+    }
+    let kept = statuses.iter().filter(|status| **status == "step-failed").count();
+    assert_eq!(kept + run.left_out as usize, 5 * 20, "each is kept or counted");
+    // Of each step the last retry is kept: it says how many there were.
+    let last = run
+        .notices
+        .iter()
+        .filter(|notice| notice.facts.iter().any(|fact| fact.text.starts_with("retry 20 of 20")));
+    assert_eq!(last.count(), 5);
+    let told: Vec<_> = run.notices.iter().filter(|notice| notice.status == "left-out").collect();
+    let [told] = told[..] else { panic!("{statuses:?}") };
+    assert!(told.sentence.starts_with(&format!("{} notices of this run", run.left_out)));
+    insta::assert_snapshot!("left-out", told.message("prod").as_text());
+    assert!(stored_bytes(&run) < 400_000);
+}
+
+#[test]
+fn what_was_published_is_not_counted_again() {
+    let mut run = failing(5, 1, 20, &"word ".repeat(100));
+    let position = run.notices.iter().position(|notice| notice.status == "left-out").unwrap();
+    run.published(position);
+    assert!(run.left_out > 0, "not told yet");
+    let id = run.notices[0].id.clone();
+    run.published(1);
+    assert_eq!(run.left_out, 0);
+    assert!(run.notices.iter().all(|notice| notice.id != id));
+    run.published(usize::MAX);
+    assert!(run.notices.is_empty());
+}
+
+#[test]
+fn logs_wait_until_there_is_room_and_none_is_lost() {
+    let mut run = failing(40, 1, 0, "exit code 3");
+    assert_eq!(run.logs.len(), 40);
+    let (mut told, mut rounds) = (0, 0);
+    while !run.logs.is_empty() {
+        tell_logs(&mut run, &"a line of the log, as long as they are\n".repeat(200));
+        told += statuses(&run).iter().filter(|status| **status == "step-log").count();
+        assert!(stored_bytes(&run.notices) <= 100_000);
+        run.published(usize::MAX);
+        rounds += 1;
+    }
+    assert_eq!(told, 40);
+    assert!((2..12).contains(&rounds), "{rounds}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    /// Whatever fails, however often and in whatever words, and although SNS
+    /// takes nothing: the notices stay within their bound, none that says of a
+    /// failure or of the run's end is lost, and each is kept or counted.
+    #[test]
+    fn notices_are_bounded(
+        tasks in 1usize..4,
+        steps in 1usize..3,
+        retries in 0u32..21,
+        words in "[\\PC\u{1}\n]{0,40}",
+        repeated in 0usize..60,
+    ) {
+        let words = words.repeat(repeated);
+        let mut run = failing(tasks, steps, retries, &words);
+        tell_logs(&mut run, &words);
+        prop_assert!(stored_bytes(&run.notices) <= 100_000);
+        prop_assert!(statuses(&run).contains(&"run-failed"));
+        let failures = run.notices.iter().filter(|notice| notice.severity == Severity::Failure);
+        prop_assert_eq!(failures.count() + run.logs.len(), tasks, "a log of each, told or wanted");
+        let told = statuses(&run).iter().filter(|status| **status == "step-failed").count();
+        prop_assert_eq!(run.left_out > 0, statuses(&run).contains(&"left-out"));
+        prop_assert!(told + run.left_out as usize >= tasks * retries as usize);
+    }
+}

@@ -1,0 +1,126 @@
+//! Ends clusters of this deployment that nobody needs; `core::reaper` says
+//! which. Also what `sluicegate reap --once` does, without a service.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Engine, Key};
+use crate::aws::error::AwsError;
+use crate::aws::store::StoreError;
+use crate::core::quota::Call;
+use crate::core::reaper::{Origin, Reason, reaped, verdict};
+use crate::core::run::CallFailure;
+
+/// How often a service looks; the clusters' own deadlines are exact.
+const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+/// Whose place in the quota's queue it is.
+const NAME: &str = "reaper";
+
+/// A cluster that nobody needs.
+#[derive(Debug, Clone)]
+pub struct Reaped {
+    pub cluster: String,
+    pub name: String,
+    pub reason: Reason,
+    /// Why it could not be ended; it is tried again the next time.
+    pub failure: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReapError {
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// One replica's look is enough.
+    pub(super) async fn turn_reaper(&self) -> Option<Timestamp> {
+        if self.memory().holds_lease
+            && let Err(error) = self.reap(false).await
+        {
+            tracing::warn!(%error, "the reaper could not look at all clusters, it will again");
+        }
+        Some(super::after(self.clock.now(), INTERVAL))
+    }
+
+    pub(super) fn wake_reaper(&self) {
+        // Whatever just started has more urgent things to do.
+        self.agenda.wake(Key::Reaper, super::after(self.clock.now(), self.sweep_interval));
+    }
+
+    /// Looks at every live cluster of the deployment and ends those that nobody
+    /// needs; with `dry_run` only says which.
+    pub async fn reap(&self, dry_run: bool) -> Result<Vec<Reaped>, ReapError> {
+        let deployment = self.catalog().deployment.clone();
+        let mut found = Vec::new();
+        let mut marker = None;
+        loop {
+            self.wait_for(Call::ListClusters).await;
+            let page = self.emr.list_live_clusters(marker).await?;
+            for listed in page.clusters {
+                let Some(origin) = Origin::of(&listed.name, &deployment) else { continue };
+                let reason = match self.judge(&listed.id, &origin).await {
+                    Ok(reason) => reason,
+                    Err(error) => {
+                        tracing::warn!(cluster = listed.id, run = origin.run, %error, "left alone: nothing certain is known of it");
+                        continue;
+                    }
+                };
+                let Some(reason) = reason else { continue };
+                let (cluster, name) = (listed.id, listed.name);
+                let failure = match dry_run {
+                    true => None,
+                    false => self.end(&cluster, &name, reason).await.err(),
+                };
+                found.push(Reaped { cluster, name, reason, failure });
+            }
+            marker = page.marker;
+            if marker.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Why nobody needs the cluster. Names can be given by anybody: without the
+    /// deployment's tag it is not ours.
+    async fn judge(&self, cluster: &str, origin: &Origin) -> Result<Option<Reason>, ReapError> {
+        let run = self.store.run(&origin.run).await?;
+        let now = self.clock.now();
+        // Its tag can only make it live longer than its run says.
+        let suspect = run.is_none() || verdict(cluster, origin, run.as_ref(), None, now).is_some();
+        if !suspect {
+            return Ok(None);
+        }
+        self.wait_for(Call::DescribeCluster).await;
+        let seen = self.emr.inspect(cluster).await?;
+        if !seen.alive || seen.deployment.as_deref() != Some(self.catalog().deployment.as_str()) {
+            return Ok(None);
+        }
+        Ok(verdict(cluster, origin, run.as_ref(), seen.expires, now))
+    }
+
+    /// Told first, but whether or not anybody can be told.
+    async fn end(&self, cluster: &str, name: &str, reason: Reason) -> Result<(), String> {
+        tracing::warn!(
+            cluster,
+            name,
+            reason = reason.words(),
+            "nobody needs this cluster, it is terminated"
+        );
+        self.announce(&reaped(cluster, name, reason, self.clock.now())).await;
+        self.wait_for(Call::TerminateJobFlows).await;
+        self.emr.terminate(cluster).await.map_err(|failure| match failure {
+            CallFailure::Deferred(why) | CallFailure::Refused(why) | CallFailure::Unknown(why) => {
+                why
+            }
+            CallFailure::Postponed(until) => format!("postponed until {until}"),
+        })
+    }
+
+    async fn wait_for(&self, call: Call) {
+        while let Err(until) = self.permit(call, NAME) {
+            self.clock.sleep_until(until).await;
+        }
+    }
+}

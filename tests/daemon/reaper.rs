@@ -1,0 +1,68 @@
+//! `sluicegate reap`: ends what nobody needs, and touches nothing else.
+
+use aws_sdk_emr::types::{JobFlowInstancesConfig, Tag};
+use sluicegate::aws;
+
+use crate::commands::{answer, ask, json};
+use crate::world::{World, daily_file, daily_task};
+
+/// A cluster as a daemon that is gone may have left it, or as others make them.
+async fn cluster(world: &World, name: &str, tags: &[(&str, &str)]) -> String {
+    let emr = aws_sdk_emr::Client::new(&aws::connect(&world.access()).await);
+    let instances = JobFlowInstancesConfig::builder()
+        .master_instance_type("m5.xlarge")
+        .instance_count(1)
+        .keep_job_flow_alive_when_no_steps(true)
+        .build();
+    let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build());
+    let request = emr.run_job_flow().name(name).release_label("emr-7.13.0").instances(instances);
+    let request = request.service_role("service").job_flow_role("ec2");
+    let answer = request.set_tags(Some(tags.collect())).send().await.unwrap();
+    answer.job_flow_id.unwrap()
+}
+
+async fn is_alive(world: &World, id: &str) -> bool {
+    let emr = aws_sdk_emr::Client::new(&aws::connect(&world.access()).await);
+    let found = emr.describe_cluster().cluster_id(id).send().await.unwrap();
+    let state = found.cluster.unwrap().status.unwrap().state.unwrap();
+    !state.as_str().starts_with("TERMINAT")
+}
+
+#[tokio::test]
+async fn only_what_is_ours_and_not_needed_is_ended() {
+    let (deployment, expires) = ("sluicegate:deployment", "sluicegate:expires-at");
+    let (over, later) = ("2013-01-01T00:00:00Z", "2999-01-01T00:00:00Z");
+    let ours = |expires_at| [(deployment, "test"), (expires, expires_at)];
+    let mut world =
+        World::new(&format!("{}{}", daily_file("a"), daily_task("t", &["a"], "true"))).await;
+    world.put("a/2013-01-01.csv", "x").await;
+    world.mail("run-succeeded").await;
+    world.kill().await;
+    let runs = json(&world, &["runs"]).await;
+    let run = runs["runs"][0]["id"].as_str().unwrap().to_owned();
+    let overdue = cluster(&world, "test/01UNKNOWN/1", &ours(over)).await;
+    let late = cluster(&world, &format!("test/{run}/1"), &ours(later)).await;
+    let kept = [
+        cluster(&world, "test/01UNKNOWN/1", &ours(later)).await,
+        // Who gives a cluster our name has not given it our tag.
+        cluster(&world, "test/01UNKNOWN/1", &[(expires, over)]).await,
+        cluster(&world, "test-2/01UNKNOWN/1", &[(deployment, "test-2"), (expires, over)]).await,
+        cluster(&world, "their own", &ours(over)).await,
+    ];
+    let found = json(&world, &["reap", "--once", "--dry-run"]).await;
+    assert_eq!(found["reaped"].as_array().unwrap().len(), 2, "{found}");
+    assert!(is_alive(&world, &overdue).await);
+    let text = answer(&world, &["reap", "--once"]).await;
+    assert!(text.starts_with("ended 2 clusters\n"), "{text}");
+    assert!(text.contains(&format!("{late}  test/{run}/1  its run has ended")), "{text}");
+    for gone in [&overdue, &late] {
+        assert!(!is_alive(&world, gone).await);
+        let mail = world.mail(&format!("cluster/{gone}/reaped")).await;
+        assert!(mail.subject.contains("is terminated"), "{}", mail.subject);
+    }
+    for other in &kept {
+        assert!(is_alive(&world, other).await);
+    }
+    assert_eq!(answer(&world, &["reap", "--once"]).await, "no cluster that nobody needs\n");
+    assert_eq!(ask(&world, &["reap"]).await.0, 2, "--once is to be said");
+}

@@ -1,0 +1,118 @@
+//! Items that a newer version of the daemon has written: they are left alone,
+//! and what was meant for them waits until they can be read again.
+
+use std::collections::HashMap;
+use std::fs;
+
+use aws_sdk_dynamodb::types::AttributeValue::{self, N, S};
+use sluicegate::aws;
+
+use crate::world::{BUCKET, World, daily_file, daily_task, requests_file};
+
+type Item = HashMap<String, AttributeValue>;
+
+async fn tables(world: &World) -> aws_sdk_dynamodb::Client {
+    aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await)
+}
+
+fn key(task: &str, partition: &str) -> Item {
+    let text = |value: &str| S(value.to_owned());
+    HashMap::from([("task".into(), text(task)), ("partition".into(), text(partition))])
+}
+
+/// A task partition as a version would write it that is not made yet.
+async fn write_newer(world: &World, task: &str, partition: &str) -> Item {
+    let mut item = key(task, partition);
+    for (name, value) in [
+        ("format", N("99".into())),
+        ("version", N("7".into())),
+        ("state", S("waiting".into())),
+        ("secret", S("of the future".into())),
+    ] {
+        item.insert(name.into(), value);
+    }
+    let put = tables(world).await.put_item().table_name("test-task");
+    put.set_item(Some(item.clone())).send().await.unwrap();
+    item
+}
+
+async fn read(world: &World, task: &str, partition: &str) -> Item {
+    let get = tables(world).await.get_item().table_name("test-task");
+    let answer = get.set_key(Some(key(task, partition))).consistent_read(true).send().await;
+    answer.unwrap().item.unwrap()
+}
+
+async fn remove(world: &World, task: &str, partition: &str) {
+    let delete = tables(world).await.delete_item().table_name("test-task");
+    delete.set_key(Some(key(task, partition))).send().await.unwrap();
+}
+
+/// Waits until so many writes of the daemon to an item were refused.
+async fn refused(world: &World, task: &str, partition: &str, times: usize) {
+    let check = || {
+        let log = fs::read_to_string(requests_file(None)).unwrap();
+        let writes = log.lines().filter(|line| {
+            // The last line may be half written.
+            let line = serde_json::from_str(line).unwrap_or(serde_json::Value::Null);
+            let body = line["body"].as_str().unwrap_or_default();
+            let named = [task, partition].iter().all(|name| body.contains(&format!("{name:?}")));
+            let written = line["action"] == "UpdateItem" || line["action"] == "TransactWriteItems";
+            named && written && line["outcome"] != "ok"
+        });
+        (writes.count() >= times).then_some(())
+    };
+    world.until(&format!("{times} refused writes to {task} {partition}"), check).await;
+}
+
+#[tokio::test]
+async fn an_arrival_for_a_newer_item_waits_in_the_queue() {
+    let mut world = World::new(&(daily_file("a") + &daily_task("t", &["a"], "true"))).await;
+    world.taken().await;
+    world.stop().await;
+    world.configure_engine("visibility-timeout = \"1s\"");
+    world.start().await;
+    let newer = write_newer(&world, "t", "2013-01-01").await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.put("a/2013-01-02.csv", "1").await;
+    world.mail("t/2013-01-02/succeeded").await;
+    refused(&world, "t", "2013-01-01", 2).await;
+    assert_eq!(read(&world, "t", "2013-01-01").await, newer);
+    assert_eq!(world.queued("inbox").await, 1);
+    assert_eq!(world.queued("quarantine").await, 0);
+    remove(&world, "t", "2013-01-01").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    world.taken().await;
+}
+
+#[tokio::test]
+async fn an_output_for_a_newer_item_is_told_later_and_to_others_at_once() {
+    let produced =
+        format!("[datasets.made]\nlocation = \"s3://{BUCKET}/made/{{yyyy}}/{{MM}}/{{dd}}/\"\n");
+    let maker =
+        daily_task("maker", &["a"], "true").replace("[[tasks", "outputs = [\"made\"]\n[[tasks");
+    let readers = ["old", "new"].map(|name| daily_task(name, &["made"], "true")).concat();
+    let world = World::new(&(daily_file("a") + &produced + &maker + &readers)).await;
+    let newer = write_newer(&world, "new", "2013-01-01").await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("maker/2013-01-01/succeeded").await;
+    world.mail("old/2013-01-01/succeeded").await;
+    refused(&world, "new", "2013-01-01", 2).await;
+    assert_eq!(read(&world, "new", "2013-01-01").await, newer);
+    remove(&world, "new", "2013-01-01").await;
+    world.mail("new/2013-01-01/succeeded").await;
+    world.until_due(<[_]>::is_empty).await;
+    assert_eq!(world.mails_about("maker/2013-01-01/succeeded").len(), 1);
+}
+
+#[tokio::test]
+async fn a_slot_for_a_newer_item_is_made_up_when_it_can_be() {
+    let task = "[tasks.t]\nprofile = \"p\"\npartition = \"hour\"\nschedule = { cron = \"5 * * * *\" }\n\
+        [[tasks.t.steps]]\nname = \"work\"\nkind = \"command\"\nargs = [\"true\"]\n";
+    // A minute a second.
+    let world = World::at(task, "2013-01-01T05:58:00Z", 60.0).await;
+    let newer = write_newer(&world, "t", "2013-01-01T05").await;
+    refused(&world, "t", "2013-01-01T05", 2).await;
+    assert_eq!(read(&world, "t", "2013-01-01T05").await, newer);
+    remove(&world, "t", "2013-01-01T05").await;
+    world.mail("t/2013-01-01T05/succeeded").await;
+}
