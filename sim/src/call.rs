@@ -62,6 +62,10 @@ pub enum Phase {
     NextAttempt,
     /// Stores that a run has ended.
     EndRun,
+    /// Takes the claim of an attempt that is given up.
+    Claim,
+    /// Takes or gives back the poll lease.
+    Lease,
     Launch,
     /// Reads the list of clusters.
     Survey,
@@ -85,7 +89,7 @@ pub enum Phase {
 
 impl Phase {
     /// All but those that no world has.
-    pub const ALL: [Phase; 26] = [
+    pub const ALL: [Phase; 28] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -101,6 +105,8 @@ impl Phase {
         Phase::EndMembers,
         Phase::NextAttempt,
         Phase::EndRun,
+        Phase::Claim,
+        Phase::Lease,
         Phase::Launch,
         Phase::Survey,
         Phase::Describe,
@@ -131,6 +137,8 @@ impl Phase {
             Phase::EndMembers => "end members",
             Phase::NextAttempt => "next attempt",
             Phase::EndRun => "end run",
+            Phase::Claim => "claim",
+            Phase::Lease => "lease",
             Phase::Launch => "launch",
             Phase::Survey => "survey",
             Phase::Describe => "describe",
@@ -294,7 +302,9 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::DynamoDb, "Query") if table(body).ends_with("file-unit") => Phase::Count,
         (Service::DynamoDb, "Query") => Phase::Find,
         (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => Phase::Journal,
+        (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~lease" => Phase::Lease,
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
+        (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,
         (Service::DynamoDb, "UpdateItem") => update(body),
         (Service::DynamoDb, "TransactWriteItems") => transaction(body),
         _ => Phase::Other,

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sluicegate_local::emr::events;
 use sluicegate_local::emr::machine::Machine;
-use sluicegate_local::emr::model::{Effect, Exit, Job, Now, Reason, ReasonCode};
+use sluicegate_local::emr::model::{Cluster, Effect, Exit, Job, Now, Reason, ReasonCode};
 
 use crate::scenario::{ClusterRates, DEPLOYMENT};
 use crate::time::pass;
@@ -191,10 +191,7 @@ impl Driver {
     }
 
     fn is_ours(&self, cluster: &str) -> bool {
-        let prefix = format!("{DEPLOYMENT}/");
-        self.machine(|machine, _| {
-            machine.cluster(cluster).is_some_and(|found| found.request.name.starts_with(&prefix))
-        })
+        self.machine(|machine, _| machine.cluster(cluster).is_some_and(is_ours))
     }
 
     fn plan_mishaps(&mut self, cluster: &str) {
@@ -299,8 +296,13 @@ fn report(world: &Arc<World>, cluster: &str, job: &Job, exit: i32) {
     world.wake_clusters();
 }
 
+/// Whether a cluster bears the deployment's tag; names can be given by anybody.
+pub fn is_ours(cluster: &Cluster) -> bool {
+    cluster.tags.get("sluicegate:deployment").is_some_and(|of| of == DEPLOYMENT)
+}
+
 /// What a guard's step claims, read from its real arguments:
-/// `bash -c SCRIPT guard TABLE CLAIM HOLDER`.
+/// `bash -c SCRIPT guard TABLE CLAIM HOLDER REGION`.
 struct Claim {
     table: String,
     key: String,
@@ -309,7 +311,7 @@ struct Claim {
 
 impl Claim {
     fn read(args: &[String], cluster: &str, step: &str) -> Option<Self> {
-        let [_, _, _, _, table, key, holder] = args else { return None };
+        let [_, _, _, _, table, key, holder, _] = args else { return None };
         let holder = match holder.as_str() {
             "cluster" => cluster,
             "step" => step,

@@ -60,11 +60,12 @@ async fn exchange(
     life: &Arc<Life>,
     request: Request,
 ) -> Result<Response, ConnectorError> {
+    let call = Call::read(&request).ok_or_else(|| failure("a request that is not AWS's"))?;
+    world.decided(life, &call);
     life.machine.pass_gate().await;
     if life.is_dead() {
         return never().await;
     }
-    let call = Call::read(&request).ok_or_else(|| failure("a request that is not AWS's"))?;
     let fault = world.sends(life, &call);
     if fault == Some(Fault::CrashBefore) {
         life.kill();

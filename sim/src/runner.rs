@@ -10,7 +10,7 @@ use crate::scenario::Scenario;
 use crate::world::{self, Outcome};
 
 /// How far the network goes; see `Bounds`.
-pub const BOUNDS: Bounds = Bounds::Kept;
+pub const BOUNDS: Bounds = Bounds::Broken;
 
 /// Plays the world of a seed.
 pub fn play_seed(seed: u64, data: &Path) -> anyhow::Result<Outcome> {

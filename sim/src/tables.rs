@@ -29,10 +29,12 @@ pub async fn create(world: &Arc<World>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clusters of others, one of them with a name much like ours, and items of a
-/// newer version.
+/// Clusters of others, some with names like ours but without our tag, and items
+/// of a newer version.
 pub async fn plant(world: &World) {
-    for name in ["somebody's notebook", "sim2/01AAAAAAAAAAAAAAAAAAAAAAAA/1"] {
+    let run = "01AAAAAAAAAAAAAAAAAAAAAAAA/1";
+    let names = ["somebody's notebook".to_owned(), format!("sim2/{run}"), format!("sim/{run}")];
+    for name in names {
         let body = json!({
             "Name": name, "ReleaseLabel": "emr-7.13.0",
             "ServiceRole": "service", "JobFlowRole": "ec2",

@@ -192,7 +192,14 @@ impl World {
         self.clusters.notify_one();
     }
 
-    /// A replica makes a call: what becomes of it.
+    /// A replica has decided to make a call. If it is stopped now, the call
+    /// leaves when it goes on.
+    pub fn decided(&self, life: &Life, call: &Call) {
+        self.oracle().decided(call, life.machine.now());
+        self.tell_violations();
+    }
+
+    /// A call leaves: what becomes of it.
     pub fn sends(&self, life: &Life, call: &Call) -> Option<Fault> {
         let fault = lock(&self.faults).decide(call, self.time.now());
         let mut marks = lock(&self.marks);
@@ -210,8 +217,6 @@ impl World {
         } else {
             drop(marks);
         }
-        self.oracle().sends(call, life.machine.now());
-        self.tell_violations();
         fault
     }
 

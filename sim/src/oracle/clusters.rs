@@ -11,7 +11,7 @@ use sluicegate_local::emr::model::{Cluster, StepState};
 use super::items::{document, text};
 use super::{Found, Violation, violation};
 use crate::call::{Call, Phase};
-use crate::cluster::GUARD;
+use crate::cluster::{GUARD, is_ours};
 use crate::scenario::{DEPLOYMENT, Scenario};
 use crate::tables;
 use crate::world::World;
@@ -142,10 +142,12 @@ impl Clusters {
             }
             Phase::Terminate => {
                 let ids = call.body["JobFlowIds"].as_array().into_iter().flatten();
-                let names = ids.filter_map(Value::as_str).map(|id| (id, name_of(world, id)));
-                let foreign = names.filter(|(_, name)| owner(name).is_none());
+                let foreign = ids.filter_map(Value::as_str).filter(|id| !is_ours_in(world, id));
                 foreign
-                    .flat_map(|(id, name)| violation("I9", format!("{id} ({name:?}) is not ours")))
+                    .flat_map(|id| {
+                        let name = name_of(world, id);
+                        violation("I9", format!("{id} ({name:?}) is terminated and not ours"))
+                    })
                     .collect()
             }
             _ => Vec::new(),
@@ -317,6 +319,10 @@ fn unclaimed(world: &World, cluster: &str) -> Option<String> {
 fn name_of(world: &World, id: &str) -> String {
     let name = |cluster: &Cluster| cluster.request.name.clone();
     world.cloud.emr().with(|machine, _| machine.cluster(id).map(name)).unwrap_or_default()
+}
+
+fn is_ours_in(world: &World, id: &str) -> bool {
+    world.cloud.emr().with(|machine, _| machine.cluster(id).is_some_and(is_ours))
 }
 
 fn is_alive(world: &World, id: &str) -> bool {

@@ -10,7 +10,8 @@ use sluicegate::core::partition::{Grain, Partition};
 
 use super::items::{document, is_final, text};
 use super::{Oracle, messages};
-use crate::scenario::{DEPLOYMENT, DatasetKind, Object, Scenario, Task};
+use crate::cluster::is_ours;
+use crate::scenario::{DatasetKind, Object, Scenario, Task};
 use crate::tables;
 use crate::world::World;
 
@@ -71,10 +72,9 @@ impl Oracle {
             }
         }
         let foreign = world.cloud.emr().with(|machine, _| {
-            let ours = |name: &str| name.starts_with(&format!("{DEPLOYMENT}/"));
             machine
                 .clusters()
-                .filter(|cluster| !ours(&cluster.request.name) && cluster.state.has_ended())
+                .filter(|cluster| !is_ours(cluster) && cluster.state.has_ended())
                 .map(|cluster| cluster.request.name.clone())
                 .collect::<Vec<_>>()
         });
@@ -110,10 +110,9 @@ impl Oracle {
 
     fn alive(&self, world: &World) -> Vec<String> {
         world.cloud.emr().with(|machine, _| {
-            let ours = |name: &str| name.starts_with(&format!("{DEPLOYMENT}/"));
             machine
                 .clusters()
-                .filter(|cluster| ours(&cluster.request.name) && !cluster.state.has_ended())
+                .filter(|cluster| is_ours(cluster) && !cluster.state.has_ended())
                 .map(|cluster| format!("{} ({})", cluster.id, cluster.request.name))
                 .collect()
         })

@@ -105,6 +105,16 @@ fn missing_inputs(scenario: &Scenario, name: &str, item: &Value) -> Vec<String> 
     needed.filter(|element| !is_complete(&item[format!("in:{element}")])).collect()
 }
 
+/// I1: a claim that is held stays with its holder.
+pub fn claim(key: &str, old: Option<&Value>, new: &Value) -> Found {
+    let before = old.and_then(|old| text(old, "holder"));
+    let after = text(new, "holder");
+    if before.is_some() && before != after {
+        return violation("I1", format!("{key} was {before:?}'s and became {after:?}'s"));
+    }
+    Vec::new()
+}
+
 /// A write to a run.
 pub fn run(name: &str, old: Option<&Value>, new: &Value) -> Found {
     let mut found = version(name, old, new);

@@ -84,7 +84,7 @@ impl Oracle {
     }
 
     /// A replica is about to make a call; `now` is what its clock shows.
-    pub fn sends(&mut self, call: &Call, now: Timestamp) {
+    pub fn decided(&mut self, call: &Call, now: Timestamp) {
         self.calls += 1;
         if matches!(call.phase, Phase::Launch | Phase::AddSteps) {
             let found = clusters::intended(&self.items, call, now);
@@ -148,6 +148,7 @@ impl Oracle {
                     let clusters = self.clusters.of_run(world, &name, old.as_ref(), &new);
                     [found, told, clusters].concat()
                 }
+                tables::RUN => items::claim(&name, old.as_ref(), &new),
                 _ => Vec::new(),
             };
             self.violations.extend(found);
@@ -189,12 +190,8 @@ impl Oracle {
     pub fn claimed(&mut self, world: &World, table: &str, key: &str) {
         let Some(new) = tables::read(world, table, key) else { return };
         let old = self.items.insert((table.to_owned(), key.to_owned()), new.clone());
-        let holder = |item: &Value| items::text(item, "holder");
-        if let Some(before) = old.as_ref().and_then(holder)
-            && holder(&new).as_deref() != Some(&before)
-        {
-            self.violated("I1", format!("{key} was {before}'s and became another's"));
-        }
+        let found = items::claim(key, old.as_ref(), &new);
+        self.violations.extend(found);
     }
 
     /// All items of a table that is named by its end.

@@ -157,6 +157,7 @@ region = "us-east-1"
 queue = "inbox"
 quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
+assets = "s3://{BUCKET}/assets/"
 [engine]
 poll-interval = "1m"
 sweep-interval = "2m"
