@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
+// It waits for answers nearly all the time; more threads would only hold memory.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     sluicegate::cli::main().await
 }

@@ -59,7 +59,10 @@ impl Mailbox {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last += 1;
         let file = self.folder.join(format!("{:04}-{}.eml", *last, slug(mail.subject)));
-        fs::write(&file, render(mail)?)?;
+        // Whoever looks into the folder sees whole mails.
+        let draft = file.with_extension("draft");
+        fs::write(&draft, render(mail)?)?;
+        fs::rename(&draft, &file)?;
         Ok(file)
     }
 }

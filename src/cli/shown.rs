@@ -292,6 +292,8 @@ mod tests {
             "tags": { "cost-center": "analytics" },
             "idle_timeout": "30m",
             "step_concurrency": 1,
+            "guard": true,
+            "deadline": "s3://example-code/sluicegate/deadline.sh",
         });
         assert_eq!(told, expected);
     }

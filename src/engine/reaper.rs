@@ -12,6 +12,7 @@ use crate::core::run::CallFailure;
 
 /// How often a service looks; the clusters' own deadlines are exact.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+const FIRST_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// Whose place in the quota's queue it is.
 const NAME: &str = "reaper";
 
@@ -46,7 +47,7 @@ impl Engine {
 
     pub(super) fn wake_reaper(&self) {
         // Whatever just started has more urgent things to do.
-        self.agenda.wake(Key::Reaper, super::after(self.clock.now(), self.sweep_interval));
+        self.agenda.wake(Key::Reaper, super::after(self.clock.now(), FIRST_AFTER));
     }
 
     /// Looks at every live cluster of the deployment and ends those that nobody

@@ -74,6 +74,25 @@ async fn a_partition_that_somebody_removes_while_it_waits_begins_anew() {
     world.mail("join/2013-01-01/succeeded").await;
 }
 
+/// Each of two receivers completes the same ten partitions in the same moment.
+#[tokio::test]
+async fn who_is_second_to_decide_does_not_leave_its_message_behind() {
+    let tasks = daily_file("a") + &daily_task("t", &["a"], "true");
+    let mut world = World::new(&tasks).await;
+    world.taken().await;
+    world.stop().await;
+    for _ in 0..2 {
+        for day in 1..=10 {
+            world.put(&format!("a/2013-01-{day:02}.csv"), "1").await;
+        }
+    }
+    world.start().await;
+    // A message that is left behind comes again after two minutes.
+    world.taken().await;
+    let ready = || (world.mails_about("/ready").len() == 10).then_some(());
+    world.until("ten partitions ready", ready).await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_goes_to_quarantine_and_stops_nothing() {
     let tasks = daily_file("a") + &daily_task("t", &["a"], "true");

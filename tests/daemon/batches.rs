@@ -5,7 +5,7 @@ use crate::world::{World, daily_file, daily_task};
 fn profile(batch_size: u32, max_wait: &str) -> String {
     format!(
         "[profiles.shared]\nbatch-size = {batch_size}\nmax-wait = \"{max_wait}\"\n\
-         release-label = \"emr-7.13.0\"\nservice-role = \"service\"\ninstance-profile = \"ec2\"\n\
+         guard = false\nrelease-label = \"emr-7.13.0\"\nservice-role = \"service\"\ninstance-profile = \"ec2\"\n\
          primary = {{ instance-types = [\"m5.xlarge\"], on-demand = 1 }}\n"
     )
 }

@@ -23,6 +23,7 @@ const PROFILE: &str = "
 batch-size = 3
 max-wait = \"1s\"
 release-label = \"emr-7.13.0\"
+guard = false
 service-role = \"service\"
 instance-profile = \"ec2\"
 primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }

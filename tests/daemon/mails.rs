@@ -53,7 +53,7 @@ async fn a_failure_is_told_at_once_and_its_log_when_it_comes_each_once() {
 
 #[tokio::test]
 async fn a_log_that_never_comes_holds_nothing_up_and_is_given_up() {
-    let profile = "[profiles.elsewhere]\nlifetime = \"168h\"\nrelease-label = \"emr-7.13.0\"\n\
+    let profile = "[profiles.elsewhere]\nlifetime = \"168h\"\nguard = false\nrelease-label = \"emr-7.13.0\"\n\
         service-role = \"s\"\ninstance-profile = \"i\"\nlog-uri = \"s3://nowhere/logs\"\n\
         primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n";
     let tasks =

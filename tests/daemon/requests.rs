@@ -23,6 +23,7 @@ lifetime = "3h"
 max-attempts = 2
 idle-timeout = "30m"
 step-concurrency = 1
+guard = false
 release-label = "emr-7.13.0"
 os-release-label = "2023.7.20250609.0"
 applications = ["Spark", "Hive"]
@@ -266,7 +267,7 @@ fn shows_what_was_asked(world: &World) {
 
 #[tokio::test]
 async fn a_secret_that_is_not_there_is_named() {
-    let profile = "[profiles.k]\nrelease-label = \"emr-7.13.0\"\nservice-role = \"s\"\n\
+    let profile = "[profiles.k]\nguard = false\nrelease-label = \"emr-7.13.0\"\nservice-role = \"s\"\n\
         instance-profile = \"i\"\nsecurity-configuration = \"kerberized\"\n\
         primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n\
         kerberos = { realm = \"R\", kdc-admin-password = { env = \"SLUICEGATE_NOT_THERE\" } }\n";
@@ -287,7 +288,7 @@ fn unfolded(mail: &Mail) -> String {
 /// A step too long for EMR fails its own partition; the batch goes ahead.
 #[tokio::test]
 async fn a_step_that_emr_would_refuse_fails_alone() {
-    let profile = "[profiles.two]\nbatch-size = 2\nrelease-label = \"emr-7.13.0\"\n\
+    let profile = "[profiles.two]\nbatch-size = 2\nguard = false\nrelease-label = \"emr-7.13.0\"\n\
         service-role = \"s\"\ninstance-profile = \"i\"\n\
         primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n";
     let long = format!("true {}", "x".repeat(11_000));

@@ -61,7 +61,7 @@ async fn a_failure_is_announced_with_its_reason_and_the_cluster_ends() {
 
 #[tokio::test]
 async fn one_failing_partition_of_a_batch_fails_alone() {
-    let profile = "[profiles.three]\nbatch-size = 3\nrelease-label = \"emr-7.13.0\"\n\
+    let profile = "[profiles.three]\nbatch-size = 3\nguard = false\nrelease-label = \"emr-7.13.0\"\n\
         service-role = \"s\"\ninstance-profile = \"i\"\n\
         primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n";
     let tasks = [("good", "true"), ("bad", "exit 1"), ("also-good", "true")]

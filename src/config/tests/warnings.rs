@@ -30,12 +30,12 @@ fn each_is_said_with_its_place() {
         (
             "5 * * * *",
             "* * * * *",
-            "x.toml:27:21: the schedule \"* * * * *\" has several slots for one hour\n    a partition runs once",
+            "x.toml:28:21: the schedule \"* * * * *\" has several slots for one hour\n    a partition runs once",
         ),
         (
             "5 * * * *",
             "0,30 6 1 * *",
-            "x.toml:27:21: the schedule \"0,30 6 1 * *\" has several slots",
+            "x.toml:28:21: the schedule \"0,30 6 1 * *\" has several slots",
         ),
         (
             "[datasets.raw]",
