@@ -19,13 +19,13 @@ bench: ## Measure the daemon: each figure beside its aim, in out/bench
 
 # SEEDS and FROM choose the worlds.
 sim: ## Play the daemon in worlds of faults and crashes, on virtual time
-	cargo build --release --workspace --bin sluicegate-sim
-	@target/release/sluicegate-sim boundaries
-	@target/release/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
+	cargo build --profile sim --workspace --bin sluicegate-sim
+	@target/sim/sluicegate-sim boundaries
+	@target/sim/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
 
 sim-pairs: ## Play every two crashes of a small world
-	cargo build --release --workspace --bin sluicegate-sim
-	@target/release/sluicegate-sim pairs
+	cargo build --profile sim --workspace --bin sluicegate-sim
+	@target/sim/sluicegate-sim pairs
 
 test: lint rust-tests python-tests ## Everything that has to pass before a change lands
 

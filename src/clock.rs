@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_local_awss_clock_runs_by_its_factor() {
-        let text = r#"{"start":"2013-01-01T05:00:00Z","anchor":"2026-01-01T00:00:00Z","factor":60}"#;
+        let text =
+            r#"{"start":"2013-01-01T05:00:00Z","anchor":"2026-01-01T00:00:00Z","factor":60}"#;
         let mut clock: Clock = serde_json::from_str(text).unwrap();
         let two_seconds_on = "2026-01-01T00:00:02Z".parse().unwrap();
         clock.source = Arc::new(Set(Mutex::new(two_seconds_on)));

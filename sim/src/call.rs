@@ -279,8 +279,7 @@ fn attribute<'a>(form: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 fn form(body: &[u8]) -> Value {
-    let fields: BTreeMap<String, String> =
-        form_urlencoded::parse(body).into_owned().collect();
+    let fields: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
     serde_json::json!(fields)
 }
 
@@ -355,7 +354,11 @@ fn update(body: &Value) -> Phase {
     };
     let text = body["UpdateExpression"].as_str().unwrap_or_default();
     if body["ReturnValues"] == "ALL_NEW" {
-        return if body.get("ConditionExpression").is_some() { Phase::Change } else { Phase::Record };
+        return if body.get("ConditionExpression").is_some() {
+            Phase::Change
+        } else {
+            Phase::Record
+        };
     }
     match () {
         () if sets("outputs-pending") || text.contains("REMOVE") => Phase::Published,

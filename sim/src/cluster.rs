@@ -345,8 +345,7 @@ async fn guard(world: Arc<World>, cluster: String, job: Job, claim: Option<Claim
         pass(world.latency()).await;
         let (lost_before, lost_after) = world.guard_fate();
         if !lost_before {
-            let answer =
-                world.cloud.dynamodb().call("UpdateItem", &Bytes::from(body.to_string()));
+            let answer = world.cloud.dynamodb().call("UpdateItem", &Bytes::from(body.to_string()));
             world.note(&format!("guard of {cluster}: {} {}", claim.key, answer.outcome));
             if answer.outcome == "ok" {
                 world.oracle().claimed(&world, &claim.table, &claim.key);

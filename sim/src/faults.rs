@@ -197,8 +197,12 @@ impl Faults {
             };
             let start = from + SignedDuration::from_secs(rng.i64(0..seconds));
             let length = SignedDuration::from_secs(rng.i64(30..1500));
-            let kinds =
-                [Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];
+            let mut kinds =
+                vec![Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];
+            if service == Some(Service::Sns) {
+                // As when the topic's key is taken away.
+                kinds.push(Fault::Denied);
+            }
             let fault = kinds[rng.usize(..kinds.len())];
             outages.push(Outage { service, from: start, until: start + length, fault });
         }

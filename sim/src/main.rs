@@ -97,7 +97,9 @@ fn crashes(text: &str) -> Result<Crashes, String> {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run { seeds, from, all_marks, how } => run(from, seeds, all_marks, &how),
-        Command::Replay { seed } => replay(|data| runner::play_seed(seed, data), &format!("replay {seed}")),
+        Command::Replay { seed } => {
+            replay(|data| runner::play_seed(seed, data), &format!("replay {seed}"))
+        }
         Command::Boundaries { only: Some(Crashes(crashes)), .. } => {
             let words = format!("boundaries --only {}", named(&crashes));
             replay(|data| runner::play_fixed(&crashes, data), &words)
@@ -203,7 +205,9 @@ fn play_all<J: Sync>(
     let began = Instant::now();
     // Drawn only on a terminal.
     let bar = ProgressBar::new(jobs.len() as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left")?);
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left",
+    )?);
     let summary = Mutex::new(Summary::default());
     runner::play_many(jobs, how.threads, play, |job, outcome| {
         let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,12 +40,15 @@ pub struct Machine {
     /// How far its clock is off, in seconds.
     skew: AtomicI64,
     stopped: watch::Sender<bool>,
+    /// It has the next configuration.
+    deployed: AtomicBool,
 }
 
 impl Machine {
     pub fn new(number: usize, time: VirtualTime) -> Arc<Self> {
         let (stopped, _) = watch::channel(false);
-        Arc::new(Self { number, time, skew: AtomicI64::new(0), stopped })
+        let (skew, deployed) = (AtomicI64::new(0), AtomicBool::new(false));
+        Arc::new(Self { number, time, skew, stopped, deployed })
     }
 
     pub fn set_clock(&self, off: SignedDuration) {
@@ -149,22 +152,30 @@ pub struct Replica {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Run,
+    /// SIGTERM, and begin again.
+    Restart,
     /// SIGTERM, and stay down.
     End,
 }
 
 impl Replica {
-    pub fn start(world: &Arc<World>, number: usize, text: Arc<str>) -> Self {
+    pub fn start(world: &Arc<World>, number: usize) -> Self {
         let machine = Machine::new(number, world.time);
         let (orders, heard) = watch::channel(Order::Run);
         let (lives, present) = watch::channel(None);
-        let supervisor = supervise(Arc::clone(world), Arc::clone(&machine), text, heard, lives);
+        let supervisor = supervise(Arc::clone(world), Arc::clone(&machine), heard, lives);
         Self { machine, orders, present, supervisor: tokio::spawn(supervisor) }
     }
 
     /// SIGTERM; it stays down until `run`.
     pub fn end(&self) {
         self.orders.send_replace(Order::End);
+    }
+
+    /// SIGTERM, and a new process with the next configuration.
+    pub fn deploy(&self) {
+        self.machine.deployed.store(true, Ordering::Relaxed);
+        self.orders.send_replace(Order::Restart);
     }
 
     pub fn run(&self) {
@@ -187,12 +198,11 @@ impl Replica {
 async fn supervise(
     world: Arc<World>,
     machine: Arc<Machine>,
-    text: Arc<str>,
     mut orders: watch::Receiver<Order>,
     lives: watch::Sender<Option<Arc<Life>>>,
 ) {
     for number in 1.. {
-        if orders.wait_for(|order| *order == Order::Run).await.is_err() {
+        if orders.wait_for(|order| *order != Order::End).await.is_err() {
             return;
         }
         let life = Arc::new(Life {
@@ -206,7 +216,7 @@ async fn supervise(
         let words = tokio::select! {
             biased;
             () = life.killed.cancelled() => "killed".to_owned(),
-            words = live(&world, &life, &text, &mut orders) => words,
+            words = live(&world, &life, &mut orders) => words,
         };
         let died = life.is_dead();
         life.kill();
@@ -217,12 +227,10 @@ async fn supervise(
 }
 
 /// Runs until told to end; says in words how it ended.
-async fn live(
-    world: &Arc<World>,
-    life: &Arc<Life>,
-    text: &str,
-    orders: &mut watch::Receiver<Order>,
-) -> String {
+async fn live(world: &Arc<World>, life: &Arc<Life>, orders: &mut watch::Receiver<Order>) -> String {
+    let deployed = life.machine.deployed.load(Ordering::Relaxed);
+    let scenario = &world.scenario;
+    let text = if deployed { &scenario.next_text } else { &scenario.text };
     let config = match config::parse(text, Path::new("sim.toml")) {
         Ok(config) => config,
         Err(findings) => {
@@ -241,7 +249,7 @@ async fn live(
     };
     tokio::select! {
         biased;
-        _ = orders.wait_for(|order| *order == Order::End) => {}
+        _ = told_to_end(orders) => {}
         Some(_) = loops.join_next() => {
             world.violated("running", "a loop of the daemon ended by itself");
         }
@@ -254,6 +262,16 @@ async fn live(
         biased;
         () = ended => "ended".to_owned(),
         () = pass(STOP_TIMEOUT) => "killed: it did not end in time".to_owned(),
+    }
+}
+
+/// Until an order comes that is not just to run.
+async fn told_to_end(orders: &mut watch::Receiver<Order>) {
+    loop {
+        // The sender lives as long as the supervisor's world.
+        if orders.changed().await.is_err() || *orders.borrow_and_update() != Order::Run {
+            return;
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 14] = [
+const EVENTS: [&str; 21] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -130,6 +130,13 @@ const EVENTS: [&str; 14] = [
     "step hangs",
     "list lags",
     "step cancelled",
+    "step fails",
+    "bootstrap fails",
+    "instances lost",
+    "cluster terminated",
+    "clock jumps",
+    "deployed",
+    "all die",
 ];
 
 /// A violation in words, with the end of its trace.

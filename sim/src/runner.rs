@@ -26,10 +26,7 @@ pub fn play_seed(seed: u64, data: &Path) -> anyhow::Result<Outcome> {
 
 /// Plays the fixed small world with these crashes.
 pub fn play_fixed(crashes: &[Crash], data: &Path) -> anyhow::Result<Outcome> {
-    world::play(
-        |origin| (Scenario::fixed(origin), Faults::scripted(1, crashes.to_vec())),
-        data,
-    )
+    world::play(|origin| (Scenario::fixed(origin), Faults::scripted(1, crashes.to_vec())), data)
 }
 
 /// Plays many worlds on several threads and hands each outcome over as it

@@ -25,6 +25,10 @@ pub struct Scenario {
     pub seed: u64,
     /// The configuration file.
     pub text: String,
+    /// The one that a deployment brings while the world goes on.
+    pub next_text: String,
+    /// All replicas are gone for ever when the last message has come.
+    pub all_die: bool,
     pub tasks: Vec<Task>,
     pub datasets: Vec<Dataset>,
     pub profiles: Vec<Profile>,
@@ -50,6 +54,8 @@ pub enum MachineEvent {
     /// SIGTERM, and a new process a while after.
     End(usize),
     Run(usize),
+    /// SIGTERM, and a new process with the next configuration.
+    Deploy(usize),
     /// The clock is off by so many seconds.
     Clock(usize, i64),
 }
@@ -95,12 +101,17 @@ impl Scenario {
         let clusters = cluster_rates(rng);
         let (tasks, datasets, profiles) = config::choose(rng);
         let text = config::text(&tasks, &datasets, &profiles, rng);
-        let ends = origin + SignedDuration::from_mins(MINUTES);
+        let next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
+        let all_die = rng.u8(0..12) == 0;
+        let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
+        let ends = origin + SignedDuration::from_mins(minutes);
         let messages = arrivals::messages(rng, &datasets, origin, ends);
-        let events = machine_events(rng, replicas, origin, bounds);
+        let events = machine_events(rng, replicas, origin, ends, bounds);
         Self {
             seed,
             text,
+            next_text,
+            all_die,
             tasks,
             datasets,
             profiles,
@@ -123,7 +134,9 @@ impl Scenario {
         let messages = arrivals::plain(&datasets, origin);
         Self {
             seed: 1,
+            next_text: text.clone(),
             text,
+            all_die: false,
             tasks,
             datasets,
             profiles,
@@ -195,15 +208,17 @@ fn machine_events(
     rng: &mut Rng,
     replicas: usize,
     origin: Timestamp,
+    ends: Timestamp,
     bounds: Bounds,
 ) -> Vec<(Timestamp, MachineEvent)> {
     let mut events = Vec::new();
     for _ in 0..rng.usize(0..4) {
         let machine = rng.usize(..replicas);
-        let at = origin + SignedDuration::from_secs(rng.i64(10..MINUTES * 60));
+        let at =
+            origin + SignedDuration::from_secs(rng.i64(10..ends.duration_since(origin).as_secs()));
         let later = |secs: i64| at + SignedDuration::from_secs(secs);
-        match rng.u8(0..5) {
-            0 => events.push((at, MachineEvent::Kill(machine))),
+        match rng.u8(0..6) {
+            0 => events.push((at, MachineEvent::Deploy(machine))),
             1 => {
                 events.push((at, MachineEvent::End(machine)));
                 events.push((later(rng.i64(30..600)), MachineEvent::Run(machine)));

@@ -24,8 +24,8 @@ use crate::marks::Marks;
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Life, Replica};
 use crate::scenario::{MachineEvent, Scenario};
-use crate::time::{VirtualTime, pass, pass_until};
 use crate::tables;
+use crate::time::{VirtualTime, pass, pass_until};
 use crate::trace::Trace;
 
 /// Where the cloud says it is; nobody listens there.
@@ -304,11 +304,12 @@ fn error_code(response: &Response) -> String {
 }
 
 /// Plays one world on a runtime of its own, whose time is virtual.
-pub fn play(scenario_of: impl FnOnce(Timestamp) -> (Scenario, Faults), data: &Path) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()?;
+pub fn play(
+    scenario_of: impl FnOnce(Timestamp) -> (Scenario, Faults),
+    data: &Path,
+) -> anyhow::Result<Outcome> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
         let origin = VirtualTime::begin().now();
         let (scenario, faults) = scenario_of(origin);
@@ -321,37 +322,50 @@ pub fn play(scenario_of: impl FnOnce(Timestamp) -> (Scenario, Faults), data: &Pa
 
 async fn lead(world: Arc<World>) -> Outcome {
     let Scenario { seed, clusters, ends, replicas, .. } = world.scenario;
-    let text: Arc<str> = world.scenario.text.as_str().into();
     let driver = Driver::new(Arc::clone(&world), seed, clusters, ends);
     let driver = tokio::spawn(driver.run());
-    let replicas: Vec<_> = (0..replicas)
-        .map(|number| Replica::start(&world, number, Arc::clone(&text)))
-        .collect();
+    let replicas: Vec<_> = (0..replicas).map(|number| Replica::start(&world, number)).collect();
     play_scenario(&world, &replicas).await;
-    world.note("faults end");
-    lock(&world.faults).end();
-    for replica in &replicas {
-        replica.machine.resume();
-        replica.machine.set_clock(SignedDuration::ZERO);
-        replica.run();
-    }
-    settle(&world).await;
-    for replica in &replicas {
-        replica.destroy();
+    if world.scenario.all_die {
+        world.note("every replica is gone for ever");
+        world.happened("all die");
+        replicas.iter().for_each(Replica::destroy);
+        outlive(&world).await;
+    } else {
+        world.note("faults end");
+        lock(&world.faults).end();
+        for replica in &replicas {
+            replica.machine.resume();
+            replica.machine.set_clock(SignedDuration::ZERO);
+            replica.run();
+        }
+        settle(&world).await;
+        replicas.iter().for_each(Replica::destroy);
     }
     driver.abort();
     world.oracle().at_the_end(&world);
     world.tell_violations();
     let lasted = world.time.now().duration_since(world.time.origin());
-    let outcome = Outcome {
+    Outcome {
         seed,
         violation: world.oracle().first_violation(),
         trace: std::mem::take(&mut *lock(&world.trace)),
         marks: std::mem::take(&mut *lock(&world.marks)),
         effects: lock(&world.faults).effects(),
         lasted,
-    };
-    outcome
+    }
+}
+
+/// Waits for the end of all clusters, which nobody but themselves can end.
+async fn outlive(world: &Arc<World>) {
+    while world.oracle().first_violation().is_none() {
+        let left = world.oracle().alive(world);
+        world.oracle().overdue(world);
+        if left.is_empty() {
+            return;
+        }
+        pass(LOOK_EVERY * 5).await;
+    }
 }
 
 /// Sends the messages and does to the machines what the scenario says.
@@ -396,6 +410,7 @@ fn happen(world: &World, replicas: &[Replica], event: MachineEvent) {
         MachineEvent::Kill(number) => (number, "SIGKILL"),
         MachineEvent::End(number) => (number, "SIGTERM"),
         MachineEvent::Run(number) => (number, "started again"),
+        MachineEvent::Deploy(number) => (number, "deployed"),
         MachineEvent::Clock(number, _) => (number, "clock jumps"),
     };
     world.happened(name);
@@ -406,6 +421,7 @@ fn happen(world: &World, replicas: &[Replica], event: MachineEvent) {
         MachineEvent::Kill(_) => replica.kill(),
         MachineEvent::End(_) => replica.end(),
         MachineEvent::Run(_) => replica.run(),
+        MachineEvent::Deploy(_) => replica.deploy(),
         MachineEvent::Clock(_, secs) => {
             replica.machine.set_clock(SignedDuration::from_secs(secs));
         }
@@ -419,6 +435,7 @@ async fn settle(world: &Arc<World>) {
         if world.oracle().first_violation().is_some() {
             return;
         }
+        world.oracle().overdue(world);
         let depth = world.inbox_depth().await;
         let left = world.oracle().what_is_left(world, depth);
         match left {
@@ -431,4 +448,3 @@ async fn settle(world: &Arc<World>) {
         }
     }
 }
-

@@ -88,7 +88,8 @@ pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
         _ => {
             let cluster = call.body["JobFlowId"].as_str().unwrap_or_default();
             let runs = items.iter().filter(|((table, _), _)| table == tables::RUN);
-            let last = runs.filter_map(|(_, item)| document(item)["attempts"].as_array()?.last().cloned());
+            let last =
+                runs.filter_map(|(_, item)| document(item)["attempts"].as_array()?.last().cloned());
             let mut adding = last.filter(|attempt| attempt["cluster"] == cluster);
             adding.next().map(|attempt| attempt["adding"].clone())
         }
@@ -171,13 +172,7 @@ impl Clusters {
 
     /// A write to a run: a new attempt needs an end of the one before, and the
     /// end of a run that of its cluster.
-    pub fn of_run(
-        &self,
-        world: &World,
-        name: &str,
-        old: Option<&Value>,
-        new: &Value,
-    ) -> Found {
+    pub fn of_run(&self, world: &World, name: &str, old: Option<&Value>, new: &Value) -> Found {
         let (before, after) = (old.map(document).unwrap_or_default(), document(new));
         let count = |run: &Value| run["attempts"].as_array().map_or(0, Vec::len);
         let (had, has) = (count(&before), count(&after));
@@ -207,13 +202,7 @@ impl Clusters {
     }
 
     /// I1: a step of ours begins to run.
-    pub fn step_started(
-        &mut self,
-        world: &World,
-        cluster: &str,
-        step: &str,
-        name: &str,
-    ) -> Found {
+    pub fn step_started(&mut self, world: &World, cluster: &str, step: &str, name: &str) -> Found {
         let Some(read) = StepName::read(name) else { return Vec::new() };
         let Some(steps) = self.steps.get(read.task) else { return Vec::new() };
         let work = self.work.entry(read.key()).or_default();

@@ -3,10 +3,12 @@
 //! what the queue was told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sluicegate::core::partition::{Grain, Partition};
+use sluicegate_local::emr::model::Cluster;
 
 use super::items::{document, is_final, text};
 use super::{Oracle, messages};
@@ -15,6 +17,8 @@ use crate::scenario::{DatasetKind, Object, Scenario, Task};
 use crate::tables;
 use crate::world::World;
 
+/// From a cluster's deadline to its end.
+const OVERDUE: SignedDuration = SignedDuration::from_mins(10);
 /// Calls that one virtual hour of a world at rest may take, a replica.
 const CALLS_AN_HOUR_MAX: u64 = 4000;
 
@@ -65,9 +69,12 @@ impl Oracle {
         if self.first_violation().is_some() {
             return;
         }
+        self.overdue(world);
         for (table, name) in tables::NEWER_ITEMS {
             let state = tables::read(world, table, name).and_then(|item| text(&item, "state"));
-            if state.as_deref() != Some("dreaming") || self.items.contains_key(&(table.to_owned(), name.to_owned())) {
+            if state.as_deref() != Some("dreaming")
+                || self.items.contains_key(&(table.to_owned(), name.to_owned()))
+            {
                 self.violated("I10", format!("{name}, written by a newer version, was changed"));
             }
         }
@@ -87,7 +94,9 @@ impl Oracle {
         if self.calls > most {
             self.violated("I12", format!("{} calls in {hours} hours", self.calls));
         }
-        self.no_partition_by_chance(world);
+        if !world.scenario.all_die {
+            self.no_partition_by_chance(world);
+        }
     }
 
     /// I11: there is no slot that the schedule does not have.
@@ -108,7 +117,30 @@ impl Oracle {
         }
     }
 
-    fn alive(&self, world: &World) -> Vec<String> {
+    /// I3: no cluster outlives its deadline, whoever is left to end it.
+    pub fn overdue(&mut self, world: &World) {
+        let starting = Duration::from_secs(world.scenario.clusters.starting_secs);
+        let now = world.time.now();
+        let overdue = world.cloud.emr().with(|machine, _| {
+            let late = |cluster: &&Cluster| {
+                let tag = cluster.tags.get("sluicegate:expires-at");
+                let expires = tag.and_then(|tag| tag.parse::<Timestamp>().ok());
+                // A request that arrives late makes a cluster that must come
+                // up before it can end itself.
+                let from = expires.max(Some(cluster.created + starting));
+                from.is_some_and(|from| now.duration_since(from) > OVERDUE)
+            };
+            let ours = machine.clusters().filter(|cluster| is_ours(cluster));
+            let alive = ours.filter(|cluster| !cluster.state.has_ended());
+            alive.filter(late).map(|cluster| cluster.id.clone()).collect::<Vec<_>>()
+        });
+        if !overdue.is_empty() {
+            self.violated("I3", format!("{overdue:?} outlived their deadline"));
+        }
+    }
+
+    /// Clusters of ours that have not ended.
+    pub fn alive(&self, world: &World) -> Vec<String> {
         world.cloud.emr().with(|machine, _| {
             machine
                 .clusters()
@@ -153,7 +185,8 @@ impl Oracle {
 
     /// Whether the task that makes a dataset has made this partition of it.
     fn is_produced(&self, scenario: &Scenario, dataset: &str, partition: &Partition) -> bool {
-        let mut makers = scenario.tasks.iter().filter(|task| task.outputs.iter().any(|o| o == dataset));
+        let mut makers =
+            scenario.tasks.iter().filter(|task| task.outputs.iter().any(|o| o == dataset));
         makers.any(|task| {
             let state = messages::state(&self.items, &format!("{} {partition}", task.name));
             matches!(state.as_deref(), Some("succeeded" | "skipped"))

@@ -21,7 +21,10 @@ pub fn document(item: &Value) -> Value {
 }
 
 /// The attributes of an item that begin so, without that beginning.
-pub fn starting<'a>(item: &'a Value, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+pub fn starting<'a>(
+    item: &'a Value,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let attributes = item.as_object().into_iter().flatten();
     attributes.filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
 }

@@ -70,13 +70,7 @@ impl Messages {
         }
     }
 
-    fn delete(
-        &self,
-        scenario: &Scenario,
-        items: &Items,
-        notices: &Notices,
-        id: &str,
-    ) -> Found {
+    fn delete(&self, scenario: &Scenario, items: &Items, notices: &Notices, id: &str) -> Found {
         // Events of EMR change nothing that has to be kept.
         let Some(message) = self.sent.get(id) else { return Vec::new() };
         let mut found = Vec::new();
@@ -125,7 +119,8 @@ pub fn rows(items: &Items, element: &str) -> BTreeSet<Vec<u8>> {
         table == tables::UNIT && name.rsplit_once(' ').is_some_and(|(unit, _)| unit == element)
     };
     let rows = items.iter().filter(|(key, _)| of(key));
-    let bytes = rows.filter_map(|(_, row)| BASE64_STANDARD.decode(row["objects"]["B"].as_str()?).ok());
+    let bytes =
+        rows.filter_map(|(_, row)| BASE64_STANDARD.decode(row["objects"]["B"].as_str()?).ok());
     bytes.flat_map(|bytes| bytes.chunks_exact(16).map(<[u8]>::to_vec).collect::<Vec<_>>()).collect()
 }
 

@@ -109,8 +109,13 @@ impl Oracle {
             }
             Service::Sqs => {
                 let answer = json_of(response);
-                let found =
-                    self.messages.called(&world.scenario, &self.items, &self.notices, call, &answer);
+                let found = self.messages.called(
+                    &world.scenario,
+                    &self.items,
+                    &self.notices,
+                    call,
+                    &answer,
+                );
                 self.violations.extend(found);
             }
             Service::S3 => {}
@@ -204,9 +209,9 @@ impl Oracle {
 
     fn tasks_in(&self, wanted: &BTreeSet<&str>) -> BTreeSet<String> {
         let state = |item: &Value| items::text(item, "state");
-        let found = self.table(tables::TASK).filter(|(_, item)| {
-            state(item).is_some_and(|state| wanted.contains(state.as_str()))
-        });
+        let found = self
+            .table(tables::TASK)
+            .filter(|(_, item)| state(item).is_some_and(|state| wanted.contains(state.as_str())));
         found.map(|(name, _)| name.to_owned()).collect()
     }
 }

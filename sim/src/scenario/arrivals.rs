@@ -192,7 +192,9 @@ fn gather(rng: &mut Rng, messages: &mut Vec<(Timestamp, Message)>) {
     let mut gathered: Vec<(Timestamp, Message)> = Vec::new();
     for (at, message) in messages.drain(..) {
         match gathered.last_mut() {
-            Some((_, last)) if together(&message, last) && rng.u8(0..6) == 0 => merge(last, message),
+            Some((_, last)) if together(&message, last) && rng.u8(0..6) == 0 => {
+                merge(last, message)
+            }
             _ => gathered.push((at, message)),
         }
     }

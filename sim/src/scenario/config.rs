@@ -97,9 +97,7 @@ pub fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
             let output = format!("o{number}");
             before.outputs.push(output.clone());
             inputs = vec![output.clone()];
-            datasets.retain(|dataset: &Dataset| {
-                !dataset.name.starts_with(&format!("d{number}-"))
-            });
+            datasets.retain(|dataset: &Dataset| !dataset.name.starts_with(&format!("d{number}-")));
             datasets.push(Dataset { name: output, kind: DatasetKind::Output });
         }
         let steps = (0..rng.usize(1..3))
@@ -109,6 +107,16 @@ pub fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         tasks.push(Task { name, profile, inputs, outputs: Vec::new(), scheduled, steps });
     }
     (tasks, datasets, profiles)
+}
+
+/// The same profiles with other settings; runs that exist keep what they have.
+pub fn changed(profiles: &[Profile], rng: &mut Rng) -> Vec<Profile> {
+    let mut changed = profiles.to_vec();
+    for profile in &mut changed {
+        profile.batch_size = rng.u32(1..4);
+        profile.max_attempts = rng.u32(1..4);
+    }
+    changed
 }
 
 /// One task with a batch of two, a retry and a task that follows it.
@@ -144,12 +152,7 @@ pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
 }
 
 /// The file. What is written here is what an operator would write.
-pub fn text(
-    tasks: &[Task],
-    datasets: &[Dataset],
-    profiles: &[Profile],
-    rng: &mut Rng,
-) -> String {
+pub fn text(tasks: &[Task], datasets: &[Dataset], profiles: &[Profile], rng: &mut Rng) -> String {
     let mut text = format!(
         r#"deployment = "{DEPLOYMENT}"
 [aws]
