@@ -89,7 +89,7 @@ pub enum Phase {
 
 impl Phase {
     /// All but those that no world has.
-    pub const ALL: [Phase; 28] = [
+    pub const ALL: [Phase; 29] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -118,6 +118,7 @@ impl Phase {
         Phase::Read,
         Phase::Find,
         Phase::Count,
+        Phase::Logs,
     ];
 
     pub fn name(self) -> &'static str {
@@ -396,5 +397,101 @@ fn about(service: Service, action: &str, body: &Value) -> String {
             None => table(body).to_owned(),
         },
         (Service::S3, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+    fn read(service: &str, target: &str, body: &str) -> Call {
+        let scope = format!("AWS4-HMAC-SHA256 Credential=a/20130101/r/{service}/aws4_request");
+        let headers = [("authorization", scope), ("x-amz-target", format!("X.{target}"))];
+        let headers = headers.map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap())
+        });
+        let headers = HeaderMap::from_iter(headers);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let uri = Uri::from_static("/");
+        Call::read(&Request { method: Method::POST, uri, headers, body }).unwrap()
+    }
+
+    fn put_run(version: &str, document: Value) -> String {
+        serde_json::json!({ "TableName": "sim-run", "Item": {
+            "id": { "S": "r" }, "version": { "N": version },
+            "document": { "S": document.to_string() },
+        }})
+        .to_string()
+    }
+
+    #[test]
+    fn knows_what_a_replica_is_doing() {
+        let attempt = |cluster: Value, send_at: Value| {
+            serde_json::json!({ "state": "launching", "attempts": [
+                { "cluster": cluster, "launch": { "send_at": send_at }, "cluster_state": "starting" },
+            ]})
+        };
+        let launch = attempt(Value::Null, Value::Null);
+        for (service, target, body, phase, about) in [
+            ("dynamodb", "PutItem", put_run("1", launch.clone()), Phase::CreateRun, "r"),
+            ("dynamodb", "PutItem", put_run("2", launch), Phase::Intent, "r"),
+            (
+                "dynamodb",
+                "PutItem",
+                put_run("3", attempt("j-1".into(), Value::Null)),
+                Phase::Adopt,
+                "r",
+            ),
+            (
+                "dynamodb",
+                "UpdateItem",
+                r#"{"TableName":"sim-run","Key":{"id":{"S":"claim/r/1/1"}}}"#.to_owned(),
+                Phase::Claim,
+                "claim/r/1/1",
+            ),
+            (
+                "dynamodb",
+                "UpdateItem",
+                r#"{"TableName":"sim-task","Key":{"task":{"S":"t"},"partition":{"S":"p"}},
+                    "ReturnValues":"ALL_NEW"}"#
+                    .to_owned(),
+                Phase::Record,
+                "t p",
+            ),
+            ("dynamodb", "PutItem", "{}".to_owned(), Phase::EndRun, ""),
+            (
+                "sns",
+                "",
+                "Action=Publish&MessageAttributes.entry.2.Name=event\
+                 &MessageAttributes.entry.2.Value.StringValue=t%2Fp%2Fready"
+                    .to_owned(),
+                Phase::Publish,
+                "t/p/ready",
+            ),
+            (
+                "elasticmapreduce",
+                "RunJobFlow",
+                r#"{"Name":"sim/r/1"}"#.to_owned(),
+                Phase::Launch,
+                "sim/r/1",
+            ),
+        ] {
+            let call = read(service, target, &body);
+            assert_eq!((call.phase, call.about.as_str()), (phase, about), "{service} {target}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_writes_each_of_its_items() {
+        let body = r#"{"TransactItems":[
+            {"Update":{"TableName":"sim-task","Key":{"task":{"S":"t"},"partition":{"S":"p"}}}},
+            {"Put":{"TableName":"sim-run","Item":{"id":{"S":"r"}}}}]}"#;
+        let call = read("dynamodb", "TransactWriteItems", body);
+        let names: Vec<_> =
+            call.writes().iter().map(|write| (write.table.to_owned(), write.name())).collect();
+        let expected = [("sim-task", "t p"), ("sim-run", "r")];
+        assert_eq!(names, expected.map(|(table, name)| (table.to_owned(), name.to_owned())));
     }
 }

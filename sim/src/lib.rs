@@ -12,6 +12,7 @@ pub mod faults;
 mod lists;
 pub mod marks;
 mod network;
+mod objects;
 mod oracle;
 mod replica;
 pub mod report;

@@ -66,3 +66,25 @@ impl Lists {
         (response, hides)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_shows_later() {
+        let mut lists = Lists::default();
+        let at = |secs| Timestamp::from_second(secs).unwrap();
+        let answer = |text: &'static str| Response::new(Bytes::from_static(text.as_bytes()));
+        lists.created(&answer(r#"{"JobFlowId":"j-1"}"#), at(100));
+        let list = r#"{"Clusters":[{"Id":"j-0"},{"Id":"j-1"}],"Marker":"m"}"#;
+        for (now, expected, hides) in
+            [(99, r#"{"Clusters":[{"Id":"j-0"}],"Marker":"m"}"#, true), (100, list, false)]
+        {
+            let (shown, hidden) = lists.without_new(answer(list), "Clusters", at(now));
+            let body: Value = serde_json::from_slice(shown.body()).unwrap();
+            assert_eq!(body, serde_json::from_str::<Value>(expected).unwrap());
+            assert_eq!(hidden, hides);
+        }
+    }
+}

@@ -21,6 +21,7 @@ use crate::cluster::Driver;
 use crate::faults::{Fault, Faults};
 use crate::lists::Lists;
 use crate::marks::Marks;
+use crate::objects::Objects;
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Life, Replica};
 use crate::scenario::{MachineEvent, Scenario};
@@ -42,6 +43,7 @@ pub struct World {
     pub scenario: Scenario,
     faults: Mutex<Faults>,
     lists: Mutex<Lists>,
+    objects: Mutex<Objects>,
     trace: Mutex<Trace>,
     marks: Mutex<Marks>,
     oracle: Mutex<Oracle>,
@@ -95,6 +97,7 @@ impl World {
             scenario,
             faults: Mutex::new(faults),
             lists: Mutex::default(),
+            objects: Mutex::default(),
             trace: Mutex::default(),
             marks: Mutex::default(),
             oracle: Mutex::new(oracle),
@@ -183,6 +186,11 @@ impl World {
         lock(&self.faults).guard_fate()
     }
 
+    /// EMR writes a step's log into S3, where it shows from then on.
+    pub fn write_log(&self, cluster: &str, step: &str, written: Timestamp) {
+        lock(&self.objects).write_log(cluster, step, written);
+    }
+
     /// Until a call may have changed a cluster.
     pub async fn clusters_changed(&self) {
         self.clusters.notified().await;
@@ -227,7 +235,10 @@ impl World {
 
     /// A request arrives.
     pub async fn apply(&self, who: &str, call: &Call, request: Request) -> Response {
-        let response = self.cloud.handle(request).await;
+        let response = match call.service {
+            Service::S3 => lock(&self.objects).answer(&request, self.time.now()),
+            _ => self.cloud.handle(request).await,
+        };
         let ok = response.status().is_success();
         let response = self.show(call, response);
         let outcome = match ok {

@@ -159,3 +159,54 @@ fn run_may_become(from: &str, to: &str) -> bool {
                 | ("terminating", "succeeded" | "failed")
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn partition(version: u64, state: &str, notice: bool) -> Value {
+        let mut item = json!({ "version": { "N": version.to_string() }, "state": { "S": state } });
+        if notice {
+            item[format!("out:{state}")] = json!({ "S": "{}" });
+        }
+        item
+    }
+
+    #[test]
+    fn each_write_continues_what_it_found() {
+        let origin = jiff::Timestamp::UNIX_EPOCH;
+        let scenario = Scenario::fixed(origin);
+        let name = "t1 2013-01-01T03";
+        let running = partition(4, "running", false);
+        for (old, new, broken) in [
+            (None, partition(1, "waiting", false), None),
+            (None, partition(2, "waiting", false), Some("I6")),
+            (Some(&running), partition(5, "failed", true), None),
+            (Some(&running), partition(5, "failed", false), Some("I4")),
+            (Some(&running), partition(5, "waiting", true), Some("I10")),
+            (Some(&running), partition(4, "running", false), Some("I6")),
+            (None, partition(1, "ready", true), Some("I2")),
+        ] {
+            let found = task(&scenario, name, old, &new);
+            let invariants: Vec<_> = found.iter().map(|found| found.invariant).collect();
+            assert_eq!(invariants, Vec::from_iter(broken), "{new}");
+        }
+    }
+
+    #[test]
+    fn a_run_keeps_its_configuration_and_a_claim_its_holder() {
+        let run_with = |version: u64, cluster: &str| {
+            let document = json!({ "state": "running", "cluster": cluster, "members": [] });
+            json!({
+                "version": { "N": version.to_string() },
+                "document": { "S": document.to_string() },
+            })
+        };
+        assert_eq!(run("r", Some(&run_with(1, "a")), &run_with(2, "a")), []);
+        assert_eq!(run("r", Some(&run_with(1, "a")), &run_with(2, "b"))[0].invariant, "I14");
+        let held = |by: &str| json!({ "holder": { "S": by } });
+        assert_eq!(claim("c", Some(&held("j-1")), &held("j-1")), []);
+        assert_eq!(claim("c", Some(&held("j-1")), &held("j-2"))[0].invariant, "I1");
+    }
+}

@@ -90,3 +90,45 @@ fn notice_id(notice: &Value) -> Option<String> {
     let notice: Value = serde_json::from_str(notice["S"].as_str()?).ok()?;
     Some(notice["id"].as_str()?.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn item(notices: &[&str]) -> Value {
+        let mut item = json!({});
+        for id in notices {
+            let state = id.rsplit('/').next().unwrap();
+            item[format!("out:{state}")] = json!({ "S": json!({ "id": id }).to_string() });
+        }
+        item
+    }
+
+    #[test]
+    fn a_notice_goes_only_when_it_was_accepted() {
+        let mut notices = Notices::default();
+        let (ready, none) = (item(&["t/p/ready"]), item(&[]));
+        assert_eq!(notices.of_task("t p", None, &ready), []);
+        assert_eq!(notices.unpublished(), ["t/p/ready"]);
+        assert_eq!(notices.of_task("t p", Some(&ready), &none)[0].invariant, "I4");
+        assert_eq!(notices.accepted("t/p/ready"), []);
+        assert_eq!(notices.of_task("t p", Some(&ready), &none), []);
+        assert!(notices.unpublished().is_empty());
+    }
+
+    #[test]
+    fn the_order_of_states_is_that_of_first_deliveries() {
+        let mut notices = Notices::default();
+        for (event, violations) in [
+            ("t/p/ready", 0),
+            ("t/p/succeeded", 0),
+            // A second delivery, late.
+            ("t/p/ready", 0),
+            ("t/p/running", 1),
+            ("run/r/1/starting", 0),
+        ] {
+            assert_eq!(notices.accepted(event).len(), violations, "{event}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use fastrand::Rng;
 
 use super::{BUCKET, DEPLOYMENT};
+use crate::objects::LOG_URI;
 
 #[derive(Debug, Clone)]
 pub struct Task {
@@ -185,6 +186,7 @@ step-concurrency = {step_concurrency}
 release-label = "emr-7.13.0"
 service-role = "service"
 instance-profile = "ec2"
+log-uri = "{LOG_URI}"
 primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
 "#,
             rng.u32(1..8)
