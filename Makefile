@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench test python lint rust-tests python-tests clean
+.PHONY: help build demo bench sim sim-pairs test python lint rust-tests python-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,16 @@ demo: build ## Show the daemon at work on a laptop: real data, real Spark, local
 bench: ## Measure the daemon: each figure beside its aim, in out/bench
 	cargo build --release --workspace
 	@target/release/sluicegate-bench
+
+# SEEDS and FROM choose the worlds.
+sim: ## Play the daemon in worlds of faults and crashes, on virtual time
+	cargo build --profile sim --workspace --bin sluicegate-sim
+	@target/sim/sluicegate-sim boundaries
+	@target/sim/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
+
+sim-pairs: ## Play every two crashes of a small world
+	cargo build --profile sim --workspace --bin sluicegate-sim
+	@target/sim/sluicegate-sim pairs
 
 test: lint rust-tests python-tests ## Everything that has to pass before a change lands
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,49 +67,10 @@ pub async fn run(
     listener: Option<TcpListener>,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
-    let settings = config.settings;
     let clock = clock(&access).await?;
-    let metrics = Arc::new(Metrics::default());
-    let aws = aws::watched(&aws::connect(&access).await, metrics.calls());
-    let store = Store::new(&aws, &settings.table_prefix);
-    check_tables(&store).await?;
-    let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
-        .await
-        .map_err(|error| start_error("the queue", error))?;
-    let sns = Sns::new(&aws, &settings.topic_arn);
-    match sns.check().await {
-        Ok(()) => {}
-        // Clusters must be followed even while nobody can be told of them.
-        Err(error) if matches!(error.kind, Kind::Unknown | Kind::Deferred) => {
-            tracing::warn!(%error, "SNS does not answer, notices are kept until it does");
-        }
-        Err(error) => return Err(start_error(&settings.topic_arn, error)),
-    }
-    let engine = Arc::new(Engine::new(Parts {
-        emr: Emr::new(&aws, &config.catalog.deployment, store.run_table()),
-        catalog: config.catalog,
-        store: store.clone(),
-        sns,
-        s3: S3::new(&aws),
-        clock,
-        sweep_interval: settings.sweep_interval,
-        quotas: settings.quotas,
-        metrics,
-    }));
-    let inbox =
-        Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
-
+    let aws = aws::connect(&access).await;
     let mut loops = JoinSet::new();
-    if let Some(files) = settings.task_files {
-        let mut files = TaskFiles::new(files, config.main, store, S3::new(&aws));
-        // Before anything arrives: what no dataset expects would be ignored.
-        files.start(&engine).await?;
-        loops.spawn(files.run(Arc::clone(&engine), shutdown.clone()));
-    }
-    loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
-    for _ in 0..settings.receivers {
-        loops.spawn(inbox.clone().run(shutdown.clone()));
-    }
+    let engine = start(config, &aws, clock, &mut loops, &shutdown).await?;
     if let Some(listener) = listener {
         loops.spawn(http::serve(listener, Arc::clone(&engine), shutdown.clone()));
     }
@@ -138,6 +100,58 @@ pub async fn run(
         Err(_) => tracing::warn!("stopped with work under way; it is taken up at the next start"),
     }
     result
+}
+
+/// Checks that everything is there and starts the loops that do the work, all
+/// but the schedules' ticks: a simulator starts its replicas by this.
+pub async fn start(
+    config: Config,
+    aws: &SdkConfig,
+    clock: Clock,
+    loops: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> Result<Arc<Engine>, ServiceError> {
+    let settings = config.settings;
+    let metrics = Arc::new(Metrics::default());
+    let aws = aws::watched(aws, metrics.calls());
+    let store = Store::new(&aws, &settings.table_prefix);
+    check_tables(&store).await?;
+    let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
+        .await
+        .map_err(|error| start_error("the queue", error))?;
+    let sns = Sns::new(&aws, &settings.topic_arn);
+    match sns.check().await {
+        Ok(()) => {}
+        // Clusters must be followed even while nobody can be told of them.
+        Err(error) if matches!(error.kind, Kind::Unknown | Kind::Deferred) => {
+            tracing::warn!(%error, "SNS does not answer, notices are kept until it does");
+        }
+        Err(error) => return Err(start_error(&settings.topic_arn, error)),
+    }
+    let engine = Arc::new(Engine::new(Parts {
+        emr: Emr::new(&aws, &config.catalog.deployment, store.run_table()),
+        catalog: config.catalog,
+        store: store.clone(),
+        sns,
+        s3: S3::new(&aws),
+        clock,
+        sweep_interval: settings.sweep_interval,
+        quotas: settings.quotas,
+        metrics,
+    }));
+    let inbox =
+        Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
+    if let Some(files) = settings.task_files {
+        let mut files = TaskFiles::new(files, config.main, store, S3::new(&aws));
+        // Before anything arrives: what no dataset expects would be ignored.
+        files.start(&engine).await?;
+        loops.spawn(files.run(Arc::clone(&engine), shutdown.clone()));
+    }
+    loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
+    for _ in 0..settings.receivers {
+        loops.spawn(inbox.clone().run(shutdown.clone()));
+    }
+    Ok(engine)
 }
 
 async fn check_tables(store: &Store) -> Result<(), ServiceError> {

@@ -37,15 +37,10 @@ const ATTEMPTS_MAX: u32 = 3;
 
 /// The SDK's configuration with explicit time-outs and retries.
 pub async fn connect(access: &Access) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-        .timeout_config(timeouts);
+        .retry_config(retries())
+        .timeout_config(timeouts());
     if let Some(region) = &access.region {
         loader = loader.region(Region::new(region.clone()));
     }
@@ -58,6 +53,20 @@ pub async fn connect(access: &Access) -> SdkConfig {
         }
     }
     loader.load().await
+}
+
+/// How often a call that may be repeated is tried.
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX)
+}
+
+/// How long a call may take.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
 }
 
 fn http_client() -> SharedHttpClient {

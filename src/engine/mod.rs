@@ -174,7 +174,6 @@ impl Engine {
             emr,
             sns,
             s3,
-            clock,
             sweep_interval,
             agenda: Agenda::default(),
             log_readers: Semaphore::new(logs::READERS_MAX),
@@ -184,6 +183,7 @@ impl Engine {
             health: Health::new(clock.now()),
             replica: new_id(clock.now()),
             started: clock.now(),
+            clock,
         }
     }
 
@@ -224,8 +224,8 @@ impl Engine {
         }
     }
 
-    pub fn clock(&self) -> Clock {
-        self.clock
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub fn metrics(&self) -> &Metrics {

@@ -105,7 +105,7 @@ fn router(engine: Arc<Engine>) -> Router {
 
 /// 200 while the loops come round; a supervisor restarts the process otherwise.
 async fn healthz(State(engine): State<Arc<Engine>>) -> Response {
-    let hanging = engine.health().hanging(engine.agenda_glance(), &engine.clock());
+    let hanging = engine.health().hanging(engine.agenda_glance(), engine.clock());
     match hanging.as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
         loops => {
@@ -117,7 +117,7 @@ async fn healthz(State(engine): State<Arc<Engine>>) -> Response {
 
 /// 200 while the queue and the tables answer.
 async fn readyz(State(engine): State<Arc<Engine>>) -> Response {
-    let problems = engine.health().not_ready(&engine.clock());
+    let problems = engine.health().not_ready(engine.clock());
     match problems.as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
         problems => {

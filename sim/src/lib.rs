@@ -1,0 +1,26 @@
+//! The simulator: the whole daemon against an AWS that loses, delays, refuses
+//! and hides, on virtual time, everything from one seed, with its invariants
+//! checked from outside. Not for AWS's own rules: those are the local AWS's.
+//!
+//! In reading order: `scenario` says what a world is about, `world` plays it,
+//! `replica` runs the daemon, `network` treats its requests as `faults` has
+//! chosen, `cluster` lets clusters live, `oracle` judges, `runner` plays many.
+
+pub mod call;
+mod cluster;
+pub mod faults;
+mod lists;
+pub mod marks;
+mod network;
+mod objects;
+mod oracle;
+mod replica;
+pub mod report;
+pub mod runner;
+pub mod scenario;
+mod tables;
+mod time;
+pub mod trace;
+pub mod world;
+
+pub use oracle::Violation;

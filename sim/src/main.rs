@@ -1,0 +1,236 @@
+//! The simulator's command line: many worlds, one of them again, or every
+//! crash at every effect of a small one. Not for what a world is.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use sluicegate_sim::faults::{Crash, Fault};
+use sluicegate_sim::report::{Summary, failure};
+use sluicegate_sim::runner;
+use sluicegate_sim::world::Outcome;
+
+/// Plays the daemon against an AWS that fails in every way, on virtual time.
+#[derive(Parser)]
+#[command(
+    name = "sluicegate-sim",
+    version,
+    after_help = "Examples:
+  sluicegate-sim run --seeds 1000         a thousand worlds, two at a time
+  sluicegate-sim run --seeds 1 --from 42  world 42, only its verdict
+  sluicegate-sim replay 42                world 42 with all that happened in it
+  sluicegate-sim boundaries               every crash at every effect
+  sluicegate-sim pairs                    every two of them
+
+Exit codes: 0 every invariant held, 1 one was violated or never put to the
+test, 2 wrong usage or a failure of the simulator itself."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays the worlds of many seeds.
+    Run {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Also fails when a fault met no call of a phase that it could meet.
+        #[arg(long)]
+        all_marks: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Plays one world and prints its trace.
+    Replay {
+        /// Its seed.
+        seed: u64,
+    },
+    /// Plays a small world once for each effect and each way to crash there.
+    Boundaries {
+        /// Only this one, as a violation names it: EFFECT:POSITION[,EFFECT:POSITION]
+        #[arg(long, value_parser = crashes)]
+        only: Option<Crashes>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Plays it once for every two crashes.
+    Pairs {
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Args)]
+struct How {
+    /// Worlds that are played side by side.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Prints the figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Crashes that a fixed world is to meet.
+#[derive(Debug, Clone)]
+struct Crashes(Vec<Crash>);
+
+fn crashes(text: &str) -> Result<Crashes, String> {
+    let wanted = "expected EFFECT:POSITION, such as 17:2; positions are 0 to 3";
+    let one = |part: &str| {
+        let (effect, position) = part.split_once(':')?;
+        let position: u8 = position.parse().ok().filter(|position| *position < 4)?;
+        Some(Crash { effect: effect.parse().ok()?, position })
+    };
+    let all: Option<Vec<_>> = text.split(',').map(one).collect();
+    all.map(Crashes).ok_or_else(|| format!("{text:?} names no crash: {wanted}"))
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { seeds, from, all_marks, how } => run(from, seeds, all_marks, &how),
+        Command::Replay { seed } => {
+            replay(|data| runner::play_seed(seed, data), &format!("replay {seed}"))
+        }
+        Command::Boundaries { only: Some(Crashes(crashes)), .. } => {
+            let words = format!("boundaries --only {}", named(&crashes));
+            replay(|data| runner::play_fixed(&crashes, data), &words)
+        }
+        Command::Boundaries { only: None, how } => boundaries(&how).map(|(held, _)| held),
+        Command::Pairs { how } => pairs(&how),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            // There is nowhere else to say it.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(from: u64, seeds: u64, all_marks: bool, how: &How) -> anyhow::Result<bool> {
+    let jobs: Vec<u64> = (from..from.saturating_add(seeds)).collect();
+    let play = |seed: &u64, data: &std::path::Path| runner::play_seed(*seed, data);
+    let (summary, took) = play_all(&jobs, how, play, |seed| format!("replay {seed}"))?;
+    let missed = if all_marks { summary.missed() } else { Vec::new() };
+    say(&summary, took, how, true)?;
+    if !missed.is_empty() {
+        print(&format!("never put to the test: {}", missed.join(", ")))?;
+    }
+    Ok(summary.violations.is_empty() && missed.is_empty())
+}
+
+fn replay(
+    play: impl FnOnce(&std::path::Path) -> anyhow::Result<Outcome>,
+    command: &str,
+) -> anyhow::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let outcome = play(folder.path())?;
+    for line in outcome.trace.lines() {
+        print(line)?;
+    }
+    print(&format!("trace {}, {} virtual", outcome.trace.hash(), outcome.lasted))?;
+    match failure(&outcome, &format!("sluicegate-sim {command}"), false) {
+        Some(words) => print(&words).map(|()| false),
+        None => print("every invariant held").map(|()| true),
+    }
+}
+
+/// Every effect of the fixed world × every position; the effects that each of
+/// these worlds had, by its crash.
+fn boundaries(how: &How) -> anyhow::Result<(bool, Vec<(Crash, u64)>)> {
+    let folder = tempfile::tempdir()?;
+    let plain = runner::play_fixed(&[], folder.path())?;
+    if let Some(words) = failure(&plain, "sluicegate-sim boundaries", true) {
+        print(&words)?;
+        return Ok((false, Vec::new()));
+    }
+    let jobs: Vec<Crash> = (1..=plain.effects).flat_map(Crash::all_at).collect();
+    print(&format!("{} effects, {} ways to crash at each", plain.effects, Fault::CRASHES.len()))?;
+    let effects = Mutex::new(Vec::new());
+    let play = |crash: &Crash, data: &std::path::Path| {
+        let outcome = runner::play_fixed(&[*crash], data)?;
+        let mut effects = effects.lock().unwrap_or_else(PoisonError::into_inner);
+        effects.push((*crash, outcome.effects));
+        Ok(outcome)
+    };
+    let name = |crash: &Crash| format!("boundaries --only {}", named(&[*crash]));
+    let (summary, took) = play_all(&jobs, how, play, name)?;
+    say(&summary, took, how, false)?;
+    let mut effects = effects.into_inner().unwrap_or_else(PoisonError::into_inner);
+    effects.sort_unstable();
+    Ok((summary.violations.is_empty(), effects))
+}
+
+fn pairs(how: &How) -> anyhow::Result<bool> {
+    let (held, singles) = boundaries(how)?;
+    if !held {
+        return Ok(false);
+    }
+    let second = |(first, effects): &(Crash, u64)| {
+        let (first, effects) = (*first, *effects);
+        let seconds = (first.effect + 1..=effects).flat_map(Crash::all_at);
+        seconds.map(move |second| [first, second]).collect::<Vec<_>>()
+    };
+    let jobs: Vec<[Crash; 2]> = singles.iter().flat_map(second).collect();
+    let play = |pair: &[Crash; 2], data: &std::path::Path| runner::play_fixed(pair, data);
+    let name = |pair: &[Crash; 2]| format!("boundaries --only {}", named(pair));
+    let (summary, took) = play_all(&jobs, how, play, name)?;
+    say(&summary, took, how, false)?;
+    Ok(summary.violations.is_empty())
+}
+
+fn named(crashes: &[Crash]) -> String {
+    let names = crashes.iter().map(|crash| format!("{}:{}", crash.effect, crash.position));
+    names.collect::<Vec<_>>().join(",")
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a run takes is real time")]
+fn play_all<J: Sync>(
+    jobs: &[J],
+    how: &How,
+    play: impl Fn(&J, &std::path::Path) -> anyhow::Result<Outcome> + Sync,
+    name: impl Fn(&J) -> String + Sync,
+) -> anyhow::Result<(Summary, Duration)> {
+    let began = Instant::now();
+    // Drawn only on a terminal.
+    let bar = ProgressBar::new(jobs.len() as u64);
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left",
+    )?);
+    let summary = Mutex::new(Summary::default());
+    runner::play_many(jobs, how.threads, play, |job, outcome| {
+        let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+        summary.take(&outcome, &format!("sluicegate-sim {}", name(job)));
+        bar.inc(1);
+    })?;
+    bar.finish_and_clear();
+    Ok((summary.into_inner().unwrap_or_else(PoisonError::into_inner), began.elapsed()))
+}
+
+fn say(summary: &Summary, took: Duration, how: &How, table: bool) -> anyhow::Result<()> {
+    if how.json {
+        return print(&summary.json(took).to_string());
+    }
+    for words in &summary.violations {
+        print(words)?;
+    }
+    if table {
+        print(&summary.table())?;
+    }
+    print(&summary.figures(took))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}

@@ -1,0 +1,240 @@
+//! I2, I3, I4, I11, I12: once faults have stopped everything comes to its end,
+//! and nothing is left. What is expected follows from the scenario and from
+//! what the queue was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use sluicegate::core::partition::{Grain, Partition};
+use sluicegate_local::emr::model::Cluster;
+
+use super::items::{document, is_final, text};
+use super::{Oracle, messages};
+use crate::cluster::is_ours;
+use crate::scenario::{DatasetKind, Object, Scenario, Task};
+use crate::tables;
+use crate::world::World;
+
+/// From a cluster's deadline to its end.
+const OVERDUE: SignedDuration = SignedDuration::from_mins(10);
+/// Calls that one virtual hour of a world at rest may take, a replica.
+const CALLS_AN_HOUR_MAX: u64 = 4000;
+
+impl Oracle {
+    /// What has yet to happen, in words; None when all is done.
+    pub fn what_is_left(&self, world: &World, inbox: u64) -> Option<String> {
+        let open = self.tasks_in(&BTreeSet::from(["ready", "running"]));
+        let unended: Vec<_> = self
+            .expected(world)
+            .into_iter()
+            .filter(|name| {
+                let item = self.items.get(&(tables::TASK.to_owned(), name.clone()));
+                !item.is_some_and(is_final)
+            })
+            .collect();
+        let runs: Vec<_> = self
+            .table(tables::RUN)
+            .filter(|(name, item)| !name.contains('/') && !is_settled(item))
+            .map(|(name, _)| name)
+            .collect();
+        let alive = self.alive(world);
+        let unpublished = self.notices.unpublished();
+        let mut left = Vec::new();
+        let mut say = |what: &str, names: String| left.push(format!("{what} {names}"));
+        if !open.is_empty() {
+            say("open:", format!("{open:?}"));
+        }
+        if !unended.is_empty() {
+            say("expected to end:", format!("{unended:?}"));
+        }
+        if !runs.is_empty() {
+            say("runs not settled:", format!("{runs:?}"));
+        }
+        if !alive.is_empty() {
+            say("clusters alive:", format!("{alive:?}"));
+        }
+        if !unpublished.is_empty() {
+            say("never published:", format!("{unpublished:?}"));
+        }
+        if inbox > 0 {
+            say("messages in the inbox:", inbox.to_string());
+        }
+        (!left.is_empty()).then(|| left.join("; "))
+    }
+
+    /// The last checks, of a world in which everything has settled.
+    pub fn at_the_end(&mut self, world: &World) {
+        if self.first_violation().is_some() {
+            return;
+        }
+        self.overdue(world);
+        for (table, name) in tables::NEWER_ITEMS {
+            let state = tables::read(world, table, name).and_then(|item| text(&item, "state"));
+            if state.as_deref() != Some("dreaming")
+                || self.items.contains_key(&(table.to_owned(), name.to_owned()))
+            {
+                self.violated("I10", format!("{name}, written by a newer version, was changed"));
+            }
+        }
+        let foreign = world.cloud.emr().with(|machine, _| {
+            machine
+                .clusters()
+                .filter(|cluster| !is_ours(cluster) && cluster.state.has_ended())
+                .map(|cluster| cluster.request.name.clone())
+                .collect::<Vec<_>>()
+        });
+        if !foreign.is_empty() {
+            self.violated("I9", format!("clusters of others were ended: {foreign:?}"));
+        }
+        let lasted = world.time.now().duration_since(world.time.origin());
+        let hours = u64::try_from(lasted.as_hours()).unwrap_or(0) + 1;
+        let most = hours * CALLS_AN_HOUR_MAX * world.scenario.replicas as u64;
+        if self.calls > most {
+            self.violated("I12", format!("{} calls in {hours} hours", self.calls));
+        }
+        if !world.scenario.all_die {
+            self.no_partition_by_chance(world);
+        }
+    }
+
+    /// I11: there is no slot that the schedule does not have.
+    fn no_partition_by_chance(&mut self, world: &World) {
+        let expected = self.expected(world);
+        let fired: Vec<_> = self
+            .table(tables::TASK)
+            .filter(|(_, item)| item.get("in:slot").is_some())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in fired {
+            let task = name.split(' ').next().unwrap_or_default();
+            let scheduled = world.scenario.task(task).is_some_and(|task| task.scheduled);
+            let inputs = world.scenario.task(task).is_some_and(|task| !task.inputs.is_empty());
+            if !scheduled || (!inputs && !expected.contains(&name)) {
+                self.violated("I11", format!("{name} has a slot that its schedule has not"));
+            }
+        }
+    }
+
+    /// I3: no cluster outlives its deadline, whoever is left to end it.
+    pub fn overdue(&mut self, world: &World) {
+        let starting = Duration::from_secs(world.scenario.clusters.starting_secs);
+        let now = world.time.now();
+        let overdue = world.cloud.emr().with(|machine, _| {
+            let late = |cluster: &&Cluster| {
+                let tag = cluster.tags.get("sluicegate:expires-at");
+                let expires = tag.and_then(|tag| tag.parse::<Timestamp>().ok());
+                // A request that arrives late makes a cluster that must come
+                // up before it can end itself.
+                let from = expires.max(Some(cluster.created + starting));
+                from.is_some_and(|from| now.duration_since(from) > OVERDUE)
+            };
+            let ours = machine.clusters().filter(|cluster| is_ours(cluster));
+            let alive = ours.filter(|cluster| !cluster.state.has_ended());
+            alive.filter(late).map(|cluster| cluster.id.clone()).collect::<Vec<_>>()
+        });
+        if !overdue.is_empty() {
+            self.violated("I3", format!("{overdue:?} outlived their deadline"));
+        }
+    }
+
+    /// Clusters of ours that have not ended.
+    pub fn alive(&self, world: &World) -> Vec<String> {
+        world.cloud.emr().with(|machine, _| {
+            machine
+                .clusters()
+                .filter(|cluster| is_ours(cluster) && !cluster.state.has_ended())
+                .map(|cluster| format!("{} ({})", cluster.id, cluster.request.name))
+                .collect()
+        })
+    }
+
+    /// The task partitions that have to end: whose inputs are all complete.
+    fn expected(&self, world: &World) -> BTreeSet<String> {
+        let complete = self.complete_datasets(&world.scenario);
+        let mut expected = BTreeSet::new();
+        for task in &world.scenario.tasks {
+            for partition in self.candidates(world, task, &complete) {
+                let has = |dataset: &String| {
+                    complete.get(dataset).is_some_and(|set| set.contains(&partition))
+                        || self.is_produced(&world.scenario, dataset, &partition)
+                };
+                if task.inputs.iter().all(has) {
+                    expected.insert(format!("{} {partition}", task.name));
+                }
+            }
+        }
+        expected
+    }
+
+    /// The partitions that a task may have: its slots, or those of its inputs.
+    fn candidates(
+        &self,
+        world: &World,
+        task: &Task,
+        complete: &BTreeMap<String, BTreeSet<Partition>>,
+    ) -> BTreeSet<Partition> {
+        if task.scheduled {
+            let Some(begun) = self.marks.get(&task.name) else { return BTreeSet::new() };
+            return slots(*begun, world.time.now());
+        }
+        let all = complete.values().flatten().copied();
+        all.collect()
+    }
+
+    /// Whether the task that makes a dataset has made this partition of it.
+    fn is_produced(&self, scenario: &Scenario, dataset: &str, partition: &Partition) -> bool {
+        let mut makers =
+            scenario.tasks.iter().filter(|task| task.outputs.iter().any(|o| o == dataset));
+        makers.any(|task| {
+            let state = messages::state(&self.items, &format!("{} {partition}", task.name));
+            matches!(state.as_deref(), Some("succeeded" | "skipped"))
+        })
+    }
+
+    /// Dataset → its partitions that are complete by what the queue was told.
+    fn complete_datasets(&self, scenario: &Scenario) -> BTreeMap<String, BTreeSet<Partition>> {
+        let mut objects: BTreeMap<(&str, Partition), Vec<&Object>> = BTreeMap::new();
+        for object in self.messages.objects() {
+            if let Some((dataset, partition)) = &object.place {
+                objects.entry((dataset, *partition)).or_default().push(object);
+            }
+        }
+        let mut complete: BTreeMap<String, BTreeSet<Partition>> = BTreeMap::new();
+        for ((name, partition), objects) in objects {
+            let Some(dataset) = scenario.dataset(name) else { continue };
+            let keys: BTreeSet<_> = objects.iter().map(|object| &object.key).collect();
+            let is_complete = match dataset.kind {
+                DatasetKind::Output => false,
+                DatasetKind::Object | DatasetKind::Closed | DatasetKind::Quiet => true,
+                DatasetKind::Count(count) => keys.len() >= count as usize,
+                DatasetKind::Marker => keys.iter().any(|key| key.ends_with("/_SUCCESS")),
+            };
+            if is_complete {
+                complete.entry(name.to_owned()).or_default().insert(partition);
+            }
+        }
+        complete
+    }
+}
+
+/// The partitions of the slots at minute 5 of every hour, after `begun`.
+fn slots(begun: Timestamp, now: Timestamp) -> BTreeSet<Partition> {
+    let five = SignedDuration::from_mins(5);
+    let hours = Partition::overlapping(begun - SignedDuration::from_hours(2), now, Grain::Hour);
+    let due = |hour: &Partition| {
+        let slot = hour.end() + five;
+        slot > begun && slot <= now
+    };
+    hours.filter(due).collect()
+}
+
+/// Nothing of a run is left to do or to tell.
+fn is_settled(item: &Value) -> bool {
+    let run = document(item);
+    let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    matches!(run["state"].as_str(), Some("succeeded" | "failed"))
+        && empty(&run["notices"])
+        && empty(&run["logs"])
+}

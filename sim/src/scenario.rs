@@ -1,0 +1,239 @@
+//! What a world is about, from its seed: a configuration, the objects that
+//! arrive for it and how S3 tells of them, what happens on the clusters, and
+//! what happens to the replicas' machines. Not for faults of single requests
+//! (`faults`), nor for what must come of it (`oracle`).
+
+mod arrivals;
+mod config;
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use sluicegate::core::partition::{Grain, Partition};
+
+use crate::faults::Bounds;
+
+pub use arrivals::{Message, Object};
+pub use config::{Dataset, DatasetKind, Profile, Step, Task};
+
+/// The deployment that every world belongs to.
+pub const DEPLOYMENT: &str = "sim";
+pub const BUCKET: &str = "landing";
+
+/// Everything that is fixed before a world begins.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub seed: u64,
+    /// The configuration file.
+    pub text: String,
+    /// The one that a deployment brings while the world goes on.
+    pub next_text: String,
+    /// All replicas are gone for ever when the last message has come.
+    pub all_die: bool,
+    pub tasks: Vec<Task>,
+    pub datasets: Vec<Dataset>,
+    pub profiles: Vec<Profile>,
+    /// What comes to the queue, and when.
+    pub messages: Vec<(Timestamp, Message)>,
+    /// What happens to machines, and when.
+    pub events: Vec<(Timestamp, MachineEvent)>,
+    pub replicas: usize,
+    /// EMR tells of its clusters through the queue.
+    pub emr_events: bool,
+    pub clusters: ClusterRates,
+    /// When the last message has come and faults may end.
+    pub ends: Timestamp,
+    pub bounds: Bounds,
+}
+
+/// Something that happens to the machine of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineEvent {
+    Stop(usize),
+    Resume(usize),
+    Kill(usize),
+    /// SIGTERM, and a new process a while after.
+    End(usize),
+    Run(usize),
+    /// SIGTERM, and a new process with the next configuration.
+    Deploy(usize),
+    /// The clock is off by so many seconds.
+    Clock(usize, i64),
+}
+
+/// What happens on clusters; chances are in a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClusterRates {
+    pub step_fails: u32,
+    pub step_hangs: u32,
+    pub step_cancelled: u32,
+    pub bootstrap_fails: u32,
+    pub instances_lost: u32,
+    pub terminated: u32,
+    pub refused: u32,
+    /// The first step of the first task fails once on its cluster, whatever the
+    /// chances.
+    pub first_fails: bool,
+    /// From the request to the start of bootstrapping.
+    pub starting_secs: u64,
+    pub step_secs_max: u64,
+}
+
+impl ClusterRates {
+    /// Whether nothing but the network can make a task partition fail.
+    pub fn are_kind(&self) -> bool {
+        let Self { step_fails, step_hangs, step_cancelled, bootstrap_fails, .. } = *self;
+        let Self { instances_lost, terminated, refused, .. } = *self;
+        [step_fails, step_hangs, step_cancelled, bootstrap_fails, instances_lost, terminated]
+            .iter()
+            .all(|rate| *rate == 0)
+            && refused == 0
+    }
+}
+
+/// From the origin to the last arrival.
+const MINUTES: i64 = 100;
+
+impl Scenario {
+    pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let rng = &mut rng;
+        let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
+        let clusters = cluster_rates(rng);
+        let (tasks, datasets, profiles) = config::choose(rng);
+        let text = config::text(&tasks, &datasets, &profiles, rng);
+        let next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
+        let all_die = rng.u8(0..12) == 0;
+        let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
+        let ends = origin + SignedDuration::from_mins(minutes);
+        let messages = arrivals::messages(rng, &datasets, origin, ends);
+        let events = machine_events(rng, replicas, origin, ends, bounds);
+        Self {
+            seed,
+            text,
+            next_text,
+            all_die,
+            tasks,
+            datasets,
+            profiles,
+            messages,
+            events,
+            replicas,
+            emr_events: rng.u8(0..3) > 0,
+            clusters,
+            ends,
+            bounds,
+        }
+    }
+
+    /// The small world of the systematic runs: one replica, nothing by chance.
+    pub fn fixed(origin: Timestamp) -> Self {
+        let (tasks, datasets, profiles) = config::fixed();
+        let mut rng = Rng::with_seed(1);
+        let text = config::text(&tasks, &datasets, &profiles, &mut rng);
+        let ends = origin + SignedDuration::from_mins(40);
+        let messages = arrivals::plain(&datasets, origin);
+        Self {
+            seed: 1,
+            next_text: text.clone(),
+            text,
+            all_die: false,
+            tasks,
+            datasets,
+            profiles,
+            messages,
+            events: Vec::new(),
+            replicas: 1,
+            emr_events: true,
+            clusters: ClusterRates {
+                first_fails: true,
+                starting_secs: 120,
+                step_secs_max: 240,
+                ..ClusterRates::default()
+            },
+            ends,
+            bounds: Bounds::Kept,
+        }
+    }
+
+    /// Whether a cluster's lifetime may end before its work.
+    pub fn has_short_lifetime(&self) -> bool {
+        self.profiles.iter().any(|profile| profile.lifetime_minutes < 300)
+    }
+
+    pub fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.name == name)
+    }
+
+    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.name == name)
+    }
+
+    /// The tasks that wait for a dataset.
+    pub fn readers(&self, dataset: &str) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(move |task| task.inputs.iter().any(|input| input == dataset))
+    }
+}
+
+/// The hours whose objects arrive, oldest first.
+pub fn hours(origin: Timestamp) -> Vec<Partition> {
+    let from = origin - SignedDuration::from_mins(80);
+    let until = origin + SignedDuration::from_mins(20);
+    Partition::overlapping(from, until, Grain::Hour).collect()
+}
+
+fn cluster_rates(rng: &mut Rng) -> ClusterRates {
+    let mut rates = ClusterRates {
+        starting_secs: rng.u64(60..400),
+        step_secs_max: rng.u64(60..900),
+        ..ClusterRates::default()
+    };
+    if rng.bool() {
+        return rates;
+    }
+    for _ in 0..rng.usize(1..4) {
+        match rng.u8(0..7) {
+            0 => rates.step_fails = rng.u32(50..500),
+            1 => rates.step_hangs = rng.u32(10..80),
+            2 => rates.step_cancelled = rng.u32(20..150),
+            3 => rates.bootstrap_fails = rng.u32(50..400),
+            4 => rates.instances_lost = rng.u32(50..300),
+            5 => rates.terminated = rng.u32(50..300),
+            _ => rates.refused = rng.u32(50..300),
+        }
+    }
+    rates
+}
+
+fn machine_events(
+    rng: &mut Rng,
+    replicas: usize,
+    origin: Timestamp,
+    ends: Timestamp,
+    bounds: Bounds,
+) -> Vec<(Timestamp, MachineEvent)> {
+    let mut events = Vec::new();
+    for _ in 0..rng.usize(0..4) {
+        let machine = rng.usize(..replicas);
+        let at =
+            origin + SignedDuration::from_secs(rng.i64(10..ends.duration_since(origin).as_secs()));
+        let later = |secs: i64| at + SignedDuration::from_secs(secs);
+        match rng.u8(0..6) {
+            0 => events.push((at, MachineEvent::Deploy(machine))),
+            1 => {
+                events.push((at, MachineEvent::End(machine)));
+                events.push((later(rng.i64(30..600)), MachineEvent::Run(machine)));
+            }
+            // A process that sends what it decided long ago breaks the bounds.
+            2 if bounds == Bounds::Broken || replicas == 1 => {
+                events.push((at, MachineEvent::Stop(machine)));
+                events.push((later(rng.i64(20..2400)), MachineEvent::Resume(machine)));
+            }
+            3 if bounds == Bounds::Broken => {
+                events.push((at, MachineEvent::Clock(machine, rng.i64(-600..600))));
+            }
+            _ => events.push((at, MachineEvent::Kill(machine))),
+        }
+    }
+    events.sort_by_key(|(at, _)| *at);
+    events
+}

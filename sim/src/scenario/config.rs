@@ -1,0 +1,233 @@
+//! The configuration of a world: a few tasks of the kinds that there are, as a
+//! TOML file that the real configuration reads. Not for what arrives.
+
+use std::fmt::Write;
+
+use fastrand::Rng;
+
+use super::{BUCKET, DEPLOYMENT};
+use crate::objects::LOG_URI;
+
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub name: String,
+    pub profile: String,
+    /// Names of datasets.
+    pub inputs: Vec<String>,
+    pub outputs: Vec<String>,
+    /// Due at minute 5 of every hour, for the hour before.
+    pub scheduled: bool,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub name: String,
+    pub retries: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    pub name: String,
+    pub kind: DatasetKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatasetKind {
+    Object,
+    Marker,
+    Closed,
+    Count(u32),
+    Quiet,
+    /// Made by a task.
+    Output,
+}
+
+impl DatasetKind {
+    pub fn has_many_objects(self) -> bool {
+        !matches!(self, DatasetKind::Object | DatasetKind::Output)
+    }
+
+    /// Whether its objects go into the journal.
+    pub fn is_journalled(self) -> bool {
+        matches!(self, DatasetKind::Closed | DatasetKind::Count(_) | DatasetKind::Quiet)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub name: String,
+    pub batch_size: u32,
+    pub max_attempts: u32,
+    pub lifetime_minutes: u32,
+    pub step_concurrency: u32,
+}
+
+/// One to three tasks on one or two profiles.
+pub fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
+    let profiles: Vec<Profile> = (0..rng.usize(1..3))
+        .map(|number| Profile {
+            name: format!("p{number}"),
+            batch_size: rng.u32(1..4),
+            max_attempts: rng.u32(1..4),
+            lifetime_minutes: if rng.u8(0..6) == 0 { 45 } else { 360 },
+            step_concurrency: 1,
+        })
+        .collect();
+    let (mut tasks, mut datasets) = (Vec::new(), Vec::new());
+    for number in 0..rng.usize(1..4) {
+        let name = format!("t{number}");
+        let mut inputs = Vec::new();
+        let scheduled = rng.u8(0..5) == 0;
+        let count = if scheduled { rng.usize(0..2) } else { rng.usize(1..3) };
+        for input in 0..count {
+            let kind = match rng.u8(0..6) {
+                0 | 1 => DatasetKind::Object,
+                2 => DatasetKind::Marker,
+                3 => DatasetKind::Closed,
+                4 => DatasetKind::Count(rng.u32(2..4)),
+                _ => DatasetKind::Quiet,
+            };
+            let dataset = Dataset { name: format!("d{number}-{input}"), kind };
+            inputs.push(dataset.name.clone());
+            datasets.push(dataset);
+        }
+        // A chain: it reads what the task before it makes.
+        let before: Option<&mut Task> = tasks.last_mut();
+        if let Some(before) = before.filter(|_| !scheduled && rng.u8(0..3) == 0) {
+            let output = format!("o{number}");
+            before.outputs.push(output.clone());
+            inputs = vec![output.clone()];
+            datasets.retain(|dataset: &Dataset| !dataset.name.starts_with(&format!("d{number}-")));
+            datasets.push(Dataset { name: output, kind: DatasetKind::Output });
+        }
+        let steps = (0..rng.usize(1..3))
+            .map(|step| Step { name: format!("s{step}"), retries: rng.u32(0..3) })
+            .collect();
+        let profile = profiles[rng.usize(..profiles.len())].name.clone();
+        tasks.push(Task { name, profile, inputs, outputs: Vec::new(), scheduled, steps });
+    }
+    (tasks, datasets, profiles)
+}
+
+/// The same profiles with other settings; runs that exist keep what they have.
+pub fn changed(profiles: &[Profile], rng: &mut Rng) -> Vec<Profile> {
+    let mut changed = profiles.to_vec();
+    for profile in &mut changed {
+        profile.batch_size = rng.u32(1..4);
+        profile.max_attempts = rng.u32(1..4);
+    }
+    changed
+}
+
+/// One task with a batch of two, a retry and a task that follows it.
+pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
+    let step = |name: &str, retries| Step { name: name.to_owned(), retries };
+    let profile = Profile {
+        name: "p0".to_owned(),
+        batch_size: 2,
+        max_attempts: 2,
+        lifetime_minutes: 360,
+        step_concurrency: 1,
+    };
+    let dataset = |name: &str, kind| Dataset { name: name.to_owned(), kind };
+    let task = |name: &str, input: &str, output: Option<&str>, steps| Task {
+        name: name.to_owned(),
+        profile: "p0".to_owned(),
+        inputs: vec![input.to_owned()],
+        outputs: output.map(str::to_owned).into_iter().collect(),
+        scheduled: false,
+        steps,
+    };
+    let tasks = vec![
+        task("t0", "d0-0", Some("o1"), vec![step("s0", 1), step("s1", 0)]),
+        task("t1", "o1", None, vec![step("s0", 0)]),
+        task("t2", "d2-0", None, vec![step("s0", 0)]),
+    ];
+    let datasets = vec![
+        dataset("d0-0", DatasetKind::Object),
+        dataset("o1", DatasetKind::Output),
+        dataset("d2-0", DatasetKind::Count(2)),
+    ];
+    (tasks, datasets, vec![profile])
+}
+
+/// The file. What is written here is what an operator would write.
+pub fn text(tasks: &[Task], datasets: &[Dataset], profiles: &[Profile], rng: &mut Rng) -> String {
+    let mut text = format!(
+        r#"deployment = "{DEPLOYMENT}"
+[aws]
+region = "us-east-1"
+queue = "inbox"
+quarantine = "quarantine"
+topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
+assets = "s3://{BUCKET}/assets/"
+[engine]
+poll-interval = "1m"
+sweep-interval = "2m"
+receivers = 1
+[http]
+listen = "off"
+"#
+    );
+    // Writing to a String cannot fail.
+    for profile in profiles {
+        let Profile { name, batch_size, max_attempts, lifetime_minutes, step_concurrency } =
+            profile;
+        let _ = write!(
+            text,
+            r#"[profiles.{name}]
+batch-size = {batch_size}
+max-wait = "{}m"
+max-attempts = {max_attempts}
+lifetime = "{lifetime_minutes}m"
+idle-timeout = "30m"
+step-concurrency = {step_concurrency}
+release-label = "emr-7.13.0"
+service-role = "service"
+instance-profile = "ec2"
+log-uri = "{LOG_URI}"
+primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
+"#,
+            rng.u32(1..8)
+        );
+    }
+    for Dataset { name, kind } in datasets {
+        let star = if kind.has_many_objects() { "/*" } else { "" };
+        let _ = writeln!(
+            text,
+            "[datasets.{name}]\nlocation = \"s3://{BUCKET}/{name}/{{yyyy}}/{{MM}}/{{dd}}/{{HH}}{star}\""
+        );
+        let complete = match kind {
+            DatasetKind::Object | DatasetKind::Output => String::new(),
+            DatasetKind::Marker => "complete = \"marker\"\n".to_owned(),
+            DatasetKind::Closed => "complete = \"closed\"\nsettle = \"10m\"\n".to_owned(),
+            DatasetKind::Count(count) => format!("complete = \"count\"\nobjects = {count}\n"),
+            DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"6m\"\n".to_owned(),
+        };
+        text.push_str(&complete);
+    }
+    for task in tasks {
+        task_text(&mut text, task);
+    }
+    text
+}
+
+fn task_text(text: &mut String, task: &Task) {
+    let Task { name, profile, inputs, outputs, scheduled, steps } = task;
+    let _ = writeln!(text, "[tasks.{name}]\nprofile = \"{profile}\"\npartition = \"hour\"");
+    if *scheduled {
+        text.push_str("schedule = { cron = \"5 * * * *\", partition = \"previous\" }\n");
+    }
+    let named: Vec<_> = inputs.iter().map(|name| format!("{{ dataset = \"{name}\" }}")).collect();
+    let _ = writeln!(text, "inputs = [{}]", named.join(", "));
+    let _ = writeln!(text, "outputs = {outputs:?}");
+    for Step { name: step, retries } in steps {
+        let _ = writeln!(
+            text,
+            "[[tasks.{name}.steps]]\nname = \"{step}\"\nkind = \"command\"\n\
+             args = [\"true\", \"{{partition}}\"]\n\
+             retry = {{ attempts = {retries}, delay = \"1m\", backoff-rate = 2.0 }}"
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! A world's tables: made as an operator makes them, with some things in the
+//! account that are not ours to touch, and read from outside. Not for judging
+//! what is in them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluicegate::aws::store::Store;
+
+use crate::replica::operator;
+use crate::scenario::DEPLOYMENT;
+use crate::world::World;
+
+pub const TASK: &str = "sim-task";
+pub const UNIT: &str = "sim-file-unit";
+pub const RUN: &str = "sim-run";
+/// A format that only a later version writes.
+const NEWER: &str = "999";
+/// Items of a newer version: to be left alone.
+pub const NEWER_ITEMS: [(&str, &str); 2] =
+    [(TASK, "t0 2013-01-01T01"), (RUN, "00000000000000000000000000")];
+
+/// Creates the tables by the daemon's own command.
+pub async fn create(world: &Arc<World>) -> anyhow::Result<()> {
+    let store = Store::new(&operator(world), &format!("{DEPLOYMENT}-"));
+    store.create_tables().await.context("the tables cannot be created")?;
+    Ok(())
+}
+
+/// Clusters of others, some with names like ours but without our tag, and items
+/// of a newer version.
+pub async fn plant(world: &World) {
+    let run = "01AAAAAAAAAAAAAAAAAAAAAAAA/1";
+    let names = ["somebody's notebook".to_owned(), format!("sim2/{run}"), format!("sim/{run}")];
+    for name in names {
+        let body = json!({
+            "Name": name, "ReleaseLabel": "emr-7.13.0",
+            "ServiceRole": "service", "JobFlowRole": "ec2",
+            "Instances": {
+                "KeepJobFlowAliveWhenNoSteps": true,
+                "InstanceFleets": [{
+                    "InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1,
+                    "InstanceTypeConfigs": [{ "InstanceType": "m5.xlarge" }],
+                }],
+            },
+        });
+        world.ask("ElasticMapReduce.RunJobFlow", &body).await;
+    }
+    for (table, name) in NEWER_ITEMS {
+        let mut item = key(table, name);
+        item["format"] = json!({ "N": NEWER });
+        item["state"] = json!({ "S": "dreaming" });
+        item["shard"] = json!({ "S": "0" });
+        item["due"] = json!({ "N": "1" });
+        item["version"] = json!({ "N": "7" });
+        let body = json!({ "TableName": table, "Item": item });
+        world.ask("DynamoDB_20120810.PutItem", &body).await;
+    }
+}
+
+/// An item as it is, or None.
+pub fn read(world: &World, table: &str, name: &str) -> Option<Value> {
+    let body = json!({ "TableName": table, "Key": key(table, name), "ConsistentRead": true });
+    let answer = world.cloud.dynamodb().call("GetItem", &Bytes::from(body.to_string()));
+    let mut answer: Value = serde_json::from_slice(answer.response.body()).ok()?;
+    answer.get_mut("Item").map(Value::take)
+}
+
+/// The key of an item by its name (see `call::Write::name`).
+fn key(table: &str, name: &str) -> Value {
+    let (first, second) = name.rsplit_once(' ').unwrap_or((name, ""));
+    match table {
+        RUN => json!({ "id": { "S": name } }),
+        UNIT => json!({ "unit": { "S": first }, "row": { "S": second } }),
+        _ => json!({ "task": { "S": first }, "partition": { "S": second } }),
+    }
+}

@@ -1,0 +1,461 @@
+//! One world: a cloud, a network, clusters and replicas on virtual time, all
+//! from one seed. Plays the scenario, ends the faults, waits until everything
+//! has settled, and says what was violated. Not for many worlds: `runner`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sluicegate_local::cloud::{Cloud, Parts};
+use sluicegate_local::emr;
+use sluicegate_local::wire::{Request, Response};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::call::{Call, Phase, Service};
+use crate::cluster::Driver;
+use crate::faults::{Fault, Faults};
+use crate::lists::Lists;
+use crate::marks::Marks;
+use crate::objects::Objects;
+use crate::oracle::{Oracle, Violation};
+use crate::replica::{Life, Replica};
+use crate::scenario::{MachineEvent, Scenario};
+use crate::tables;
+use crate::time::{VirtualTime, pass, pass_until};
+use crate::trace::Trace;
+
+/// Where the cloud says it is; nobody listens there.
+pub const ENDPOINT: &str = "http://127.0.0.1:1";
+pub const INBOX_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:inbox";
+/// After the faults have ended, everything has to come to its end in this time.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(14);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// What the parts of a world share.
+pub struct World {
+    pub time: VirtualTime,
+    pub cloud: Cloud,
+    pub scenario: Scenario,
+    faults: Mutex<Faults>,
+    lists: Mutex<Lists>,
+    objects: Mutex<Objects>,
+    trace: Mutex<Trace>,
+    marks: Mutex<Marks>,
+    oracle: Mutex<Oracle>,
+    clusters: Notify,
+}
+
+/// What became of a world.
+#[derive(Debug)]
+pub struct Outcome {
+    pub seed: u64,
+    pub violation: Option<Violation>,
+    pub trace: Trace,
+    pub marks: Marks,
+    /// Calls with an effect.
+    pub effects: u64,
+    /// How much virtual time it took.
+    pub lasted: SignedDuration,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic ends its world anyhow.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// Makes the cloud and what an operator makes in it. `data` is a folder for
+    /// what the cloud keeps in files; worlds may share it.
+    async fn new(scenario: Scenario, faults: Faults, data: &Path) -> anyhow::Result<Arc<Self>> {
+        let time = VirtualTime::begin();
+        let secs = Duration::from_secs;
+        let cloud = Cloud::new(Parts {
+            data: data.to_owned(),
+            requests: None,
+            in_memory: true,
+            time: time.of_cloud(),
+            endpoint: ENDPOINT.to_owned(),
+            seed: scenario.seed,
+            emr: emr::Options {
+                starting: secs(scenario.clusters.starting_secs),
+                bootstrapping: secs(45),
+                terminating: secs(60),
+                plain_terminated_on_step_failure: scenario.seed % 2 == 0,
+                ..emr::Options::default()
+            },
+            shutdown: CancellationToken::new(),
+        })?;
+        let oracle = Oracle::new(&scenario);
+        let world = Self {
+            time,
+            cloud,
+            scenario,
+            faults: Mutex::new(faults),
+            lists: Mutex::default(),
+            objects: Mutex::default(),
+            trace: Mutex::default(),
+            marks: Mutex::default(),
+            oracle: Mutex::new(oracle),
+            clusters: Notify::new(),
+        };
+        let world = Arc::new(world);
+        world.provision().await?;
+        Ok(world)
+    }
+
+    async fn provision(self: &Arc<Self>) -> anyhow::Result<()> {
+        for queue in ["inbox", "quarantine"] {
+            let body = json!({ "QueueName": queue });
+            self.ask("AmazonSQS.CreateQueue", &body).await;
+        }
+        let topic = "Action=CreateTopic&Name=status&Version=2010-03-31";
+        self.post(&[("content-type", "application/x-www-form-urlencoded")], topic).await;
+        if self.scenario.emr_events {
+            let rule = json!({ "Name": "emr", "EventPattern": r#"{"source":["aws.emr"]}"# });
+            self.ask("AWSEvents.PutRule", &rule).await;
+            let target = json!({ "Rule": "emr", "Targets": [{ "Id": "inbox", "Arn": INBOX_ARN }] });
+            self.ask("AWSEvents.PutTargets", &target).await;
+        }
+        tables::create(self).await?;
+        tables::plant(self).await;
+        Ok(())
+    }
+
+    /// A call that is not a replica's.
+    pub async fn ask(&self, target: &str, body: &Value) -> Value {
+        let answer = self.post(&[("x-amz-target", target)], &body.to_string()).await;
+        serde_json::from_slice(answer.body()).unwrap_or(Value::Null)
+    }
+
+    async fn post(&self, headers: &[(&'static str, &str)], body: &str) -> Response {
+        let headers = headers.iter().filter_map(|(name, value)| {
+            Some((http::HeaderName::from_static(name), value.parse().ok()?))
+        });
+        let request = Request {
+            method: Method::POST,
+            uri: http::Uri::from_static("/"),
+            headers: HeaderMap::from_iter(headers),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        };
+        self.cloud.handle(request).await
+    }
+
+    pub fn note(&self, text: &str) {
+        lock(&self.trace).add(self.time.now(), text);
+    }
+
+    pub fn happened(&self, event: &'static str) {
+        lock(&self.marks).happened(event);
+    }
+
+    pub fn violated(&self, invariant: &'static str, words: &str) {
+        self.oracle().violated(invariant, words.to_owned());
+        self.tell_violations();
+    }
+
+    /// Puts what was found into the trace, where it was found.
+    fn tell_violations(&self) {
+        for Violation { invariant, words } in self.oracle().news() {
+            self.note(&format!("VIOLATED {invariant}: {words}"));
+        }
+    }
+
+    pub fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        lock(&self.oracle)
+    }
+
+    pub fn latency(&self) -> Duration {
+        lock(&self.faults).latency()
+    }
+
+    pub fn delay(&self, call: &Call) -> Duration {
+        lock(&self.faults).delay(call)
+    }
+
+    pub fn downtime(&self) -> Duration {
+        lock(&self.faults).downtime()
+    }
+
+    /// Whether a guard's call is lost before or after its effect.
+    pub fn guard_fate(&self) -> (bool, bool) {
+        lock(&self.faults).guard_fate()
+    }
+
+    /// EMR writes a step's log into S3, where it shows from then on.
+    pub fn write_log(&self, cluster: &str, step: &str, written: Timestamp) {
+        lock(&self.objects).write_log(cluster, step, written);
+    }
+
+    /// Until a call may have changed a cluster.
+    pub async fn clusters_changed(&self) {
+        self.clusters.notified().await;
+    }
+
+    pub fn wake_clusters(&self) {
+        self.clusters.notify_one();
+    }
+
+    /// A replica has decided to make a call. If it is stopped now, the call
+    /// leaves when it goes on.
+    pub fn decided(&self, life: &Life, call: &Call) {
+        self.oracle().decided(call, life.machine.now());
+        self.tell_violations();
+    }
+
+    /// A call leaves: what becomes of it.
+    pub fn sends(&self, life: &Life, call: &Call) -> Option<Fault> {
+        let fault = lock(&self.faults).decide(call, self.time.now());
+        let mut marks = lock(&self.marks);
+        marks.called(call.phase);
+        if let Some(fault) = fault {
+            marks.faulted(fault, call.phase);
+            drop(marks);
+            let (service, action) = (call.service.name(), &call.action);
+            self.note(&format!(
+                "{life} {service} {action} {}: {} [{}]",
+                call.about,
+                fault.name(),
+                call.phase.name()
+            ));
+        } else {
+            drop(marks);
+        }
+        fault
+    }
+
+    /// What an old copy of an index shows.
+    pub fn stale(&self, call: &Call) -> Option<Response> {
+        lock(&self.lists).stale(call)
+    }
+
+    /// A request arrives.
+    pub async fn apply(&self, who: &str, call: &Call, request: Request) -> Response {
+        let response = match call.service {
+            Service::S3 => lock(&self.objects).answer(&request, self.time.now()),
+            _ => self.cloud.handle(request).await,
+        };
+        let ok = response.status().is_success();
+        let response = self.show(call, response);
+        let outcome = match ok {
+            true => "ok".to_owned(),
+            false => error_code(&response),
+        };
+        let idle = ok && matches!(call.phase, Phase::Receive | Phase::Find | Phase::Read);
+        if !idle {
+            let (service, action) = (call.service.name(), &call.action);
+            self.note(&format!(
+                "{who} {service} {action} {}: {outcome} [{}]",
+                call.about,
+                call.phase.name()
+            ));
+        }
+        if ok {
+            self.oracle().applied(self, call, &response);
+        }
+        self.tell_violations();
+        if call.service == Service::Emr {
+            self.wake_clusters();
+        }
+        response
+    }
+
+    /// What the caller gets to see of an answer: lists lag.
+    fn show(&self, call: &Call, response: Response) -> Response {
+        if !response.status().is_success() {
+            return response;
+        }
+        let (over, lag) = {
+            let mut faults = lock(&self.faults);
+            let creates = matches!(call.phase, Phase::Launch | Phase::AddSteps);
+            (faults.are_over(), if creates { faults.list_lag() } else { SignedDuration::ZERO })
+        };
+        let now = self.time.now();
+        let mut lists = lock(&self.lists);
+        match call.phase {
+            Phase::Find => lists.remember(call, &response),
+            Phase::Launch | Phase::AddSteps => lists.created(&response, now + lag),
+            Phase::Survey | Phase::ReadSteps if !over => {
+                let list = if call.phase == Phase::Survey { "Clusters" } else { "Steps" };
+                let (response, hides) = lists.without_new(response, list, now);
+                drop(lists);
+                if hides {
+                    self.happened("list lags");
+                }
+                return response;
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// How many messages are in the inbox, those received included.
+    async fn inbox_depth(&self) -> u64 {
+        let body = json!({
+            "QueueUrl": format!("{ENDPOINT}/000000000000/inbox"),
+            "AttributeNames": ["All"],
+        });
+        let answer = self.ask("AmazonSQS.GetQueueAttributes", &body).await;
+        let count = |name: &str| {
+            let text = answer["Attributes"][name].as_str().unwrap_or("0");
+            text.parse::<u64>().unwrap_or(0)
+        };
+        count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible")
+    }
+}
+
+fn error_code(response: &Response) -> String {
+    let body: Value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
+    let code = body["__type"].as_str().unwrap_or("error");
+    code.rsplit('#').next().unwrap_or(code).to_owned()
+}
+
+/// Plays one world on a runtime of its own, whose time is virtual.
+pub fn play(
+    scenario_of: impl FnOnce(Timestamp) -> (Scenario, Faults),
+    data: &Path,
+) -> anyhow::Result<Outcome> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(async {
+        let origin = VirtualTime::begin().now();
+        let (scenario, faults) = scenario_of(origin);
+        // What the daemon and the SDK draw on this thread.
+        fastrand::seed(scenario.seed);
+        let world = World::new(scenario, faults, data).await?;
+        Ok(lead(world).await)
+    })
+}
+
+async fn lead(world: Arc<World>) -> Outcome {
+    let Scenario { seed, clusters, ends, replicas, .. } = world.scenario;
+    let driver = Driver::new(Arc::clone(&world), seed, clusters, ends);
+    let driver = tokio::spawn(driver.run());
+    let replicas: Vec<_> = (0..replicas).map(|number| Replica::start(&world, number)).collect();
+    play_scenario(&world, &replicas).await;
+    if world.scenario.all_die {
+        world.note("every replica is gone for ever");
+        world.happened("all die");
+        replicas.iter().for_each(Replica::destroy);
+        outlive(&world).await;
+    } else {
+        world.note("faults end");
+        lock(&world.faults).end();
+        for replica in &replicas {
+            replica.machine.resume();
+            replica.machine.set_clock(SignedDuration::ZERO);
+            replica.run();
+        }
+        settle(&world).await;
+        replicas.iter().for_each(Replica::destroy);
+    }
+    driver.abort();
+    world.oracle().at_the_end(&world);
+    world.tell_violations();
+    let lasted = world.time.now().duration_since(world.time.origin());
+    Outcome {
+        seed,
+        violation: world.oracle().first_violation(),
+        trace: std::mem::take(&mut *lock(&world.trace)),
+        marks: std::mem::take(&mut *lock(&world.marks)),
+        effects: lock(&world.faults).effects(),
+        lasted,
+    }
+}
+
+/// Waits for the end of all clusters, which nobody but themselves can end.
+async fn outlive(world: &Arc<World>) {
+    while world.oracle().first_violation().is_none() {
+        let left = world.oracle().alive(world);
+        world.oracle().overdue(world);
+        if left.is_empty() {
+            return;
+        }
+        pass(LOOK_EVERY * 5).await;
+    }
+}
+
+/// Sends the messages and does to the machines what the scenario says.
+async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
+    let scenario = &world.scenario;
+    let mut messages = scenario.messages.iter().peekable();
+    let mut events = scenario.events.iter().peekable();
+    loop {
+        let next = messages.peek().map(|(at, _)| *at);
+        let next = next.into_iter().chain(events.peek().map(|(at, _)| *at)).min();
+        let Some(at) = next else { break };
+        pass_until(world.time, at).await;
+        if world.oracle().first_violation().is_some() {
+            return;
+        }
+        while let Some((_, message)) = messages.next_if(|(due, _)| *due <= at) {
+            let id = world.cloud.sqs().deliver(INBOX_ARN, message.body.clone(), Default::default());
+            match id {
+                Ok(id) => world.oracle().sent(&id, message),
+                Err(error) => world.violated("scenario", &format!("message refused: {error}")),
+            }
+            world.note(&format!("S3 sends: {} of {}", message.what, told(message)));
+            world.happened(message.what);
+        }
+        while let Some((_, event)) = events.next_if(|(due, _)| *due <= at) {
+            world.note(&format!("{event:?}"));
+            happen(world, replicas, *event);
+        }
+    }
+    pass_until(world.time, scenario.ends).await;
+}
+
+fn told(message: &crate::scenario::Message) -> String {
+    let keys: Vec<_> = message.objects.iter().map(|object| object.key.as_str()).collect();
+    keys.join(", ")
+}
+
+fn happen(world: &World, replicas: &[Replica], event: MachineEvent) {
+    let (number, name) = match event {
+        MachineEvent::Stop(number) => (number, "SIGSTOP"),
+        MachineEvent::Resume(number) => (number, "SIGCONT"),
+        MachineEvent::Kill(number) => (number, "SIGKILL"),
+        MachineEvent::End(number) => (number, "SIGTERM"),
+        MachineEvent::Run(number) => (number, "started again"),
+        MachineEvent::Deploy(number) => (number, "deployed"),
+        MachineEvent::Clock(number, _) => (number, "clock jumps"),
+    };
+    world.happened(name);
+    let Some(replica) = replicas.get(number) else { return };
+    match event {
+        MachineEvent::Stop(_) => replica.machine.stop(),
+        MachineEvent::Resume(_) => replica.machine.resume(),
+        MachineEvent::Kill(_) => replica.kill(),
+        MachineEvent::End(_) => replica.end(),
+        MachineEvent::Run(_) => replica.run(),
+        MachineEvent::Deploy(_) => replica.deploy(),
+        MachineEvent::Clock(_, secs) => {
+            replica.machine.set_clock(SignedDuration::from_secs(secs));
+        }
+    }
+}
+
+/// Waits until nothing is left to do, or for too long.
+async fn settle(world: &Arc<World>) {
+    let until = world.time.now() + PATIENCE;
+    loop {
+        if world.oracle().first_violation().is_some() {
+            return;
+        }
+        world.oracle().overdue(world);
+        let depth = world.inbox_depth().await;
+        let left = world.oracle().what_is_left(world, depth);
+        match left {
+            None => return,
+            Some(left) if world.time.now() >= until => {
+                world.violated("I12", &format!("{PATIENCE} after the faults: {left}"));
+                return;
+            }
+            Some(_) => pass(LOOK_EVERY).await,
+        }
+    }
+}
