@@ -109,9 +109,31 @@ fn no_change_of_a_seed_breaks_a_parser() {
 }
 
 #[test]
-#[ignore = "a search of minutes"]
-fn no_change_of_a_seed_breaks_a_parser_in_many() {
-    for target in TARGETS {
-        try_out(target, 100_000);
-    }
+#[ignore = "a search of a minute or two"]
+fn no_change_of_envelopes_in_many() {
+    try_out(TARGETS[0], 200_000);
+}
+
+#[test]
+#[ignore = "a search of a minute or two"]
+fn no_change_of_keys_in_many() {
+    try_out(TARGETS[1], 200_000);
+}
+
+#[test]
+#[ignore = "a search of a minute or two"]
+fn no_change_of_templates_in_many() {
+    try_out(TARGETS[2], 1_000_000);
+}
+
+#[test]
+#[ignore = "a search of a minute or two"]
+fn no_change_of_cron_expressions_in_many() {
+    try_out(TARGETS[3], 50_000);
+}
+
+#[test]
+#[ignore = "a search of a minute or two"]
+fn no_change_of_configurations_in_many() {
+    try_out(TARGETS[4], 5_000);
 }
