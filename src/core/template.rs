@@ -93,6 +93,11 @@ impl Template {
         if key.is_empty() {
             return Err(TemplateError::EmptyKey);
         }
+        // A field is at most twice as long as what it stands for; a far longer
+        // text is not worth reading.
+        if key.len() > 2 * KEY_BYTES_MAX + 1 {
+            return Err(TemplateError::TooLong);
+        }
         let (key, many) = match key.strip_suffix('*') {
             Some(key) => (key, true),
             None => (key, false),
