@@ -17,7 +17,7 @@ const PAGE: u32 = 50;
 const STARTING: Duration = Duration::from_secs(3600);
 
 pub async fn restart(bench: &Bench) -> anyhow::Result<Section> {
-    let count = bench.size(3, 1000) as u32;
+    let count = bench.size(3, 1000);
     let setup = Setup { events: true, starting: STARTING, ..Setup::default() };
     let stand = Stand::start(setup).await?;
     let tasks = [profile("p", 1), daily_task("etl", "p", &FILES)].concat();
