@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,11 +30,14 @@ use crate::wire::{ApiError, Request, Response};
 const FAULTS_IN_1000: u32 = 70;
 const FAULTS_IN_1000_OF_EFFECTS: u32 = 300;
 const EFFECTS: [&str; 3] = ["RunJobFlow", "AddJobFlowSteps", "TerminateJobFlows"];
-/// The longest that a request is held up. With the longest that a process is
-/// stopped it stays below send-within and list-lag together.
-const HELD_MILLIS_MAX: u64 = 3_000;
-const OUTAGE_MILLIS: std::ops::Range<u64> = 1_000..4_000;
-const BETWEEN_OUTAGES_MILLIS: std::ops::Range<u64> = 3_000..9_000;
+/// How long a request is held up. With the longest that a process is stopped it
+/// stays below send-within and list-lag together, which are 15 s of real time.
+const HELD_MILLIS: Range<u64> = 0..3_000;
+/// How long a guarded cluster's creation is held up: well beyond that, so that a
+/// second one is created and the guard has to tell them apart.
+const HELD_MILLIS_OF_GUARDED: Range<u64> = 20_000..45_000;
+const OUTAGE_MILLIS: Range<u64> = 1_000..4_000;
+const BETWEEN_OUTAGES_MILLIS: Range<u64> = 3_000..9_000;
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +95,8 @@ struct State {
     down: BTreeSet<&'static str>,
     met: Met,
     calls: u64,
+    /// Requests that are held up.
+    on_their_way: usize,
     /// By receipt handle: the objects that a received message tells of.
     received: BTreeMap<String, Vec<String>>,
     deleted: u64,
@@ -131,6 +137,7 @@ impl Line {
             down: BTreeSet::new(),
             met: Met::new(),
             calls: 0,
+            on_their_way: 0,
             received: BTreeMap::new(),
             deleted: 0,
             deleted_early: Vec::new(),
@@ -167,6 +174,11 @@ impl Line {
         let mut state = self.state();
         state.faulty = false;
         state.down.clear();
+    }
+
+    /// Requests that are held up and still come.
+    pub fn on_their_way(&self) -> usize {
+        self.state().on_their_way
     }
 
     pub fn seen(&self) -> Seen {
@@ -213,10 +225,17 @@ impl Line {
         request: Request,
     ) -> tokio::task::JoinHandle<Response> {
         let line = Arc::clone(self);
-        let millis = line.state().rng.u64(..HELD_MILLIS_MAX);
+        let guarded = action == "RunJobFlow" && is_guarded(&request.body);
+        let millis = {
+            let mut state = line.state();
+            state.on_their_way += 1;
+            state.rng.u64(if guarded { HELD_MILLIS_OF_GUARDED } else { HELD_MILLIS })
+        };
         tokio::spawn(async move {
             pause(Duration::from_millis(millis)).await;
-            line.pass(&action, request).await
+            let response = line.pass(&action, request).await;
+            line.state().on_their_way -= 1;
+            response
         })
     }
 
@@ -297,6 +316,13 @@ fn has_record(cloud: &Cloud, record: &Record) -> bool {
     let answer = cloud.dynamodb().call("GetItem", &Bytes::from(request.to_string()));
     let answer: Value = serde_json::from_slice(answer.response.body()).unwrap_or_default();
     answer["Item"].get(&record.attribute).is_some()
+}
+
+/// Whether a request for a cluster has a guard as its first step.
+fn is_guarded(body: &Bytes) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let first = body.pointer("/Steps/0/Name").and_then(Value::as_str);
+    first.is_some_and(|name| name.starts_with("sluicegate/guard/"))
 }
 
 /// The keys of an S3 notification; none of any other message. The plan's keys

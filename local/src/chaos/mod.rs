@@ -49,9 +49,10 @@ const FACTOR: f64 = 10.0;
 const STAGE: Duration = Duration::from_millis(300);
 /// The part of the faulty time in which data arrive.
 const ARRIVALS: f64 = 0.75;
-/// For coming to rest when the faults have stopped.
-const CALM_LIMIT: Duration = Duration::from_secs(150);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// For coming to rest when the faults have stopped; a machine that is not busy
+/// needs a tenth of it.
+const CALM_LIMIT: Duration = Duration::from_secs(300);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What is named of all that is open when time is up.
 const OPEN_MAX: usize = 20;
 
@@ -171,7 +172,7 @@ impl Stage<'_> {
         self.under_faults(&line, &mut victims, &mut rng, began).await?;
         line.mend();
         let calm = Instant::now();
-        let open = self.come_to_rest(&mut victims, calm).await?;
+        let open = self.come_to_rest(&line, &mut victims, calm).await?;
         let frame = Frame {
             seed: self.options.seed,
             faulty_seconds: (calm - began).as_secs_f64(),
@@ -277,6 +278,7 @@ impl Stage<'_> {
     /// is still open when time is up is returned.
     async fn come_to_rest(
         &self,
+        line: &Line,
         victims: &mut [Victim<'_>],
         calm: Instant,
     ) -> anyhow::Result<Vec<String>> {
@@ -284,7 +286,7 @@ impl Stage<'_> {
         for victim in victims.iter_mut() {
             daemons.push(victim.start()?);
         }
-        let rest = timeout_at(calm + CALM_LIMIT, self.until_rest());
+        let rest = timeout_at(calm + CALM_LIMIT, self.until_rest(line));
         let died =
             futures::future::select_all(daemons.iter_mut().map(|daemon| Box::pin(daemon.died())));
         let rested = tokio::select! {
@@ -303,12 +305,12 @@ impl Stage<'_> {
         Ok(open)
     }
 
-    async fn until_rest(&self) -> anyhow::Result<()> {
+    async fn until_rest(&self, line: &Line) -> anyhow::Result<()> {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            if self.open().await?.is_empty() {
+            if line.on_their_way() == 0 && self.open().await?.is_empty() {
                 return Ok(());
             }
         }

@@ -137,7 +137,7 @@ mod tests {
         let plan = Plan::new(520, &mut Rng::with_seed(1)).unwrap();
         assert_eq!(plan.expected.len(), 520);
         let failed = plan.expected.values().filter(|state| **state == "failed").count();
-        assert_eq!(failed, 8, "104 hours have 4 each of T07 and T17");
+        assert_eq!(failed, 9, "104 hours have T07 five times and T17 four times");
         assert_eq!(plan.records.len(), 5 * 104);
         assert_eq!(plan.records["file/2013/01/01/05.csv"].len(), 2);
         assert!(plan.deliveries.len() > plan.records.len() + UNREADABLE, "some come twice");
