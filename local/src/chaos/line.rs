@@ -15,6 +15,7 @@ use fastrand::Rng;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Plan, Record, TABLE_PREFIX};
@@ -33,9 +34,10 @@ const EFFECTS: [&str; 3] = ["RunJobFlow", "AddJobFlowSteps", "TerminateJobFlows"
 /// How long a request is held up. With the longest that a process is stopped it
 /// stays below send-within and list-lag together, which are 15 s of real time.
 const HELD_MILLIS: Range<u64> = 0..3_000;
-/// How long a guarded cluster's creation is held up: well beyond that, so that a
-/// second one is created and the guard has to tell them apart.
-const HELD_MILLIS_OF_GUARDED: Range<u64> = 20_000..45_000;
+/// How long at most a guarded cluster's creation is held up: until a second one of
+/// that name has gone ahead, so that the guard has to tell them apart.
+const OVERTAKEN_WITHIN: Duration = Duration::from_secs(60);
+const OVERTAKEN_LOOK: Duration = Duration::from_millis(200);
 const OUTAGE_MILLIS: Range<u64> = 1_000..4_000;
 const BETWEEN_OUTAGES_MILLIS: Range<u64> = 3_000..9_000;
 
@@ -97,6 +99,8 @@ struct State {
     calls: u64,
     /// Requests that are held up.
     on_their_way: usize,
+    /// Names of the clusters that were created.
+    created: BTreeSet<String>,
     /// By receipt handle: the objects that a received message tells of.
     received: BTreeMap<String, Vec<String>>,
     deleted: u64,
@@ -138,6 +142,7 @@ impl Line {
             met: Met::new(),
             calls: 0,
             on_their_way: 0,
+            created: BTreeSet::new(),
             received: BTreeMap::new(),
             deleted: 0,
             deleted_early: Vec::new(),
@@ -225,18 +230,31 @@ impl Line {
         request: Request,
     ) -> tokio::task::JoinHandle<Response> {
         let line = Arc::clone(self);
-        let guarded = action == "RunJobFlow" && is_guarded(&request.body);
+        let overtaking = guarded_cluster(&action, &request.body);
         let millis = {
             let mut state = line.state();
             state.on_their_way += 1;
-            state.rng.u64(if guarded { HELD_MILLIS_OF_GUARDED } else { HELD_MILLIS })
+            state.rng.u64(HELD_MILLIS)
         };
         tokio::spawn(async move {
-            pause(Duration::from_millis(millis)).await;
+            match overtaking {
+                Some(name) => line.until_overtaken(&name).await,
+                None => pause(Duration::from_millis(millis)).await,
+            }
             let response = line.pass(&action, request).await;
             line.state().on_their_way -= 1;
             response
         })
+    }
+
+    async fn until_overtaken(&self, name: &str) {
+        let overtaken = async {
+            while !self.state().created.contains(name) {
+                pause(OVERTAKEN_LOOK).await;
+            }
+        };
+        // None may come: its run has ended, or another fault met it.
+        let _ = timeout(OVERTAKEN_WITHIN, overtaken).await;
     }
 
     fn fault(&self, service: &'static str, action: &str) -> Option<Fault> {
@@ -264,6 +282,12 @@ impl Line {
             "DeleteMessage" | "DeleteMessageBatch" => {
                 self.check_deleted(&request.body);
                 server::respond(&self.cloud, request).await
+            }
+            "RunJobFlow" => {
+                let name = guarded_cluster(action, &request.body);
+                let response = server::respond(&self.cloud, request).await;
+                self.state().created.extend(name);
+                response
             }
             "ReceiveMessage" => {
                 let response = server::respond(&self.cloud, request).await;
@@ -318,11 +342,14 @@ fn has_record(cloud: &Cloud, record: &Record) -> bool {
     answer["Item"].get(&record.attribute).is_some()
 }
 
-/// Whether a request for a cluster has a guard as its first step.
-fn is_guarded(body: &Bytes) -> bool {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let first = body.pointer("/Steps/0/Name").and_then(Value::as_str);
-    first.is_some_and(|name| name.starts_with("sluicegate/guard/"))
+/// The name of the cluster that a request creates, if its first step is a guard.
+fn guarded_cluster(action: &str, body: &Bytes) -> Option<String> {
+    if action != "RunJobFlow" {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let first = body.pointer("/Steps/0/Name")?.as_str()?;
+    first.starts_with("sluicegate/guard/").then(|| body["Name"].as_str().map(str::to_owned))?
 }
 
 /// The keys of an S3 notification; none of any other message. The plan's keys
