@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench sim sim-pairs test python lint rust-tests python-tests clean
+.PHONY: help build demo chaos bench sim sim-pairs fuzz test python lint rust-tests python-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,11 @@ build: ## Build the daemon and the local AWS
 # KEEP=1 leaves it running after the summary.
 demo: build ## Show the daemon at work on a laptop: real data, real Spark, local AWS
 	@target/debug/sluicegate-local demo $(if $(KEEP),--keep)
+
+# SEED=n makes the same choices again; what becomes of them depends on timing.
+MINUTES ?= 3
+chaos: build ## Kill two daemons for some MINUTES, and check every promise from outside
+	@target/debug/sluicegate-local chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: ## Measure the daemon: each figure beside its aim, in out/bench
 	cargo build --release --workspace
@@ -32,6 +37,21 @@ test: lint rust-tests python-tests ## Everything that has to pass before a chang
 lint: ## Formatting and clippy, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Stops at the first text that breaks the parser, and says where it is kept.
+FUZZ_SEEDS_envelope = src/sources/samples
+FUZZ_SEEDS_config = config
+SECONDS ?= 60
+
+fuzz: ## Fuzz a parser: make fuzz TARGET=envelope|key|template|cron|config SECONDS=60
+	@test -f "fuzz/fuzz_targets/$(TARGET).rs" || { \
+		echo "TARGET=$(TARGET): expected envelope, key, template, cron or config" >&2; exit 2; }
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
+		echo "make fuzz needs nightly Rust and cargo-fuzz:" >&2; \
+		echo "    rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 2; }
+	mkdir -p fuzz/corpus/$(TARGET)
+	cargo +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
+		$(or $(FUZZ_SEEDS_$(TARGET)),fuzz/seeds/$(TARGET)) -- -max_total_time=$(SECONDS)
 
 python: build ## Make the Python environment with Spark in .venv
 	@target/debug/sluicegate-local python --dir .venv

@@ -48,7 +48,10 @@ impl Engine {
         let cluster = run.attempt().and_then(|attempt| attempt.cluster.as_ref());
         let watch = cluster.and_then(|cluster| memory.clusters.get(cluster));
         let hints = watch.map(|watch| watch.hints.clone()).unwrap_or_default();
-        Hints { spared: !memory.holds_lease, ..hints }
+        // What a start finds is looked at once, whoever has the lease: it may
+        // be that of a process that is gone.
+        let found = run.created < self.started && hints.looked.is_none();
+        Hints { spared: !memory.holds_lease && !found, ..hints }
     }
 
     /// Keeps what a turn has learnt about the cluster of an open run. The

@@ -124,6 +124,7 @@ pub struct Engine {
     health: Health,
     /// Who this process is to other replicas.
     replica: String,
+    started: Timestamp,
 }
 
 /// What an engine is made of.
@@ -181,6 +182,7 @@ impl Engine {
             metrics,
             health: Health::new(clock.now()),
             replica: new_id(clock.now()),
+            started: clock.now(),
             clock,
         }
     }

@@ -41,6 +41,8 @@ async fn only_the_replica_with_the_lease_polls() {
     world.start().await;
     until_metric(&world, world.daemon(), HELD, 1.0).await;
     let other = world.another().await;
+    // A run older than a process is looked at by it once.
+    until_metric(&world, &other, HELD, 0.0).await;
     world.put("a/2013-01-01.csv", "1").await;
     // The other one finds the run by its sweeps.
     let other_runs = "sluicegate_runs{profile=\"p\",state=\"running\"}";
@@ -80,6 +82,28 @@ async fn a_run_ends_although_the_replica_that_polls_is_killed() {
     assert_eq!(other.metric(HELD).await, 1.0);
     assert_eq!(world.clusters_ended().await, 1);
     assert_eq!(fs::read_to_string(log).unwrap().lines().count(), 1);
+}
+
+/// A killed process may have had the lease, and its successor must not wait for
+/// its end: here that lasts longer than the test.
+#[tokio::test]
+async fn a_start_looks_at_what_it_finds_whoever_has_the_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(&waiting_task(folder.path())).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let log = folder.path().join("log");
+    world.until("the step's start", || log.exists().then_some(())).await;
+    world.stop().await;
+    world.reconfigure("sweep-interval = \"1s\"", "sweep-interval = \"30s\"");
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let (now, term) = (jiff::Timestamp::now(), SignedDuration::from_secs(90));
+    store.take_poll_lease("gone", now, term).await.unwrap();
+    world.terminate_all().await;
+    world.clusters_ended().await;
+    world.start().await;
+    world.mail("/attempt-lost").await;
+    assert_eq!(world.daemon().metric(HELD).await, 0.0);
+    fs::write(folder.path().join("go"), "").unwrap();
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::mailbox::Mail;
-use super::observe::{Cluster, Step};
-use super::screen::{Line, Tone};
 use crate::replay::Delivery;
+use crate::stage::mailbox::Mail;
+use crate::stage::observe::{Cluster, Step};
+use crate::stage::screen::{Line, Tone};
 
 /// Objects of one folder that land within this time are one line.
 const FOLD: SignedDuration = SignedDuration::from_mins(25);
@@ -134,6 +134,9 @@ fn minutes_late(folder: &str, at: Timestamp) -> Option<i64> {
     (late > 0).then_some(late)
 }
 
+/// Steps by which a cluster claims its run.
+const GUARDS: &str = "sluicegate/guard/";
+
 /// The task partitions that a cluster works on, from the names of its steps:
 /// `task/partition/step/number`.
 fn partitions_of(cluster: &Cluster) -> String {
@@ -141,8 +144,8 @@ fn partitions_of(cluster: &Cluster) -> String {
         let mut parts = name.split('/');
         Some(format!("{} {}", parts.next()?, parts.next()?))
     };
-    let names: BTreeSet<String> =
-        cluster.steps.iter().filter_map(|step| partition(&step.name)).collect();
+    let work = cluster.steps.iter().filter(|step| !step.name.starts_with(GUARDS));
+    let names: BTreeSet<String> = work.filter_map(|step| partition(&step.name)).collect();
     Vec::from_iter(names).join(" and ")
 }
 
@@ -173,11 +176,13 @@ mod tests {
             id: (*name).to_owned(),
             name: (*name).to_owned(),
             state: (*state).to_owned(),
+            started: None,
             changed: at(changed),
             message: (*state == "FAILED").then(|| "exit code 3".to_owned()),
         };
         Cluster {
             id: "j-1".to_owned(),
+            name: "demo/R/1".to_owned(),
             state: state.to_owned(),
             created: at("11:16"),
             ended: ended.map(at),
