@@ -91,7 +91,7 @@ impl ClusterRates {
 }
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 100;
+const MINUTES: i64 = 75;
 
 impl Scenario {
     pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
