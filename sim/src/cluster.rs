@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sluicegate_local::emr::events;
 use sluicegate_local::emr::machine::Machine;
-use sluicegate_local::emr::model::{Cluster, Effect, Exit, Job, Now, Reason, ReasonCode};
+use sluicegate_local::emr::model::{Cluster, ClusterState, Effect, Exit, Job, Now, Reason, ReasonCode};
 
 use crate::scenario::{ClusterRates, DEPLOYMENT};
 use crate::time::pass;
@@ -84,7 +84,12 @@ impl Driver {
     /// Until something may happen by itself.
     fn patience(&self) -> Duration {
         let now = self.world.time.now();
-        let at_rest = self.world.cloud.emr().with(|machine, _| machine.is_at_rest());
+        // Of others' clusters nothing is asked but to be there.
+        let rests = |cluster: &Cluster| {
+            cluster.state.has_ended()
+                || !is_ours(cluster) && cluster.state == ClusterState::Waiting
+        };
+        let at_rest = self.world.cloud.emr().with(|machine, _| machine.clusters().all(rests));
         let most = if at_rest { Duration::from_secs(3600) } else { TICK };
         let next = self.processes.values().map(|process| process.ends);
         let next = next.chain(self.mishaps.iter().map(|(at, _, _)| *at)).min();

@@ -126,7 +126,7 @@ fn tell(
 ) {
     let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..900));
     let late = rng.u8(0..12) == 0;
-    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..3600)) } else { earliest };
+    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..2400)) } else { earliest };
     let at = at.min(ends);
     messages.push((at, of_object(object, at)));
     if rng.u8(0..4) == 0 {
