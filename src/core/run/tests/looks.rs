@@ -209,6 +209,20 @@ fn a_replica_that_is_spared_the_polls_makes_only_the_looks_that_something_called
 }
 
 #[test]
+fn a_process_looks_at_once_at_a_run_that_it_found() {
+    let mut run = running(1);
+    let mut hints = Hints { found: true, ..Hints::default() };
+    assert_eq!(run.decide(Observation::Nothing, &hints, at(1)).act, Act::Survey);
+    // The list could not be read: again, but not at once.
+    let act = run.decide(Observation::NotSeen, &hints, at(1)).act;
+    assert!(matches!(act, Act::Rest(Some(until)) if until > at(1)), "{act:?}");
+    let shown = Observation::Surveyed(Some(seen(ClusterState::Starting)));
+    hints.learn(&shown, at(2));
+    let act = run.decide(shown, &hints, at(2)).act;
+    assert!(matches!(act, Act::Rest(Some(until)) if until > at(2)), "{act:?}");
+}
+
+#[test]
 fn all_runs_look_in_the_same_moment() {
     let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));
     assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
