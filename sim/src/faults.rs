@@ -148,16 +148,31 @@ pub enum Bounds {
     /// Requests that create something arrive, and lists show it, within the
     /// configured times.
     Kept,
-    /// An hour late.
+    /// Forty minutes late.
     Broken,
+}
+
+/// How often a fault happens.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    fault: Fault,
+    /// To calls of this phase only; None for all that it can happen to.
+    phase: Option<Phase>,
+    /// In a thousand calls.
+    chance: u32,
+}
+
+impl Rate {
+    fn meets(&self, call: &Call) -> bool {
+        self.fault.applies(call.phase) && self.phase.is_none_or(|phase| phase == call.phase)
+    }
 }
 
 /// The fates of one world's requests.
 #[derive(Debug)]
 pub struct Faults {
     rng: Rng,
-    /// In a thousand calls.
-    rates: Vec<(Fault, u32)>,
+    rates: Vec<Rate>,
     outages: Vec<Outage>,
     script: Vec<Crash>,
     crashes_left: u32,
@@ -169,26 +184,40 @@ pub struct Faults {
 
 const CRASHES_MAX: u32 = 12;
 
+/// One fault that happens often to the calls of one phase: few calls are of
+/// the rare phases.
+fn focused(rng: &mut Rng) -> Option<Rate> {
+    let phase = Phase::ALL[rng.usize(..Phase::ALL.len())];
+    let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
+    let frequent =
+        matches!(phase, Phase::Start | Phase::Receive | Phase::Read | Phase::Find | Phase::Publish);
+    let possible = fault.applies(phase) && fault != Fault::Refused && !frequent;
+    possible.then(|| Rate { fault, phase: Some(phase), chance: rng.u32(100..600) })
+}
+
 impl Faults {
     /// Some kinds of faults, some outages, all from the seed.
     pub fn of_scenario(scenario: &Scenario, from: Timestamp) -> Self {
         let mut rng = Rng::with_seed(scenario.seed ^ 0x5eed_fa17);
         // That something is refused for good is up to the scenario: it is a
         // cause for a task partition to fail.
-        let mut rates = vec![(Fault::Refused, scenario.clusters.refused)];
+        let refused =
+            Rate { fault: Fault::Refused, phase: None, chance: scenario.clusters.refused };
+        let mut rates = vec![refused];
         let seconds = scenario.ends.duration_since(from).as_secs();
         for _ in 0..rng.usize(0..7) {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
-            let rate = match fault {
+            let chance = match fault {
                 fault if fault.is_crash() => rng.u32(2..40),
                 Fault::RequestLost | Fault::ResponseLost | Fault::Delayed => rng.u32(5..60),
                 _ => rng.u32(5..150),
             };
-            let known = rates.iter().any(|(known, _)| *known == fault);
+            let known = rates.iter().any(|rate| rate.fault == fault);
             if !known && fault != Fault::Refused {
-                rates.push((fault, rate));
+                rates.push(Rate { fault, phase: None, chance });
             }
         }
+        rates.extend((0..rng.usize(0..4)).filter_map(|_| focused(&mut rng)));
         let mut outages = Vec::new();
         for _ in 0..rng.usize(0..3) {
             let service = match rng.usize(0..7) {
@@ -196,7 +225,8 @@ impl Faults {
                 _ => None,
             };
             let start = from + SignedDuration::from_secs(rng.i64(0..seconds));
-            let length = SignedDuration::from_secs(rng.i64(30..1500));
+            let most = if rng.u8(0..4) == 0 { 1500 } else { 300 };
+            let length = SignedDuration::from_secs(rng.i64(20..most));
             let mut kinds =
                 vec![Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];
             if service == Some(Service::Sns) {
@@ -206,7 +236,7 @@ impl Faults {
             let fault = kinds[rng.usize(..kinds.len())];
             outages.push(Outage { service, from: start, until: start + length, fault });
         }
-        rates.retain(|(_, rate)| *rate > 0);
+        rates.retain(|rate| rate.chance > 0);
         let (script, crashes_left, bounds) = (Vec::new(), CRASHES_MAX, scenario.bounds);
         Self { rng, rates, outages, script, crashes_left, bounds, effects: 0, over: false }
     }
@@ -252,8 +282,9 @@ impl Faults {
             return Some(outage.fault);
         }
         for index in 0..self.rates.len() {
-            let (fault, rate) = self.rates[index];
-            if fault.applies(call.phase) && self.rng.u32(0..1000) < rate {
+            let rate = self.rates[index];
+            let fault = rate.fault;
+            if rate.meets(call) && self.rng.u32(0..1000) < rate.chance {
                 if !fault.is_crash() {
                     return Some(fault);
                 }
@@ -277,7 +308,7 @@ impl Faults {
         let secs = match self.bounds {
             Bounds::Kept if creates => self.rng.u64(1..25),
             _ if self.rng.bool() => self.rng.u64(1..120),
-            _ => self.rng.u64(600..3600),
+            _ => self.rng.u64(600..2400),
         };
         Duration::from_secs(secs)
     }

@@ -126,9 +126,11 @@ fn arrive_later(
         _ => world.latency(),
     };
     let (late, who) = (Arc::clone(world), format!("{life}, late"));
+    late.leaves_late();
     tokio::spawn(async move {
         pass(delay).await;
         late.apply(&who, &call, request).await;
+        late.has_arrived();
     });
     if fault == Some(Fault::CrashInFlight) {
         life.kill();

@@ -40,7 +40,9 @@ pub struct Scenario {
     /// EMR tells of its clusters through the queue.
     pub emr_events: bool,
     pub clusters: ClusterRates,
-    /// When the last message has come and faults may end.
+    /// Until then something is sure to come: a message, an event, a slot.
+    pub busy_until: Timestamp,
+    /// When faults end, at the latest.
     pub ends: Timestamp,
     pub bounds: Bounds,
 }
@@ -91,7 +93,9 @@ impl ClusterRates {
 }
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 75;
+const MINUTES: i64 = 50;
+/// Until the slot and the ends of periods that a world has have come.
+const CALENDAR_MINUTES: i64 = 22;
 
 impl Scenario {
     pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
@@ -99,7 +103,7 @@ impl Scenario {
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
         let clusters = cluster_rates(rng);
-        let (tasks, datasets, profiles) = config::choose(rng);
+        let (tasks, datasets, profiles) = config::choose(rng, clusters.step_hangs > 0);
         let text = config::text(&tasks, &datasets, &profiles, rng);
         let next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
         let all_die = rng.u8(0..12) == 0;
@@ -107,8 +111,10 @@ impl Scenario {
         let ends = origin + SignedDuration::from_mins(minutes);
         let messages = arrivals::messages(rng, &datasets, origin, ends);
         let events = machine_events(rng, replicas, origin, ends, bounds);
+        let busy_until = busy_until(origin, &messages, &events);
         Self {
             seed,
+            busy_until,
             text,
             next_text,
             all_die,
@@ -134,6 +140,7 @@ impl Scenario {
         let messages = arrivals::plain(&datasets, origin);
         Self {
             seed: 1,
+            busy_until: busy_until(origin, &messages, &[]),
             next_text: text.clone(),
             text,
             all_die: false,
@@ -146,8 +153,8 @@ impl Scenario {
             emr_events: true,
             clusters: ClusterRates {
                 first_fails: true,
-                starting_secs: 120,
-                step_secs_max: 240,
+                starting_secs: 60,
+                step_secs_max: 120,
                 ..ClusterRates::default()
             },
             ends,
@@ -177,14 +184,25 @@ impl Scenario {
 /// The hours whose objects arrive, oldest first.
 pub fn hours(origin: Timestamp) -> Vec<Partition> {
     let from = origin - SignedDuration::from_mins(80);
-    let until = origin + SignedDuration::from_mins(20);
+    let until = origin + SignedDuration::from_mins(10);
     Partition::overlapping(from, until, Grain::Hour).collect()
+}
+
+fn busy_until(
+    origin: Timestamp,
+    messages: &[(Timestamp, Message)],
+    events: &[(Timestamp, MachineEvent)],
+) -> Timestamp {
+    let calendar = origin + SignedDuration::from_mins(CALENDAR_MINUTES);
+    let messages = messages.last().map(|(at, _)| *at);
+    let events = events.last().map(|(at, _)| *at);
+    calendar.max(messages.unwrap_or(calendar)).max(events.unwrap_or(calendar))
 }
 
 fn cluster_rates(rng: &mut Rng) -> ClusterRates {
     let mut rates = ClusterRates {
-        starting_secs: rng.u64(60..400),
-        step_secs_max: rng.u64(60..900),
+        starting_secs: rng.u64(30..240),
+        step_secs_max: rng.u64(30..480),
         ..ClusterRates::default()
     };
     if rng.bool() {
@@ -212,11 +230,12 @@ fn machine_events(
     bounds: Bounds,
 ) -> Vec<(Timestamp, MachineEvent)> {
     let mut events = Vec::new();
+    let seconds = ends.duration_since(origin).as_secs();
     for _ in 0..rng.usize(0..4) {
         let machine = rng.usize(..replicas);
-        let at =
-            origin + SignedDuration::from_secs(rng.i64(10..ends.duration_since(origin).as_secs()));
-        let later = |secs: i64| at + SignedDuration::from_secs(secs);
+        let at = origin + SignedDuration::from_secs(rng.i64(10..seconds * 3 / 4));
+        // Whoever is still down at the end is called back by the world.
+        let later = |secs: i64| ends.min(at + SignedDuration::from_secs(secs));
         match rng.u8(0..6) {
             0 => events.push((at, MachineEvent::Deploy(machine))),
             1 => {

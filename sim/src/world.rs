@@ -3,6 +3,7 @@
 //! has settled, and says what was violated. Not for many worlds: `runner`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct World {
     marks: Mutex<Marks>,
     oracle: Mutex<Oracle>,
     clusters: Notify,
+    /// Requests that are on their way without a sender who waits for them.
+    late: AtomicU64,
 }
 
 /// What became of a world.
@@ -102,6 +105,7 @@ impl World {
             marks: Mutex::default(),
             oracle: Mutex::new(oracle),
             clusters: Notify::new(),
+            late: AtomicU64::new(0),
         };
         let world = Arc::new(world);
         world.provision().await?;
@@ -293,6 +297,26 @@ impl World {
         response
     }
 
+    /// A request goes on its way by itself; see `has_arrived`.
+    pub fn leaves_late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn has_arrived(&self) {
+        self.late.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is left to do, and nothing is on its way that may change
+    /// that.
+    async fn is_at_rest(&self) -> bool {
+        if self.late.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let depth = self.inbox_depth().await;
+        let oracle = self.oracle();
+        oracle.first_violation().is_some() || oracle.what_is_left(self, depth).is_none()
+    }
+
     /// How many messages are in the inbox, those received included.
     async fn inbox_depth(&self) -> u64 {
         let body = json!({
@@ -406,7 +430,10 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             happen(world, replicas, *event);
         }
     }
-    pass_until(world.time, scenario.ends).await;
+    pass_until(world.time, scenario.busy_until).await;
+    while world.time.now() < scenario.ends && !world.is_at_rest().await {
+        pass(LOOK_EVERY).await;
+    }
 }
 
 fn told(message: &crate::scenario::Message) -> String {

@@ -18,15 +18,15 @@ impl Engine {
     /// run is woken by the answer.
     pub(super) fn surveyed(&self, run: &Run, act: &Act, hints: &Hints) -> Option<Observation> {
         let question = self.question(run);
+        let now = self.clock.now();
         let mut memory = self.memory();
-        // One that is older than the last look says nothing new.
-        let news = memory.survey.answer(&run.id, &question).filter(|answer| {
-            *act == Act::LookUp || hints.looked.is_none_or(|at| answer.began >= at)
-        });
+        let answer = memory.survey.answer(&run.id, &question);
+        let news =
+            answer.filter(|answer| *act == Act::LookUp || hints.is_news(answer.began, now));
         let Some(answer) = news else {
             memory.survey.ask(&run.id, question);
             drop(memory);
-            self.agenda.wake(Key::Survey, self.clock.now());
+            self.agenda.wake(Key::Survey, now);
             return None;
         };
         Some(match (answer.found, act) {

@@ -50,7 +50,7 @@ pub fn messages(
         }
     }
     for _ in 0..rng.usize(0..3) {
-        let at = origin + SignedDuration::from_secs(rng.i64(5..3000));
+        let at = origin + SignedDuration::from_secs(rng.i64(5..2000));
         messages.push((at, stranger(rng, at)));
     }
     gather(rng, &mut messages);
@@ -126,7 +126,7 @@ fn tell(
 ) {
     let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..900));
     let late = rng.u8(0..12) == 0;
-    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..2400)) } else { earliest };
+    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..1800)) } else { earliest };
     let at = at.min(ends);
     messages.push((at, of_object(object, at)));
     if rng.u8(0..4) == 0 {

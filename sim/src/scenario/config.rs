@@ -63,14 +63,15 @@ pub struct Profile {
     pub step_concurrency: u32,
 }
 
-/// One to three tasks on one or two profiles.
-pub fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
+/// One to three tasks on one or two profiles. Where steps may hang, only the
+/// lifetime of their cluster ends them.
+pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
     let profiles: Vec<Profile> = (0..rng.usize(1..3))
         .map(|number| Profile {
             name: format!("p{number}"),
             batch_size: rng.u32(1..4),
             max_attempts: rng.u32(1..4),
-            lifetime_minutes: if rng.u8(0..6) == 0 { 45 } else { 360 },
+            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { 360 },
             step_concurrency: 1,
         })
         .collect();

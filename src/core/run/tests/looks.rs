@@ -223,6 +223,14 @@ fn a_process_looks_at_once_at_a_run_that_it_found() {
 }
 
 #[test]
+fn after_the_clock_was_put_back_a_list_says_something_new_again() {
+    let hints = Hints { looked: Some(at(10)), ..Hints::default() };
+    for (began, now, news) in [(9, 11, false), (10, 11, true), (11, 11, true), (5, 5, true)] {
+        assert_eq!(hints.is_news(at(began), at(now)), news, "begun at {began}, now {now}");
+    }
+}
+
+#[test]
 fn all_runs_look_in_the_same_moment() {
     let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));
     assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
