@@ -152,27 +152,14 @@ pub enum Bounds {
     Broken,
 }
 
-/// How often a fault happens.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    fault: Fault,
-    /// To calls of this phase only; None for all that it can happen to.
-    phase: Option<Phase>,
-    /// In a thousand calls.
-    chance: u32,
-}
-
-impl Rate {
-    fn meets(&self, call: &Call) -> bool {
-        self.fault.applies(call.phase) && self.phase.is_none_or(|phase| phase == call.phase)
-    }
-}
-
 /// The fates of one world's requests.
 #[derive(Debug)]
 pub struct Faults {
     rng: Rng,
-    rates: Vec<Rate>,
+    /// In a thousand calls.
+    rates: Vec<(Fault, u32)>,
+    /// A call that goes wrong again and again.
+    unlucky: Option<Unlucky>,
     outages: Vec<Outage>,
     script: Vec<Crash>,
     crashes_left: u32,
@@ -184,16 +171,47 @@ pub struct Faults {
 
 const CRASHES_MAX: u32 = 12;
 
-/// One fault that happens often to the calls of one phase: few calls are of
-/// the rare phases.
-fn focused(rng: &mut Rng) -> Option<Rate> {
-    let phase = Phase::ALL[rng.usize(..Phase::ALL.len())];
-    let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
-    let frequent =
-        matches!(phase, Phase::Start | Phase::Receive | Phase::Read | Phase::Find | Phase::Publish);
-    let possible = fault.applies(phase) && fault != Fault::Refused && !frequent;
-    possible.then(|| Rate { fault, phase: Some(phase), chance: rng.u32(100..600) })
+/// One phase that meets one fault far more often than the others: what takes
+/// two rare things at once would otherwise hardly ever happen.
+#[derive(Debug, Clone, Copy)]
+struct Unlucky {
+    phase: Phase,
+    fault: Fault,
+    /// In a thousand calls.
+    rate: u32,
 }
+
+impl Unlucky {
+    fn choose(rng: &mut Rng) -> Option<Self> {
+        if rng.u8(0..4) == 0 {
+            return None;
+        }
+        // Those that hardly ever happen by themselves matter most.
+        let effects: Vec<_> = Phase::ALL.into_iter().filter(|phase| phase.has_effect()).collect();
+        let phases = match rng.u8(0..5) {
+            0 | 1 => &RARE[..],
+            2 => &Phase::ALL[..],
+            _ => &effects[..],
+        };
+        let phase = phases[rng.usize(..phases.len())];
+        let met = |fault: &Fault| fault.applies(phase) && *fault != Fault::Refused;
+        let faults: Vec<_> = Fault::ALL.into_iter().filter(met).collect();
+        let fault = faults[rng.usize(..faults.len())];
+        Some(Self { phase, fault, rate: rng.u32(100..600) })
+    }
+}
+
+const RARE: [Phase; 9] = [
+    Phase::AddSteps,
+    Phase::AddSteps,
+    Phase::Claim,
+    Phase::Claim,
+    Phase::NextAttempt,
+    Phase::NextAttempt,
+    Phase::NextAttempt,
+    Phase::Logs,
+    Phase::Fire,
+];
 
 impl Faults {
     /// Some kinds of faults, some outages, all from the seed.
@@ -201,23 +219,20 @@ impl Faults {
         let mut rng = Rng::with_seed(scenario.seed ^ 0x5eed_fa17);
         // That something is refused for good is up to the scenario: it is a
         // cause for a task partition to fail.
-        let refused =
-            Rate { fault: Fault::Refused, phase: None, chance: scenario.clusters.refused };
-        let mut rates = vec![refused];
+        let mut rates = vec![(Fault::Refused, scenario.clusters.refused)];
         let seconds = scenario.ends.duration_since(from).as_secs();
         for _ in 0..rng.usize(0..7) {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
-            let chance = match fault {
+            let rate = match fault {
                 fault if fault.is_crash() => rng.u32(2..40),
                 Fault::RequestLost | Fault::ResponseLost | Fault::Delayed => rng.u32(5..60),
                 _ => rng.u32(5..150),
             };
-            let known = rates.iter().any(|rate| rate.fault == fault);
+            let known = rates.iter().any(|(known, _)| *known == fault);
             if !known && fault != Fault::Refused {
-                rates.push(Rate { fault, phase: None, chance });
+                rates.push((fault, rate));
             }
         }
-        rates.extend((0..rng.usize(0..4)).filter_map(|_| focused(&mut rng)));
         let mut outages = Vec::new();
         for _ in 0..rng.usize(0..3) {
             let service = match rng.usize(0..7) {
@@ -225,7 +240,8 @@ impl Faults {
                 _ => None,
             };
             let start = from + SignedDuration::from_secs(rng.i64(0..seconds));
-            let most = if rng.u8(0..4) == 0 { 1500 } else { 300 };
+            // A receiver that is refused asks again and again: long ones are few.
+            let most = if rng.u8(0..5) == 0 { 1500 } else { 240 };
             let length = SignedDuration::from_secs(rng.i64(20..most));
             let mut kinds =
                 vec![Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];
@@ -236,16 +252,19 @@ impl Faults {
             let fault = kinds[rng.usize(..kinds.len())];
             outages.push(Outage { service, from: start, until: start + length, fault });
         }
-        rates.retain(|rate| rate.chance > 0);
+        rates.retain(|(_, rate)| *rate > 0);
+        let unlucky = Unlucky::choose(&mut rng);
         let (script, crashes_left, bounds) = (Vec::new(), CRASHES_MAX, scenario.bounds);
-        Self { rng, rates, outages, script, crashes_left, bounds, effects: 0, over: false }
+        let (effects, over) = (0, false);
+        Self { rng, rates, unlucky, outages, script, crashes_left, bounds, effects, over }
     }
 
     /// Exactly these crashes and nothing else.
     pub fn scripted(seed: u64, script: Vec<Crash>) -> Self {
         let rng = Rng::with_seed(seed ^ 0x5eed_fa17);
         let (rates, outages, bounds) = (Vec::new(), Vec::new(), Bounds::Kept);
-        Self { rng, rates, outages, script, crashes_left: 0, bounds, effects: 0, over: false }
+        let (unlucky, crashes_left, effects, over) = (None, 0, 0, false);
+        Self { rng, rates, unlucky, outages, script, crashes_left, bounds, effects, over }
     }
 
     /// From now on everything works.
@@ -281,10 +300,10 @@ impl Faults {
         if let Some(outage) = self.outages.iter().find(hit) {
             return Some(outage.fault);
         }
-        for index in 0..self.rates.len() {
-            let rate = self.rates[index];
-            let fault = rate.fault;
-            if rate.meets(call) && self.rng.u32(0..1000) < rate.chance {
+        let unlucky = self.unlucky.filter(|unlucky| unlucky.phase == call.phase);
+        let unlucky = unlucky.map(|unlucky| (unlucky.fault, unlucky.rate));
+        for (fault, rate) in unlucky.into_iter().chain(self.rates.iter().copied()) {
+            if fault.applies(call.phase) && self.rng.u32(0..1000) < rate {
                 if !fault.is_crash() {
                     return Some(fault);
                 }

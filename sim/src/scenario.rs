@@ -93,9 +93,9 @@ impl ClusterRates {
 }
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 50;
+const MINUTES: i64 = 40;
 /// Until the slot and the ends of periods that a world has have come.
-const CALENDAR_MINUTES: i64 = 22;
+const CALENDAR_MINUTES: i64 = 17;
 
 impl Scenario {
     pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
@@ -184,7 +184,7 @@ impl Scenario {
 /// The hours whose objects arrive, oldest first.
 pub fn hours(origin: Timestamp) -> Vec<Partition> {
     let from = origin - SignedDuration::from_mins(80);
-    let until = origin + SignedDuration::from_mins(10);
+    let until = origin + SignedDuration::from_mins(5);
     Partition::overlapping(from, until, Grain::Hour).collect()
 }
 
@@ -209,11 +209,11 @@ fn cluster_rates(rng: &mut Rng) -> ClusterRates {
         return rates;
     }
     for _ in 0..rng.usize(1..4) {
-        match rng.u8(0..7) {
-            0 => rates.step_fails = rng.u32(50..500),
+        match rng.u8(0..10) {
+            0 | 7 => rates.step_fails = rng.u32(50..500),
             1 => rates.step_hangs = rng.u32(10..80),
             2 => rates.step_cancelled = rng.u32(20..150),
-            3 => rates.bootstrap_fails = rng.u32(50..400),
+            3 | 8 => rates.bootstrap_fails = rng.u32(100..600),
             4 => rates.instances_lost = rng.u32(50..300),
             5 => rates.terminated = rng.u32(50..300),
             _ => rates.refused = rng.u32(50..300),

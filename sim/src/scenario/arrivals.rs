@@ -50,7 +50,7 @@ pub fn messages(
         }
     }
     for _ in 0..rng.usize(0..3) {
-        let at = origin + SignedDuration::from_secs(rng.i64(5..2000));
+        let at = origin + SignedDuration::from_secs(rng.i64(5..1200));
         messages.push((at, stranger(rng, at)));
     }
     gather(rng, &mut messages);
@@ -124,19 +124,19 @@ fn tell(
     ends: Timestamp,
     messages: &mut Vec<(Timestamp, Message)>,
 ) {
-    let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..900));
+    let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..600));
     let late = rng.u8(0..12) == 0;
-    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..1800)) } else { earliest };
+    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..1200)) } else { earliest };
     let at = at.min(ends);
     messages.push((at, of_object(object, at)));
     if rng.u8(0..4) == 0 {
-        let again = (at + SignedDuration::from_secs(rng.i64(0..1200))).min(ends);
+        let again = (at + SignedDuration::from_secs(rng.i64(0..900))).min(ends);
         messages.push((again, of_object(object, again)));
     }
     if rng.u8(0..10) == 0 {
         let mut newer = object.clone();
         newer.etag = format!("{:032x}", rng.u128(..));
-        let again = (at + SignedDuration::from_secs(rng.i64(1..1200))).min(ends);
+        let again = (at + SignedDuration::from_secs(rng.i64(1..900))).min(ends);
         messages.push((again, of_object(&newer, again)));
     }
 }

@@ -70,7 +70,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
         .map(|number| Profile {
             name: format!("p{number}"),
             batch_size: rng.u32(1..4),
-            max_attempts: rng.u32(1..4),
+            max_attempts: rng.u32(1..5).min(3),
             lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { 360 },
             step_concurrency: 1,
         })
@@ -164,7 +164,7 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
-poll-interval = "1m"
+poll-interval = "2m"
 sweep-interval = "5m"
 receivers = 1
 [http]
