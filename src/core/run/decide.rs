@@ -390,6 +390,7 @@ impl Run {
                 name: format!("{}/{}/{step_name}/{serial}", key.task, key.partition),
                 id: None,
                 state: StepState::Submitted,
+                created: None,
                 started: None,
                 ended: None,
                 failure: None,

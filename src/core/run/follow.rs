@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 
 use super::{
-    ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen, StepState, StepTry,
+    Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
+    StepState, StepTry,
 };
 use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
@@ -19,6 +20,20 @@ enum Verdict {
     Succeeded,
     /// With the last try, if that is to blame: its log tells more.
     Failed(String, Option<StepTry>),
+}
+
+impl Attempt {
+    /// Whether a failure has cancelled this try: EMR cancels what is pending
+    /// when a step fails. Without any since it was submitted, somebody else
+    /// has cancelled it.
+    fn explains(&self, cancelled: &StepTry) -> bool {
+        let failures = self.tries.iter().filter(|other| other.state == StepState::Failed);
+        let since = |failed: &StepTry| match (failed.ended, cancelled.created) {
+            (Some(ended), Some(created)) => ended >= created,
+            _ => true,
+        };
+        failures.into_iter().any(since) || self.guards.contains(&StepState::Failed)
+    }
 }
 
 impl Run {
@@ -105,6 +120,7 @@ impl Run {
             let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
             step_try.id = Some(step.id.clone());
             step_try.state = step.state;
+            step_try.created = step.created;
             step_try.started = step.started;
             step_try.ended = step.ended;
             step_try.failure = step.failure.as_deref().map(|text| clipped(text, FAILURE_CHARS_MAX));
@@ -126,7 +142,6 @@ impl Run {
             let tries = attempt.tries.iter().map(|step_try| step_try.state);
             tries.chain(attempt.guards.iter().copied())
         };
-        let any_failed = states().any(|state| state == StepState::Failed);
         for (number, step) in member.steps.iter().enumerate() {
             let tries: Vec<_> = attempt
                 .tries
@@ -147,14 +162,14 @@ impl Run {
                 let reason = format!("step {} failed{times}: {why}", step.name);
                 return Verdict::Failed(reason, Some((**last).clone()));
             }
-            // EMR cancels what is pending when a step fails; without any
-            // failure somebody else cancelled it.
-            let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
+            let cancelled = tries
+                .last()
+                .is_some_and(|last| last.state == StepState::Cancelled && !attempt.explains(last));
             // A list may show the cancelled before the failed one: wait for all.
             let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
-            if cancelled && all_ended && !any_failed && alive {
+            if cancelled && all_ended && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
                 return Verdict::Failed(reason, None);
             }
