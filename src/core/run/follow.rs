@@ -14,12 +14,20 @@ use crate::core::task::TaskChange;
 /// EMR's words for one failed try are stored with it, and there are many tries.
 const FAILURE_CHARS_MAX: usize = 500;
 
+/// So few tries have room in every run.
+const TRIES_LOOKED_AFTER: usize = 50;
+
 /// The end of one member, as its tries on this cluster show it.
 enum Verdict {
     Open,
     Succeeded,
-    /// With the last try, if that is to blame: its log tells more.
-    Failed(String, Option<StepTry>),
+    Failed {
+        reason: String,
+        /// The last try, if that is to blame: its log tells more.
+        last: Option<Box<StepTry>>,
+        /// What a person can do where no log tells.
+        advice: &'static str,
+    },
 }
 
 impl Attempt {
@@ -56,10 +64,11 @@ impl Run {
     /// Ends the members whose tries decide about them; `alive` when the cluster
     /// was seen to go on after these tries were stored.
     pub(super) fn end_members(&mut self, alive: bool, now: Timestamp) -> Vec<TaskChange> {
+        let full = self.is_full();
         let mut changes = Vec::new();
         for index in 0..self.members.len() {
             if self.members[index].outcome.is_none() {
-                let verdict = self.verdict(index, alive);
+                let verdict = self.verdict(index, alive, full);
                 changes.extend(self.end_member(index, verdict, now));
             }
         }
@@ -70,8 +79,8 @@ impl Run {
     /// the cluster goes on.
     pub(super) fn looks_cancelled(&self) -> bool {
         let open = self.members.iter().enumerate().filter(|(_, member)| member.outcome.is_none());
-        let mut verdicts = open.map(|(index, _)| self.verdict(index, true));
-        verdicts.any(|verdict| matches!(verdict, Verdict::Failed(..)))
+        let mut verdicts = open.map(|(index, _)| self.verdict(index, true, false));
+        verdicts.any(|verdict| matches!(verdict, Verdict::Failed { .. }))
     }
 
     /// Takes the cluster's state in, unless it is older than the one known.
@@ -135,7 +144,16 @@ impl Run {
         failed
     }
 
-    fn verdict(&self, index: usize, alive: bool) -> Verdict {
+    /// Whether all is over that was submitted, and there is no room for more.
+    fn is_full(&self) -> bool {
+        let tries = self.attempts.iter().map(|attempt| attempt.tries.len()).sum::<usize>();
+        let open = |attempt: &Attempt| attempt.tries.iter().any(|one| !one.state.has_ended());
+        tries > TRIES_LOOKED_AFTER
+            && !self.attempts.last().is_some_and(open)
+            && self.room_for_tries() <= 1
+    }
+
+    fn verdict(&self, index: usize, alive: bool, full: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
         let states = || {
@@ -160,7 +178,8 @@ impl Run {
                 let why = last.failure.as_deref().unwrap_or(NO_DETAILS);
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
                 let reason = format!("step {} failed{times}: {why}", step.name);
-                return Verdict::Failed(reason, Some((**last).clone()));
+                let advice = "with log-uri in the profile, EMR would keep the step's log";
+                return Verdict::Failed { reason, last: Some(Box::new((**last).clone())), advice };
             }
             let cancelled = tries
                 .last()
@@ -171,7 +190,17 @@ impl Run {
             // is lost, not the partition.
             if cancelled && all_ended && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
-                return Verdict::Failed(reason, None);
+                let advice = "find out who cancelled the step";
+                return Verdict::Failed { reason, last: None, advice };
+            }
+            if full {
+                let reason = format!(
+                    "step {} cannot be tried again: the run's record has no room for more tries",
+                    step.name
+                );
+                let last = failures.last().map(|last| Box::new((**last).clone()));
+                let advice = "use a smaller batch-size or fewer retries";
+                return Verdict::Failed { reason, last, advice };
             }
             return Verdict::Open;
         }
@@ -183,14 +212,11 @@ impl Run {
         let (change, outcome) = match verdict {
             Verdict::Open => return None,
             Verdict::Succeeded => (self.succeeded(member, now), Outcome::Succeeded),
-            Verdict::Failed(reason, last) => {
+            Verdict::Failed { reason, last, advice } => {
                 let log = last.as_ref().and_then(|last| self.step_log_folder(last));
-                let advice = match (&last, &log) {
-                    (None, _) => "find out who cancelled the step",
-                    (_, Some(_)) => {
-                        "the end of the step's log follows as soon as EMR has written it"
-                    }
-                    (_, None) => "with log-uri in the profile, EMR would keep the step's log",
+                let advice = match log {
+                    Some(_) => "the end of the step's log follows as soon as EMR has written it",
+                    None => advice,
                 };
                 let change = self.failed(member, &reason, advice, log, now);
                 if let Some(last) = &last {
