@@ -128,9 +128,16 @@ impl Store {
     }
 
     /// Makes a change of state together with its notice; returns the partition
-    /// as it is now.
-    pub async fn change_task(&self, change: &TaskChange) -> Result<TaskPartition, StoreError> {
-        let (expression, condition) = change_expression(change);
+    /// as it is now. Refused when more has come in since the `version` that it
+    /// was decided about.
+    pub async fn change_task(
+        &self,
+        change: &TaskChange,
+        version: u64,
+    ) -> Result<TaskPartition, StoreError> {
+        let (mut expression, mut condition) = change_expression(change);
+        let known = expression.value(item::number(version));
+        condition.push_str(&format!(" AND #version = {known}"));
         let answer = self
             .client
             .update_item()

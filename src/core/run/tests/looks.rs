@@ -27,6 +27,7 @@ fn steps(run: &Run, state: StepState) -> Observation {
         id: format!("s-{}", step_try.name),
         name: step_try.name.clone(),
         state,
+        created: None,
         started: None,
         ended: state.has_ended().then_some(at(1)),
         failure: None,
@@ -296,6 +297,34 @@ fn cancelled_steps_are_blamed_on_somebody_only_when_the_cluster_goes_on_after_th
             let _ = decide(&mut run, cancelled, 34);
             assert_eq!((run.attempts.len(), run.state), (2, RunState::Launching));
         }
+    }
+}
+
+#[test]
+fn an_old_failure_does_not_explain_that_a_retry_was_cancelled() {
+    for (submitted, blamed) in [(70, true), (1, false)] {
+        let mut run = running(1);
+        let failed = steps(&run, StepState::Failed);
+        let _ = decide(&mut run, failed, 1);
+        let spared = Hints { spared: true, ..Hints::default() };
+        let act = run.decide(Observation::Nothing, &spared, at(70)).act;
+        assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+        let _ = decide(&mut run, Observation::Added(Ok(vec!["s-9".into()])), 90);
+        let Observation::Steps(mut seen_steps) = steps(&run, StepState::Failed) else { panic!() };
+        for retried in &mut seen_steps[1..] {
+            retried.state = StepState::Cancelled;
+            retried.created = Some(at(submitted));
+        }
+        let act = decide(&mut run, Observation::Steps(seen_steps), 120);
+        if !blamed {
+            assert!(matches!(act, Act::AddSteps { .. } | Act::Rest(_)), "{act:?}");
+            assert_eq!(run.members[0].outcome, None);
+            continue;
+        }
+        assert_eq!(act, describe());
+        let _ = decide(&mut run, Observation::Described(seen(ClusterState::Waiting)), 121);
+        let Some(Outcome::Failed { reason }) = &run.members[0].outcome else { panic!() };
+        assert_eq!(reason, "step s0 was cancelled from outside");
     }
 }
 
