@@ -182,15 +182,15 @@ struct Unlucky {
 }
 
 impl Unlucky {
-    fn choose(rng: &mut Rng) -> Option<Self> {
-        if rng.u8(0..4) == 0 {
-            return None;
-        }
-        // Those that hardly ever happen by themselves matter most.
+    /// Seeds that end so have a scenario that makes these phases likely.
+    fn choose(rng: &mut Rng, seed: u64) -> Option<Self> {
         let effects: Vec<_> = Phase::ALL.into_iter().filter(|phase| phase.has_effect()).collect();
-        let phases = match rng.u8(0..5) {
-            0 | 1 => &RARE[..],
-            2 => &Phase::ALL[..],
+        let phases = match (seed % 10, rng.u8(0..4)) {
+            (1 | 2, _) => &[Phase::AddSteps, Phase::AddSteps, Phase::Logs][..],
+            (3 | 4, _) => &[Phase::Claim, Phase::NextAttempt][..],
+            (_, 0) => return None,
+            (_, 1) => &[Phase::Fire, Phase::Quarantine, Phase::Terminate, Phase::Launch][..],
+            (_, 2) => &Phase::ALL[..],
             _ => &effects[..],
         };
         let phase = phases[rng.usize(..phases.len())];
@@ -200,18 +200,6 @@ impl Unlucky {
         Some(Self { phase, fault, rate: rng.u32(100..600) })
     }
 }
-
-const RARE: [Phase; 9] = [
-    Phase::AddSteps,
-    Phase::AddSteps,
-    Phase::Claim,
-    Phase::Claim,
-    Phase::NextAttempt,
-    Phase::NextAttempt,
-    Phase::NextAttempt,
-    Phase::Logs,
-    Phase::Fire,
-];
 
 impl Faults {
     /// Some kinds of faults, some outages, all from the seed.
@@ -253,7 +241,7 @@ impl Faults {
             outages.push(Outage { service, from: start, until: start + length, fault });
         }
         rates.retain(|(_, rate)| *rate > 0);
-        let unlucky = Unlucky::choose(&mut rng);
+        let unlucky = Unlucky::choose(&mut rng, scenario.seed);
         let (script, crashes_left, bounds) = (Vec::new(), CRASHES_MAX, scenario.bounds);
         let (effects, over) = (0, false);
         Self { rng, rates, unlucky, outages, script, crashes_left, bounds, effects, over }

@@ -102,7 +102,7 @@ impl Scenario {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
-        let clusters = cluster_rates(rng);
+        let clusters = cluster_rates(rng, seed);
         let (tasks, datasets, profiles) = config::choose(rng, clusters.step_hangs > 0);
         let text = config::text(&tasks, &datasets, &profiles, rng);
         let next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
@@ -199,21 +199,25 @@ fn busy_until(
     calendar.max(messages.unwrap_or(calendar)).max(events.unwrap_or(calendar))
 }
 
-fn cluster_rates(rng: &mut Rng) -> ClusterRates {
+/// Some worlds are about what follows a failure (see `faults::Unlucky`).
+fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
     let mut rates = ClusterRates {
         starting_secs: rng.u64(30..240),
         step_secs_max: rng.u64(30..480),
         ..ClusterRates::default()
     };
-    if rng.bool() {
-        return rates;
+    match seed % 10 {
+        1 | 2 => rates.step_fails = rng.u32(300..700),
+        3 | 4 => rates.bootstrap_fails = rng.u32(300..700),
+        _ if rng.bool() => return rates,
+        _ => {}
     }
     for _ in 0..rng.usize(1..4) {
         match rng.u8(0..10) {
-            0 | 7 => rates.step_fails = rng.u32(50..500),
+            0 | 7 => rates.step_fails = rates.step_fails.max(rng.u32(50..500)),
             1 => rates.step_hangs = rng.u32(10..80),
             2 => rates.step_cancelled = rng.u32(20..150),
-            3 | 8 => rates.bootstrap_fails = rng.u32(100..600),
+            3 | 8 => rates.bootstrap_fails = rates.bootstrap_fails.max(rng.u32(100..600)),
             4 => rates.instances_lost = rng.u32(50..300),
             5 => rates.terminated = rng.u32(50..300),
             _ => rates.refused = rng.u32(50..300),
