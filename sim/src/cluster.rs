@@ -13,7 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sluicegate_local::emr::events;
 use sluicegate_local::emr::machine::Machine;
-use sluicegate_local::emr::model::{Cluster, ClusterState, Effect, Exit, Job, Now, Reason, ReasonCode};
+use sluicegate_local::emr::model::{
+    Cluster, ClusterState, Effect, Exit, Job, Now, Reason, ReasonCode,
+};
 
 use crate::scenario::{ClusterRates, DEPLOYMENT};
 use crate::time::pass;
@@ -86,8 +88,7 @@ impl Driver {
         let now = self.world.time.now();
         // Of others' clusters nothing is asked but to be there.
         let rests = |cluster: &Cluster| {
-            cluster.state.has_ended()
-                || !is_ours(cluster) && cluster.state == ClusterState::Waiting
+            cluster.state.has_ended() || !is_ours(cluster) && cluster.state == ClusterState::Waiting
         };
         let at_rest = self.world.cloud.emr().with(|machine, _| machine.clusters().all(rests));
         let most = if at_rest { Duration::from_secs(3600) } else { TICK };

@@ -21,8 +21,7 @@ impl Engine {
         let now = self.clock.now();
         let mut memory = self.memory();
         let answer = memory.survey.answer(&run.id, &question);
-        let news =
-            answer.filter(|answer| *act == Act::LookUp || hints.is_news(answer.began, now));
+        let news = answer.filter(|answer| *act == Act::LookUp || hints.is_news(answer.began, now));
         let Some(answer) = news else {
             memory.survey.ask(&run.id, question);
             drop(memory);
