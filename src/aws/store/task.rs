@@ -70,7 +70,8 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     }
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
-    let mut condition = format!("{state} = {from}");
+    let not_newer = expression.not_newer();
+    let mut condition = format!("{state} = {from} AND ({not_newer})");
     // A partition that runs belongs to its run: no other may end it.
     if let (TaskState::Running, Some(run)) = (change.from, &change.run) {
         let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
