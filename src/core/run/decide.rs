@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::notices::words_kept;
 use super::{
     CallFailure, ClusterState, Event, Hints, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
@@ -201,6 +202,7 @@ impl Run {
             }
             CallFailure::Refused(reason) => {
                 let uncertain = attempt.launch.uncertain;
+                let reason = words_kept(&reason);
                 attempt.end_reason.clone_from(&reason);
                 // An earlier call may yet have its effect.
                 match self.claim_to_settle().filter(|_| uncertain) {

@@ -76,6 +76,8 @@ struct FakeEmr {
     outcomes: BTreeMap<String, Vec<bool>>,
     /// What it says of each failure.
     words: String,
+    /// What it says of each cluster's end.
+    end_words: String,
     /// A failure cancels nothing: steps side by side.
     continues: bool,
     /// Clusters that die before their first step.
@@ -104,6 +106,7 @@ impl Default for FakeEmr {
             fates: vec![],
             outcomes: BTreeMap::new(),
             words: "exit code 3".into(),
+            end_words: String::new(),
             continues: false,
             dying: 0,
             executed: vec![],
@@ -272,7 +275,8 @@ impl FakeEmr {
             let guard = run.cluster.guard.then(|| format!("{GUARD_PREFIX}{submission}"));
             guard.into_iter().chain(tries.map(|step_try| step_try.name.clone())).collect::<Vec<_>>()
         };
-        let seen = |state| ClusterSeen { state, reason: String::new() };
+        let reason = self.end_words.clone();
+        let seen = |state| ClusterSeen { state, reason: reason.clone() };
         let shared = matches!(act, Act::LookUp | Act::Survey).then_some("ListClusters");
         if let Some(name) = act.call().map(Call::name).or(shared) {
             *self.counts.entry(name).or_default() += 1;
