@@ -100,7 +100,8 @@ fn kind(code: &str, status: u16) -> Kind {
         code if DEFERRED.contains(&code) => Kind::Deferred,
         code if NOT_FOUND.contains(&code) => Kind::NotFound,
         _ if status == 429 => Kind::Deferred,
-        _ if status == 408 => Kind::Unknown,
+        // EMR's models declare some of its inner errors as the client's, with 400.
+        _ if status == 408 || code.starts_with("Internal") => Kind::Unknown,
         _ if (400..500).contains(&status) => Kind::Refused,
         _ => Kind::Unknown,
     }
