@@ -80,6 +80,15 @@ impl AwsError {
     }
 }
 
+impl AwsError {
+    /// Whether what the request says is at fault, and not permissions or the
+    /// moment: the same request would be refused again, another one may pass.
+    pub fn is_about_the_request(&self) -> bool {
+        let about = |code| self.message.starts_with(code);
+        self.kind == Kind::Refused && ["ValidationException", "InvalidParameter"].iter().any(about)
+    }
+}
+
 /// An error and what caused it, in words. A cause that is already said is left out.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
