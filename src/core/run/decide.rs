@@ -133,7 +133,12 @@ impl Run {
             }
             Observation::Terminated(Ok(())) => Decision::rest_until(self.next_look(hints, now)),
             Observation::Terminated(Err(CallFailure::Postponed(at))) => Decision::rest_until(at),
-            Observation::Terminated(Err(_)) => Decision::rest_until(self.look_soon(now)),
+            Observation::Terminated(Err(failure)) => {
+                if let CallFailure::Refused(reason) = failure {
+                    self.not_terminated(&reason, now);
+                }
+                Decision::rest_until(self.look_soon(now))
+            }
             Observation::Claimed { holder } => self.claimed(holder, now),
             Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
             Observation::NotSeen => self.not_seen(now),
@@ -307,6 +312,15 @@ impl Run {
         match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
             Some(cluster) if !self.is_cluster_ending() => Act::Terminate { cluster },
             _ => Act::Rest(Some(self.next_look(hints, now))),
+        }
+    }
+
+    /// EMR will not end the cluster, which costs money: tells so once and goes
+    /// on trying.
+    fn not_terminated(&mut self, reason: &str, now: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        if !std::mem::replace(&mut attempt.unterminated, true) {
+            self.tell_not_terminated(reason, now);
         }
     }
 

@@ -76,6 +76,8 @@ struct FakeEmr {
     outcomes: BTreeMap<String, Vec<bool>>,
     /// What it says of each failure.
     words: String,
+    /// How often it still refuses to end a cluster.
+    unterminable: usize,
     /// What it says of each cluster's end.
     end_words: String,
     /// A failure cancels nothing: steps side by side.
@@ -106,6 +108,7 @@ impl Default for FakeEmr {
             fates: vec![],
             outcomes: BTreeMap::new(),
             words: "exit code 3".into(),
+            unterminable: 0,
             end_words: String::new(),
             continues: false,
             dying: 0,
@@ -334,6 +337,10 @@ impl FakeEmr {
                 let added = self.call(Delayed::Add { cluster: number, steps }, now);
                 let own = usize::from(run.cluster.guard);
                 Observation::Added(added.map(|ids| ids.into_iter().skip(own).collect()))
+            }
+            Act::Terminate { .. } if self.unterminable > 0 => {
+                self.unterminable -= 1;
+                Observation::Terminated(Err(CallFailure::Refused("it is protected".into())))
             }
             Act::Terminate { cluster } => {
                 self.clusters[number(&cluster)].enter(ClusterState::Terminated);

@@ -185,3 +185,14 @@ fn a_run_as_large_as_may_be_can_record_how_each_member_failed() {
         assert!((200_000..400_000).contains(&bytes), "{bytes}");
     }
 }
+
+#[test]
+fn a_termination_that_emr_refuses_is_told_once_and_goes_on() {
+    let (mut run, mut emr) = (run(1, 1), FakeEmr { unterminable: 5, ..FakeEmr::default() });
+    follow(&mut run, &mut emr, |act| act % 3 == 0);
+    assert_eq!((run.state, emr.alive(), emr.unterminable), (RunState::Succeeded, 0, 0));
+    let told: Vec<_> =
+        run.notices.iter().filter(|notice| notice.status == "not-terminated").collect();
+    let [told] = told[..] else { panic!("{told:?}") };
+    insta::assert_snapshot!("not-terminated", told.message("prod").as_text());
+}
