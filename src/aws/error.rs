@@ -50,6 +50,9 @@ const DEFERRED: [&str; 18] = [
     "IncompleteSignature",
 ];
 
+/// Why DynamoDB may cancel a transaction that would pass the next time.
+const CANCELLED_FOR_RATE: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
+
 const NOT_FOUND: [&str; 5] = [
     "ResourceNotFoundException",
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -71,12 +74,21 @@ impl AwsError {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or("no error code");
                 let text = answer.err().message().unwrap_or("no message");
-                (kind(code, answer.raw().status().as_u16()), format!("{code}: {text}"))
+                (kind(code, text, answer.raw().status().as_u16()), format!("{code}: {text}"))
             }
             SdkError::ConstructionFailure(_) => (Kind::Refused, with_causes(error)),
             other => (Kind::Unknown, with_causes(other)),
         };
         Self { service, action, kind, message }
+    }
+}
+
+impl AwsError {
+    /// Whether what the request says is at fault, and not permissions or the
+    /// moment: the same request would be refused again, another one may pass.
+    pub fn is_about_the_request(&self) -> bool {
+        let about = |code| self.message.starts_with(code);
+        self.kind == Kind::Refused && ["ValidationException", "InvalidParameter"].iter().any(about)
     }
 }
 
@@ -95,12 +107,15 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-fn kind(code: &str, status: u16) -> Kind {
+fn kind(code: &str, text: &str, status: u16) -> Kind {
+    let for_its_rate = || CANCELLED_FOR_RATE.iter().any(|reason| text.contains(reason));
     match code {
+        "TransactionCanceledException" if for_its_rate() => Kind::Deferred,
         code if DEFERRED.contains(&code) => Kind::Deferred,
         code if NOT_FOUND.contains(&code) => Kind::NotFound,
         _ if status == 429 => Kind::Deferred,
-        _ if status == 408 => Kind::Unknown,
+        // EMR's models declare some of its inner errors as the client's, with 400.
+        _ if status == 408 || code.starts_with("Internal") => Kind::Unknown,
         _ if (400..500).contains(&status) => Kind::Refused,
         _ => Kind::Unknown,
     }
@@ -112,6 +127,31 @@ impl From<AwsError> for CallFailure {
             Kind::Deferred => CallFailure::Deferred(error.message),
             Kind::Refused | Kind::NotFound => CallFailure::Refused(error.message),
             Kind::Unknown => CallFailure::Unknown(error.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_whether_the_call_had_its_effect() {
+        let cancelled = "TransactionCanceledException";
+        for (code, text, status, expected) in [
+            ("ValidationException", "no such release", 400, Kind::Refused),
+            ("ThrottlingException", "Rate exceeded", 400, Kind::Deferred),
+            ("InternalServerException", "", 400, Kind::Unknown),
+            ("InternalFailure", "", 500, Kind::Unknown),
+            ("RequestTimeout", "", 408, Kind::Unknown),
+            ("SlowDown", "", 429, Kind::Deferred),
+            // A batch that is throttled is not too large.
+            (cancelled, "for specific reasons [None, ThrottlingError]", 400, Kind::Deferred),
+            (cancelled, "[ProvisionedThroughputExceeded]", 400, Kind::Deferred),
+            (cancelled, "[ValidationError, None]", 400, Kind::Refused),
+            (cancelled, "[ConditionalCheckFailed]", 400, Kind::Refused),
+        ] {
+            assert_eq!(kind(code, text, status), expected, "{code} {text} {status}");
         }
     }
 }

@@ -120,6 +120,7 @@ mod tests {
             cluster_state: None,
             end_reason: String::new(),
             unseen_at_end: false,
+            unterminated: false,
             tries: vec![],
             guards: vec![],
             adding: None,

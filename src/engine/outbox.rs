@@ -31,7 +31,9 @@ impl Engine {
         let message = notice.message(&self.catalog().deployment);
         let result = self.sns.publish(&message).await;
         let failed = result.is_err();
-        self.memory().publish_from = failed.then(|| super::after(self.clock.now(), RETRY_AFTER));
+        // One that SNS will never take must not keep back the others.
+        let outage = result.as_ref().is_err_and(|error| !error.is_about_the_request());
+        self.memory().publish_from = outage.then(|| super::after(self.clock.now(), RETRY_AFTER));
         match result {
             Ok(()) => self.metrics.published(notice.severity),
             Err(error) => {

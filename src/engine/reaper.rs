@@ -86,7 +86,12 @@ impl Engine {
     /// Why nobody needs the cluster. Names can be given by anybody: without the
     /// deployment's tag it is not ours.
     async fn judge(&self, cluster: &str, origin: &Origin) -> Result<Option<Reason>, ReapError> {
-        let run = self.store.run(&origin.run).await?;
+        let run = match self.store.run(&origin.run).await {
+            // Of a run that this version cannot read nothing is known, but its
+            // cluster's own tag still says until when.
+            Err(StoreError::Unreadable { .. }) => None,
+            run => run?,
+        };
         let now = self.clock.now();
         // Its tag can only make it live longer than its run says.
         let suspect = run.is_none() || verdict(cluster, origin, run.as_ref(), None, now).is_some();

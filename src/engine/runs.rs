@@ -133,7 +133,8 @@ impl Engine {
     }
 
     /// The changes whose partitions still belong to the run. One that somebody
-    /// removed or changed by hand must not keep the run from ending.
+    /// removed, changed or damaged by hand, or that a newer version has written,
+    /// must not keep the run from ending.
     async fn still_ours(
         &self,
         run: &Run,
@@ -141,7 +142,14 @@ impl Engine {
     ) -> Result<Vec<TaskChange>, StoreError> {
         let mut kept = Vec::with_capacity(changes.len());
         for change in changes {
-            let item = self.store.task(&change.key).await?;
+            let item = match self.store.task(&change.key).await {
+                // Left alone, and told of by a turn of its own.
+                Err(StoreError::Unreadable { .. }) => {
+                    self.wake_tasks(std::iter::once(&change.key));
+                    None
+                }
+                item => item?,
+            };
             let item = item.filter(|item| item.run.as_deref() == Some(run.id.as_str()));
             let state = item.map(|item| item.state);
             if state == Some(change.from) {

@@ -63,7 +63,8 @@ impl Emr {
                 .send()
                 .await
                 .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
-        answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
+        let id = answer.job_flow_id.filter(|id| !id.is_empty());
+        id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
     /// One page of the clusters created since, newest first.
@@ -175,7 +176,13 @@ impl Emr {
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
         let ids = answer.step_ids.unwrap_or_default();
-        Ok(ids.into_iter().skip(usize::from(run.cluster.guard)).collect())
+        let guards = usize::from(run.cluster.guard);
+        let (given, asked) = (ids.len(), tries.len() + guards);
+        if given != asked {
+            let what = format!("AddJobFlowSteps gave {given} ids for {asked} steps");
+            return Err(CallFailure::Unknown(what));
+        }
+        Ok(ids.into_iter().skip(guards).collect())
     }
 
     /// Asks EMR to end a cluster; it has ended only when a look says so.

@@ -32,9 +32,6 @@ const MEMBERS_NAMED_MAX: usize = 3;
 const DOCUMENT: &str = "document";
 /// Tells one write from another of the same version.
 const WRITE: &str = "write";
-/// DynamoDB takes 400 KB. A new run leaves room for its tries and notices: one
-/// that could not be written any more could not end its cluster.
-const NEW_BYTES_MAX: usize = 340_000;
 
 impl Store {
     /// Stores a changed (or new: version 0) run together with changes of its
@@ -126,7 +123,7 @@ impl Store {
             message: format!("run {} cannot be written: {reason}", run.id),
         };
         let document = serde_json::to_string(run).map_err(|error| refused(error.to_string()))?;
-        if run.version == 0 && document.len() > NEW_BYTES_MAX {
+        if run.version == 0 && !run.is_small_enough() {
             let kilobytes = document.len() / 1000;
             return Err(refused(format!("it has {kilobytes} KB and has yet to grow")).into());
         }

@@ -31,6 +31,9 @@ const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
 const MARK_PARTITION: &str = "~schedule";
 
+/// Receipts in one write: an expression of DynamoDB holds 4 KB.
+const RECEIPTS_MAX: usize = 100;
+
 /// How far a task's schedule has been turned into slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub Timestamp);
@@ -67,7 +70,8 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     }
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
-    let mut condition = format!("{state} = {from}");
+    let not_newer = expression.not_newer();
+    let mut condition = format!("{state} = {from} AND ({not_newer})");
     // A partition that runs belongs to its run: no other may end it.
     if let (TaskState::Running, Some(run)) = (change.from, &change.run) {
         let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
@@ -78,11 +82,27 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
-    /// now: one write, no read. Harmless when repeated. `due` says when the
+    /// now: one write, no read (more for more than [`RECEIPTS_MAX`]). Harmless when repeated. `due` says when the
     /// engine must look at it if nothing else happens. One that is `stored`
     /// already needs less said; was it removed since, it is written anew. An item
     /// of a newer version is left alone, and that is an error.
     pub async fn receive(
+        &self,
+        key: &TaskKey,
+        receipts: &[(Element, Receipt)],
+        due: Option<Timestamp>,
+        stored: bool,
+        now: Timestamp,
+    ) -> Result<TaskPartition, StoreError> {
+        let mut parts = receipts.chunks(RECEIPTS_MAX);
+        let last = parts.next_back().unwrap_or_default();
+        for part in parts {
+            self.receive_some(key, part, due, stored, now).await?;
+        }
+        self.receive_some(key, last, due, stored, now).await
+    }
+
+    async fn receive_some(
         &self,
         key: &TaskKey,
         receipts: &[(Element, Receipt)],

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::notices::words_kept;
 use super::{
     CallFailure, ClusterState, Event, Hints, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
@@ -132,7 +133,12 @@ impl Run {
             }
             Observation::Terminated(Ok(())) => Decision::rest_until(self.next_look(hints, now)),
             Observation::Terminated(Err(CallFailure::Postponed(at))) => Decision::rest_until(at),
-            Observation::Terminated(Err(_)) => Decision::rest_until(self.look_soon(now)),
+            Observation::Terminated(Err(failure)) => {
+                if let CallFailure::Refused(reason) = failure {
+                    self.not_terminated(&reason, now);
+                }
+                Decision::rest_until(self.look_soon(now))
+            }
             Observation::Claimed { holder } => self.claimed(holder, now),
             Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
             Observation::NotSeen => self.not_seen(now),
@@ -201,6 +207,7 @@ impl Run {
             }
             CallFailure::Refused(reason) => {
                 let uncertain = attempt.launch.uncertain;
+                let reason = words_kept(&reason);
                 attempt.end_reason.clone_from(&reason);
                 // An earlier call may yet have its effect.
                 match self.claim_to_settle().filter(|_| uncertain) {
@@ -305,6 +312,15 @@ impl Run {
         match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
             Some(cluster) if !self.is_cluster_ending() => Act::Terminate { cluster },
             _ => Act::Rest(Some(self.next_look(hints, now))),
+        }
+    }
+
+    /// EMR will not end the cluster, which costs money: tells so once and goes
+    /// on trying.
+    fn not_terminated(&mut self, reason: &str, now: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        if !std::mem::replace(&mut attempt.unterminated, true) {
+            self.tell_not_terminated(reason, now);
         }
     }
 

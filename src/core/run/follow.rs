@@ -4,15 +4,12 @@
 
 use jiff::Timestamp;
 
+use super::notices::words_kept;
 use super::{
     Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
     StepState, StepTry,
 };
-use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
-
-/// EMR's words for one failed try are stored with it, and there are many tries.
-const FAILURE_CHARS_MAX: usize = 500;
 
 /// So few tries have room in every run.
 const TRIES_LOOKED_AFTER: usize = 50;
@@ -92,7 +89,7 @@ impl Run {
         }
         attempt.cluster_state = Some(seen.state);
         if seen.state.has_ended() {
-            attempt.end_reason.clone_from(&seen.reason);
+            attempt.end_reason = words_kept(&seen.reason);
         }
         let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
         if working(Some(seen.state)) && !working(before) {
@@ -132,7 +129,7 @@ impl Run {
             step_try.created = step.created;
             step_try.started = step.started;
             step_try.ended = step.ended;
-            step_try.failure = step.failure.as_deref().map(|text| clipped(text, FAILURE_CHARS_MAX));
+            step_try.failure = step.failure.as_deref().map(words_kept);
             if newly {
                 failed.push(step_try.clone());
             }

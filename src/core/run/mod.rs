@@ -145,6 +145,9 @@ pub struct Attempt {
     /// Its lifetime ended while EMR could not be asked about it.
     #[serde(default)]
     pub unseen_at_end: bool,
+    /// EMR has refused to terminate it, and people were told.
+    #[serde(default)]
+    pub unterminated: bool,
     /// Every submission of a step to this cluster, in order.
     pub tries: Vec<StepTry>,
     /// How each submission's guard is, where there are guards. The first came
@@ -409,6 +412,7 @@ impl Run {
             cluster_state: None,
             end_reason: String::new(),
             unseen_at_end: false,
+            unterminated: false,
             tries: Vec::new(),
             guards: Vec::new(),
             adding: None,
