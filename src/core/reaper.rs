@@ -123,6 +123,8 @@ mod tests {
             unterminated: false,
             tries: vec![],
             guards: vec![],
+            settled: 0,
+            ended_at: None,
             adding: None,
         };
         let profile = profile("p");

@@ -198,7 +198,7 @@ impl Engine {
                 })
             }
             Act::Claim { key, holder } => match self.store.claim(&key, &holder).await {
-                Ok(holder) => Observation::Claimed { holder },
+                Ok(holder) => Observation::Claimed { key, holder },
                 Err(error) => {
                     tracing::warn!(run = run.id, %error, "the claim is not settled, will try again");
                     Observation::Postponed(super::after(self.clock.now(), CLAIM_AGAIN_AFTER))

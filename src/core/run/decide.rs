@@ -139,7 +139,10 @@ impl Run {
                 }
                 Decision::rest_until(self.look_soon(now))
             }
-            Observation::Claimed { holder } => self.claimed(holder, now),
+            Observation::Claimed { key, holder } if key == self.claim(1) => {
+                self.claimed(holder, now)
+            }
+            Observation::Claimed { holder, .. } => self.submission_claimed(&holder, hints, now),
             Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
             Observation::NotSeen => self.not_seen(now),
         }
@@ -271,8 +274,11 @@ impl Run {
     ) -> Decision {
         let Some(attempt) = self.attempts.last() else { return Decision::act(Act::Rest(None)) };
         if attempt.cluster_state.is_some_and(ClusterState::has_ended) {
-            return match self.claim_to_settle() {
+            return match self.claim_to_settle().or_else(|| self.submission_to_settle()) {
                 Some(act) => Decision { act, changes },
+                None if self.awaits_steps(now) => {
+                    Decision { act: Act::Rest(Some(self.look_soon(now))), changes }
+                }
                 None => self.close(changes, now),
             };
         }
@@ -343,6 +349,9 @@ impl Run {
         let open = attempt.tries.iter().any(|step_try| !step_try.state.has_ended());
         if open || attempt.guards.iter().any(|guard| !guard.has_ended()) {
             return Act::Rest(Some(poll));
+        }
+        if let Some(act) = self.submission_to_settle() {
+            return act;
         }
         match self.plan_tries(now) {
             // A retry whose delay is not over yet.

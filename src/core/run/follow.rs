@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::notices::words_kept;
 use super::{
     Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
-    StepState, StepTry,
+    StepState, StepTry, number,
 };
 use crate::core::task::TaskChange;
 
@@ -89,6 +89,7 @@ impl Run {
         }
         attempt.cluster_state = Some(seen.state);
         if seen.state.has_ended() {
+            attempt.ended_at.get_or_insert(now);
             attempt.end_reason = words_kept(&seen.reason);
         }
         let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
@@ -115,6 +116,9 @@ impl Run {
         for (index, guard) in attempt.guards.iter_mut().enumerate() {
             let name = format!("{GUARD_PREFIX}{}", index + 1);
             let copies = steps.iter().filter(|step| step.name == name).map(|step| step.state);
+            if copies.clone().any(|state| state == StepState::Completed) {
+                attempt.settled = attempt.settled.max(number(index + 1));
+            }
             // One that is still open may cancel what follows it.
             let worst = copies.min_by_key(|state| (state.has_ended(), *state != StepState::Failed));
             *guard = worst.unwrap_or(*guard);

@@ -80,7 +80,11 @@ impl Run {
         let needed = match attempt.cluster_state {
             Some(state) if state.has_ended() => true,
             Some(ClusterState::Waiting) if open > 0 => true,
-            _ => attempt.adding.is_some() || now >= attempt.expires,
+            _ => {
+                attempt.adding.is_some()
+                    || now >= attempt.expires
+                    || self.submission_to_settle().is_some()
+            }
         };
         // A step that is not the last changes no state of the cluster. Without
         // events nothing tells that the first step runs.

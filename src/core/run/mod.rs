@@ -154,6 +154,13 @@ pub struct Attempt {
     /// with the launch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<StepState>,
+    /// For so many of the submissions it is certain who executes them: a guard was
+    /// seen to pass, or nobody can any more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settled: u32,
+    /// When its cluster was first seen to have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
     /// A submission of steps that EMR has not yet confirmed.
     pub adding: Option<Intent>,
 }
@@ -335,8 +342,9 @@ pub enum Observation {
     /// The ids of the steps added, in order.
     Added(Result<Vec<String>, CallFailure>),
     Terminated(Result<(), CallFailure>),
-    /// Who holds the attempt's claim now: whoever asked, or who was faster.
+    /// Who holds this claim now: whoever asked, or who was faster.
     Claimed {
+        key: String,
         holder: String,
     },
     /// A look did not succeed; nothing follows from that.
@@ -403,7 +411,7 @@ impl Run {
         let expires = now.saturating_add(self.limits.lifetime).unwrap_or(Timestamp::MAX);
         self.state = RunState::Launching;
         self.attempts.push(Attempt {
-            number: u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX),
+            number: number(self.attempts.len() + 1),
             opened: now,
             expires,
             launch: Intent { send_by: now, send_at: Some(now), throttled: 0, uncertain: false },
@@ -415,6 +423,8 @@ impl Run {
             unterminated: false,
             tries: Vec::new(),
             guards: Vec::new(),
+            settled: 0,
+            ended_at: None,
             adding: None,
         });
     }
@@ -426,6 +436,11 @@ impl Run {
 }
 
 /// A count that need not be stored; serde hands out references.
+/// The number of a submission, or of anything else that is counted.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }

@@ -293,8 +293,8 @@ impl FakeEmr {
                 Observation::Launched(launched.map(|ids| ids[0].clone()))
             }
             Act::Claim { key, holder } => {
-                let holder = self.claims.entry(key).or_insert(holder).clone();
-                Observation::Claimed { holder }
+                let holder = self.claims.entry(key.clone()).or_insert(holder).clone();
+                Observation::Claimed { key, holder }
             }
             Act::LookUp => {
                 let settled = attempt.launch.send_by + run.limits.list_lag;
