@@ -16,6 +16,7 @@ use crate::core::task::TaskState;
 
 mod looks;
 mod notices;
+mod submissions;
 
 /// How a call that creates something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
