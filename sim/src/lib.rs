@@ -13,6 +13,8 @@ mod lists;
 pub mod marks;
 mod network;
 mod objects;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod oracle;
 mod replica;
 pub mod report;

@@ -43,6 +43,10 @@ pub struct Scenario {
     /// When the last message has come and faults may end.
     pub ends: Timestamp,
     pub bounds: Bounds,
+    /// Nothing on the clusters helps: no guard, no deadline.
+    pub bare: bool,
+    /// Entries of EMR's lists in one answer.
+    pub page: usize,
 }
 
 /// Something that happens to the machine of a replica.
@@ -90,6 +94,9 @@ impl ClusterRates {
     }
 }
 
+/// How far a clock is off at most.
+pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
+
 /// From the origin to the last arrival.
 const MINUTES: i64 = 100;
 
@@ -100,9 +107,16 @@ impl Scenario {
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
         let clusters = cluster_rates(rng);
         let (tasks, datasets, profiles) = config::choose(rng);
-        let text = config::text(&tasks, &datasets, &profiles, rng);
-        let next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
-        let all_die = rng.u8(0..12) == 0;
+        let mut text = config::text(&tasks, &datasets, &profiles, rng);
+        let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
+        let bare = seed % 6 == 5;
+        // Without a guard the protocol needs its bounds.
+        let bounds = if bare { Bounds::Kept } else { bounds };
+        if bare {
+            text = config::bare(&text);
+            next_text = config::bare(&next_text);
+        }
+        let all_die = rng.u8(0..12) == 0 && !bare;
         let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
         let ends = origin + SignedDuration::from_mins(minutes);
         let messages = arrivals::messages(rng, &datasets, origin, ends);
@@ -122,6 +136,8 @@ impl Scenario {
             clusters,
             ends,
             bounds,
+            bare,
+            page: if seed % 3 == 0 { 50 } else { 2 },
         }
     }
 
@@ -152,12 +168,18 @@ impl Scenario {
             },
             ends,
             bounds: Bounds::Kept,
+            bare: false,
+            page: 50,
         }
     }
 
     /// Whether a cluster's lifetime may end before its work.
     pub fn has_short_lifetime(&self) -> bool {
         self.profiles.iter().any(|profile| profile.lifetime_minutes < 300)
+    }
+
+    pub fn clocks_jump(&self) -> bool {
+        self.events.iter().any(|(_, event)| matches!(event, MachineEvent::Clock(..)))
     }
 
     pub fn task(&self, name: &str) -> Option<&Task> {

@@ -86,6 +86,7 @@ impl World {
                 bootstrapping: secs(45),
                 terminating: secs(60),
                 plain_terminated_on_step_failure: scenario.seed % 2 == 0,
+                page: scenario.page,
                 ..emr::Options::default()
             },
             shutdown: CancellationToken::new(),

@@ -59,7 +59,7 @@ impl<'a> StepName<'a> {
 }
 
 /// Run and attempt of a cluster's name.
-fn owner(name: &str) -> Option<(&str, usize)> {
+pub fn owner(name: &str) -> Option<(&str, usize)> {
     let (run, attempt) = name.strip_prefix(DEPLOYMENT)?.strip_prefix('/')?.split_once('/')?;
     Some((run, attempt.split('/').next()?.parse().ok()?))
 }
@@ -70,20 +70,15 @@ fn attempts(items: &Items, run: &str) -> Vec<Value> {
     attempts.and_then(|attempts| attempts.as_array().cloned()).unwrap_or_default()
 }
 
-/// I8: a call that creates something is sent only with its intent stored and
-/// before its deadline.
-pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
-    let about = &call.about;
+/// What is stored of the will to make a call that creates something, for the
+/// attempt that is open.
+pub fn intent(items: &Items, call: &Call) -> Option<Value> {
     let intent = match call.phase {
         Phase::Launch => {
-            let Some((run, number)) = owner(about) else {
-                return violation("I8", format!("a cluster of the name {about:?}"));
-            };
+            let (run, number) = owner(&call.about)?;
             let attempts = attempts(items, run);
-            if attempts.len() != number {
-                return violation("I8", format!("{about} is launched for a past attempt"));
-            }
-            attempts.last().map(|attempt| attempt["launch"].clone())
+            let last = attempts.last().filter(|_| attempts.len() == number);
+            last.map(|attempt| attempt["launch"].clone())
         }
         _ => {
             let cluster = call.body["JobFlowId"].as_str().unwrap_or_default();
@@ -94,7 +89,14 @@ pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
             adding.next().map(|attempt| attempt["adding"].clone())
         }
     };
-    let Some(intent) = intent.filter(Value::is_object) else {
+    intent.filter(Value::is_object)
+}
+
+/// I8: a call that creates something is sent only with its intent stored and
+/// before its deadline.
+pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
+    let about = &call.about;
+    let Some(intent) = intent(items, call) else {
         return violation("I8", format!("{} of {about} without an intent", call.action));
     };
     let send_by = intent["send_by"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
@@ -305,7 +307,7 @@ fn unclaimed(world: &World, cluster: &str) -> Option<String> {
     (holder.as_deref() != Some(cluster)).then(|| format!("{claim} is {holder:?}'s"))
 }
 
-fn name_of(world: &World, id: &str) -> String {
+pub fn name_of(world: &World, id: &str) -> String {
     let name = |cluster: &Cluster| cluster.request.name.clone();
     world.cloud.emr().with(|machine, _| machine.cluster(id).map(name)).unwrap_or_default()
 }

@@ -128,6 +128,8 @@ impl Oracle {
                 // A request that arrives late makes a cluster that must come
                 // up before it can end itself.
                 let from = expires.max(Some(cluster.created + starting));
+                // Where only the daemon ends clusters it has to be able to.
+                let from = from.max(world.scenario.bare.then_some(world.scenario.ends));
                 from.is_some_and(|from| now.duration_since(from) > OVERDUE)
             };
             let ours = machine.clusters().filter(|cluster| is_ours(cluster));

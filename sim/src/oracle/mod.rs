@@ -2,7 +2,9 @@
 //! step as it starts, each message as it is deleted, and everything at the end.
 //! One file a subject. Knows the scenario and the cloud, not the daemon's code.
 
+mod calls;
 mod clusters;
+mod counts;
 mod end;
 mod items;
 mod messages;
@@ -19,6 +21,7 @@ use crate::scenario::{Message, Scenario};
 use crate::tables;
 use crate::world::World;
 
+use self::calls::Calls;
 use self::clusters::Clusters;
 use self::messages::Messages;
 use self::notices::Notices;
@@ -42,6 +45,7 @@ pub struct Oracle {
     items: BTreeMap<(String, String), Value>,
     notices: Notices,
     clusters: Clusters,
+    emr_calls: Calls,
     messages: Messages,
     /// Task → the mark that its calendar began with.
     marks: BTreeMap<String, Timestamp>,
@@ -57,6 +61,7 @@ impl Oracle {
             items: BTreeMap::new(),
             notices: Notices::default(),
             clusters: Clusters::new(scenario),
+            emr_calls: Calls::default(),
             messages: Messages::default(),
             marks: BTreeMap::new(),
             calls: 0,
@@ -89,6 +94,8 @@ impl Oracle {
         if matches!(call.phase, Phase::Launch | Phase::AddSteps) {
             let found = clusters::intended(&self.items, call, now);
             self.violations.extend(found);
+            let found = self.emr_calls.decided(&self.items, call);
+            self.violations.extend(found);
         }
     }
 
@@ -100,6 +107,10 @@ impl Oracle {
                 let answer = json_of(response);
                 let found = self.clusters.called(world, &self.items, call, &answer);
                 self.violations.extend(found);
+                if call.phase == Phase::Terminate {
+                    let found = self.emr_calls.terminated(world, &self.items, call);
+                    self.violations.extend(found);
+                }
             }
             Service::Sns => {
                 if let Some(event) = call.event() {
@@ -145,13 +156,17 @@ impl Oracle {
                     let found = items::task(&world.scenario, &name, old.as_ref(), &new);
                     let told = self.notices.of_task(&name, old.as_ref(), &new);
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);
-                    [found, told, truth].concat()
+                    let (old, now) = (old.as_ref(), world.time.now());
+                    let counts =
+                        counts::task(&world.scenario, &self.items, &name, old, &new, now);
+                    [found, counts, told, truth].concat()
                 }
                 tables::RUN if !name.contains('/') => {
                     let found = items::run(&name, old.as_ref(), &new);
                     let told = self.notices.of_run(&name, old.as_ref(), &new);
                     let clusters = self.clusters.of_run(world, &name, old.as_ref(), &new);
-                    [found, told, clusters].concat()
+                    let own = calls::own_clusters(world, &name, &new);
+                    [found, told, clusters, own].concat()
                 }
                 tables::RUN => items::claim(&name, old.as_ref(), &new),
                 _ => Vec::new(),
@@ -179,6 +194,9 @@ impl Oracle {
     pub fn step_started(&mut self, world: &World, cluster: &str, step: &str, name: &str) {
         let found = self.clusters.step_started(world, cluster, step, name);
         self.violations.extend(found);
+        if let Some(words) = calls::given_up(world, &self.items, cluster) {
+            self.violated("I1", format!("{name} starts on {cluster}: {words}"));
+        }
     }
 
     pub fn step_ended(

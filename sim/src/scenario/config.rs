@@ -213,6 +213,14 @@ primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
     text
 }
 
+/// The same with nothing on the clusters that would help: no guard, no deadline,
+/// and EMR ends an idle one only after days.
+pub fn bare(text: &str) -> String {
+    let assets = format!("assets = \"s3://{BUCKET}/assets/\"\n");
+    let idle = "idle-timeout = \"30m\"";
+    text.replace(&assets, "").replace(idle, "idle-timeout = \"168h\"\nguard = false")
+}
+
 fn task_text(text: &mut String, task: &Task) {
     let Task { name, profile, inputs, outputs, scheduled, steps } = task;
     let _ = writeln!(text, "[tasks.{name}]\nprofile = \"{profile}\"\npartition = \"hour\"");

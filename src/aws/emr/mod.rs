@@ -19,6 +19,7 @@ use self::request::{GuardPlace, TAG_DEPLOYMENT, TAG_EXPIRES};
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 use crate::core::survey::{Listed, Page};
+use crate::planted::{Bug, planted};
 
 #[derive(Debug, Clone)]
 pub struct Emr {
@@ -59,7 +60,7 @@ impl Emr {
             request::run_job_flow(request, run, &self.deployment, &self.guard, environment)
                 .map_err(|error| CallFailure::Refused(error.to_string()))?
                 .customize()
-                .config_override(once(within))
+                .config_override(once(within, planted(Bug::RetriesOnLaunch)))
                 .send()
                 .await
                 .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
@@ -170,7 +171,7 @@ impl Emr {
             .job_flow_id(cluster)
             .set_steps(Some(request::steps(run, tries, &self.guard)))
             .customize()
-            .config_override(once(within))
+            .config_override(once(within, planted(Bug::RetriesOnAddSteps)))
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
@@ -195,18 +196,20 @@ fn page(answer: ListClustersOutput) -> Page {
         let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
         Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
     });
-    Page { clusters: clusters.collect(), marker: answer.marker }
+    Page {
+        clusters: clusters.collect(),
+        marker: answer.marker.filter(|_| !planted(Bug::FirstClusterPageOnly)),
+    }
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.
-fn once(within: Duration) -> aws_sdk_emr::config::Builder {
+fn once(within: Duration, repeats: bool) -> aws_sdk_emr::config::Builder {
+    let retries = if repeats { super::retries() } else { RetryConfig::disabled() };
     let bounded = TimeoutConfig::builder()
         .operation_attempt_timeout(within)
         .operation_timeout(within)
         .build();
-    aws_sdk_emr::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(bounded)
+    aws_sdk_emr::config::Builder::new().retry_config(retries).timeout_config(bounded)
 }
 
 fn cluster_seen(status: ClusterStatus) -> Option<ClusterSeen> {

@@ -15,6 +15,7 @@ use super::{Store, StoreError, write_error};
 use crate::aws::error::{AwsError, Kind};
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, Unreadable};
+use crate::planted::{Bug, planted};
 
 pub(super) const PROFILE: &str = "profile";
 pub(super) const CREATED: &str = "created";
@@ -78,7 +79,8 @@ impl Store {
             PutItemError::ConditionalCheckFailedException(failed) => failed.item()?.get(WRITE),
             _ => None,
         });
-        match stored.is_some() && stored == ours.as_ref() {
+        let ours = stored == ours.as_ref() || planted(Bug::ConflictIsSuccess);
+        match stored.is_some() && ours {
             true => Ok(()),
             false => Err(AwsError::new("DynamoDB", "PutItem", &error)),
         }
@@ -134,7 +136,7 @@ impl Store {
             .table_name(&self.run_table)
             .item(item::RUN_ID, item::text(&run.id))
             .item(item::FORMAT, item::number(item::THIS_FORMAT))
-            .item(item::VERSION, item::number(run.version + 1))
+            .item(item::VERSION, item::number(run.version + u64::from(!planted(Bug::RunVersionKept))))
             .item(WRITE, item::text(format!("{:016x}", fastrand::u64(..))))
             .item(item::STATE, item::text(run.state.name()))
             .item(item::SHARD, item::text(item::ONE_SHARD))
@@ -157,6 +159,7 @@ impl Store {
             put = put.item(item::DUE, item::instant(due));
         }
         put = match run.version {
+            _ if planted(Bug::RunUnconditional) => put,
             0 => put
                 .condition_expression("attribute_not_exists(#id)")
                 .expression_attribute_names("#id", item::RUN_ID),
@@ -172,7 +175,8 @@ impl Store {
 /// A run that is not settled is always due, so that any process finds it; the engine itself
 /// knows better when to look.
 fn due(run: &Run) -> Option<Timestamp> {
-    (!run.is_settled()).then_some(run.created)
+    let found = !planted(Bug::RunForgotten);
+    (!run.is_settled() && found).then_some(run.created)
 }
 
 /// `etl 2013-01-01T05, etl 2013-01-01T06 and 3 more`.

@@ -20,6 +20,7 @@ use crate::core::partition::Partition;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
+use crate::planted::{Bug, planted};
 
 /// When it entered its state; for a waiting one, when it was first written.
 pub(super) const SINCE: &str = "since";
@@ -50,7 +51,9 @@ fn notice_attribute(state: TaskState) -> String {
 fn change_expression(change: &TaskChange) -> (Expression, String) {
     let mut expression = Expression::new();
     expression.set(item::STATE, item::text(change.to.name()));
-    expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    if !planted(Bug::NoticeOutside) {
+        expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    }
     expression.set(item::DUE, item::instant(change.at));
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
@@ -62,12 +65,20 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     if let Some(reason) = &change.reason {
         expression.set(REASON, item::text(reason));
     }
-    if change.completes_outputs() {
+    if change.completes_outputs() && !planted(Bug::ReadersNotOwed) {
         expression.set(OUTPUTS_PENDING, AttributeValue::Bool(true));
     }
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
     let mut condition = format!("{state} = {from}");
+    let anyhow = match change.from {
+        TaskState::Waiting => planted(Bug::ChangeUnconditional),
+        TaskState::Ready => planted(Bug::MembersUnconditional),
+        _ => false,
+    };
+    if anyhow {
+        condition = format!("{state} <> {from} OR {state} = {from}");
+    }
     // A partition that runs belongs to its run: no other may end it.
     if let (TaskState::Running, Some(run)) = (change.from, &change.run) {
         let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
@@ -410,6 +421,9 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         let state = notice.status.parse::<TaskState>().ok();
         (state.is_none(), state, notice.at)
     });
+    if planted(Bug::NoticesByClock) {
+        notices.sort_by_key(|notice| notice.at);
+    }
     Ok(TaskPartition {
         key: key.clone(),
         version: item::read_number(item, item::VERSION)?,

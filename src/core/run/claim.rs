@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{Act, ClusterState, Decision, Run, RunState, StepState};
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// What a guard's name begins with; the number of its submission follows.
 pub const GUARD_PREFIX: &str = "sluicegate/guard/";
@@ -19,7 +20,8 @@ impl Run {
     /// Before the attempt ends: takes its claim, unless it is certain that no
     /// other cluster holds it.
     pub(super) fn claim_to_settle(&self) -> Option<Act> {
-        let attempt = self.attempts.last().filter(|_| self.cluster.guard)?;
+        let settles = self.cluster.guard && !planted(Bug::ClaimNotSettled);
+        let attempt = self.attempts.last().filter(|_| settles)?;
         let passed = attempt.guards.first() == Some(&StepState::Completed);
         let started =
             |state| matches!(state, StepState::Running | StepState::Completed | StepState::Failed);
@@ -34,7 +36,8 @@ impl Run {
         let Some(attempt) = self.attempts.last_mut() else {
             return Decision::act(Act::Rest(None));
         };
-        if holder == NOBODY || attempt.cluster.as_ref() == Some(&holder) {
+        let ours = holder == NOBODY || attempt.cluster.as_ref() == Some(&holder);
+        if ours || planted(Bug::HolderIgnored) {
             return self.close(Vec::new(), now);
         }
         attempt.refused.extend(attempt.cluster.take());

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// EMR's words for one failed try are stored with it, and there are many tries.
 const FAILURE_CHARS_MAX: usize = 500;
@@ -122,6 +123,10 @@ impl Run {
     fn verdict(&self, index: usize, alive: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
+        let clean = attempt.cluster_state == Some(ClusterState::Terminated);
+        if planted(Bug::SuccessByCluster) && clean {
+            return Verdict::Succeeded;
+        }
         let states = || {
             let tries = attempt.tries.iter().map(|step_try| step_try.state);
             tries.chain(attempt.guards.iter().copied())
@@ -136,11 +141,16 @@ impl Run {
             if tries.iter().any(|step_try| step_try.state == StepState::Completed) {
                 continue;
             }
+            let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
+            if planted(Bug::CancelledIsDone) && cancelled {
+                continue;
+            }
             let failures: Vec<_> =
                 tries.iter().filter(|step_try| step_try.state == StepState::Failed).collect();
             let failed = u32::try_from(failures.len()).unwrap_or(u32::MAX);
             if let Some(last) = failures.last()
                 && failed > step.retry.attempts
+                && !planted(Bug::RetriesUnbounded)
             {
                 let why = last.failure.as_deref().unwrap_or(NO_DETAILS);
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
@@ -149,7 +159,6 @@ impl Run {
             }
             // EMR cancels what is pending when a step fails; without any
             // failure somebody else cancelled it.
-            let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
             // A list may show the cancelled before the failed one: wait for all.
             let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
