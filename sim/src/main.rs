@@ -75,6 +75,9 @@ enum Command {
         /// Only these.
         #[arg(value_parser = planted::by_name)]
         bugs: Vec<Bug>,
+        /// A folder for the table as Markdown and as JSON.
+        #[arg(long)]
+        out: Option<std::path::PathBuf>,
         #[command(flatten)]
         how: How,
     },
@@ -127,7 +130,9 @@ fn main() -> ExitCode {
             replay(|data| planted::play_with(bug, seed, data), &words)
         }
         #[cfg(feature = "planted-bugs")]
-        Command::PlantedBugs { seeds, from, bugs, how } => planted_bugs(&bugs, from, seeds, &how),
+        Command::PlantedBugs { seeds, from, bugs, out, how } => {
+            planted_bugs(&bugs, from..from.saturating_add(seeds), out.as_deref(), &how)
+        }
         Command::Replay { seed, .. } => {
             replay(|data| runner::play_seed(seed, data), &format!("replay {seed}"))
         }
@@ -179,10 +184,14 @@ fn replay(
 
 /// Looks for every bug; whether each was found.
 #[cfg(feature = "planted-bugs")]
-fn planted_bugs(bugs: &[Bug], from: u64, seeds: u64, how: &How) -> anyhow::Result<bool> {
+fn planted_bugs(
+    bugs: &[Bug],
+    seeds: std::ops::Range<u64>,
+    out: Option<&std::path::Path>,
+    how: &How,
+) -> anyhow::Result<bool> {
     let bugs = if bugs.is_empty() { Bug::ALL } else { bugs };
     let bar = ProgressBar::new(bugs.len() as u64);
-    let seeds = from..from.saturating_add(seeds);
     let hunts = planted::hunt(bugs, seeds, how.threads, |hunt| {
         let Hunt { bug, worlds, violation } = hunt;
         let words = violation.as_ref().map(|violation| format!("{violation:?}"));
@@ -193,14 +202,16 @@ fn planted_bugs(bugs: &[Bug], from: u64, seeds: u64, how: &How) -> anyhow::Resul
         bar.inc(1);
     })?;
     bar.finish_and_clear();
-    if how.json {
-        print(&planted::json(&hunts).to_string())?;
-    } else {
-        print(&planted::table(&hunts))?;
+    let (table, json) = (planted::table(&hunts), planted::json(&hunts).to_string());
+    if let Some(folder) = out {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("table.md"), format!("{table}\n"))?;
+        std::fs::write(folder.join("table.json"), format!("{json}\n"))?;
     }
     let found = hunts.iter().filter(|hunt| hunt.violation.is_some()).count();
-    if !how.json {
-        print(&format!("{found} of {} bugs found", hunts.len()))?;
+    match how.json {
+        true => print(&json)?,
+        false => print(&format!("{table}\n{found} of {} bugs found", hunts.len()))?,
     }
     Ok(found == hunts.len())
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::clusters::{intent, name_of, owner};
 use super::items::document;
 use super::{Found, violation};
-use crate::call::{Call, Phase};
+use crate::call::Call;
 use crate::tables;
 use crate::world::World;
 
