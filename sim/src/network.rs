@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
@@ -44,7 +45,7 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (world, life) = (Arc::clone(&self.world), self.life.clone());
         HttpConnectorFuture::new(async move {
-            let request = plain(request)?;
+            let request = plain(request).await?;
             let response = match life {
                 Some(life) => exchange(&world, &life, request).await?,
                 None => world.cloud.handle(request).await,
@@ -169,16 +170,18 @@ fn truncated(mut response: Response) -> Response {
     response
 }
 
-/// Without the SDK's types.
-fn plain(request: HttpRequest) -> Result<Request, ConnectorError> {
+/// Without the SDK's types. The body is read as a connection would read it: the
+/// SDK watches that it is.
+async fn plain(mut request: HttpRequest) -> Result<Request, ConnectorError> {
     let other = |error: http::Error| ConnectorError::other(error.into(), None);
-    let body = request.body().bytes().map(Bytes::copy_from_slice);
-    let body = body.ok_or_else(|| failure("a request whose body is a stream"))?;
+    let body = ByteStream::new(std::mem::replace(request.body_mut(), SdkBody::taken()));
+    let body = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?;
     let mut builder = http::Request::builder().method(request.method()).uri(request.uri());
     for (name, value) in request.headers() {
         builder = builder.header(name, value);
     }
     let (head, ()) = builder.body(()).map_err(other)?.into_parts();
+    let body = body.into_bytes();
     Ok(Request { method: head.method, uri: head.uri, headers: head.headers, body })
 }
 

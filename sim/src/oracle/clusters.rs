@@ -36,6 +36,8 @@ struct Work {
     /// (cluster, step name) → how often it was started.
     starts: BTreeMap<(String, String), u32>,
     completed: BTreeSet<(String, String)>,
+    /// Cancelled by somebody: EMR goes on with what comes next.
+    cancelled: BTreeSet<(String, String)>,
 }
 
 /// `TASK/PARTITION/STEP/SERIAL`, the name of a step of ours.
@@ -220,7 +222,8 @@ impl Clusters {
             violated(format!("{name} starts on {cluster} a second time"));
         }
         for (before, _) in steps.iter().take_while(|(step, _)| step != read.step) {
-            if !work.completed.contains(&on_this(before)) {
+            let before_this = on_this(before);
+            if !work.completed.contains(&before_this) && !work.cancelled.contains(&before_this) {
                 violated(format!("{name} starts on {cluster} before {before} is completed"));
             }
         }
@@ -243,9 +246,12 @@ impl Clusters {
         if work.running == Some((cluster.to_owned(), step.to_owned())) {
             work.running = None;
         }
-        if state == StepState::Completed {
-            work.completed.insert((cluster.to_owned(), read.step.to_owned()));
-        }
+        let ended = (cluster.to_owned(), read.step.to_owned());
+        match state {
+            StepState::Completed => work.completed.insert(ended),
+            StepState::Cancelled => work.cancelled.insert(ended),
+            _ => false,
+        };
     }
 
     /// A task partition has succeeded: every step of it is completed.
