@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench sim sim-pairs planted-bugs test python lint rust-tests python-tests clean
+.PHONY: help build demo bench sim sim-pairs planted-bugs fuzz test python lint rust-tests python-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,21 @@ test: lint rust-tests python-tests ## Everything that has to pass before a chang
 lint: ## Formatting and clippy, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Stops at the first text that breaks the parser, and says where it is kept.
+FUZZ_SEEDS_envelope = src/sources/samples
+FUZZ_SEEDS_config = config
+SECONDS ?= 60
+
+fuzz: ## Fuzz a parser: make fuzz TARGET=envelope|key|template|cron|config SECONDS=60
+	@test -f "fuzz/fuzz_targets/$(TARGET).rs" || { \
+		echo "TARGET=$(TARGET): expected envelope, key, template, cron or config" >&2; exit 2; }
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
+		echo "make fuzz needs nightly Rust and cargo-fuzz:" >&2; \
+		echo "    rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 2; }
+	mkdir -p fuzz/corpus/$(TARGET)
+	cargo +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) \
+		$(or $(FUZZ_SEEDS_$(TARGET)),fuzz/seeds/$(TARGET)) -- -max_total_time=$(SECONDS)
 
 python: build ## Make the Python environment with Spark in .venv
 	@target/debug/sluicegate-local python --dir .venv

@@ -63,7 +63,7 @@ bugs! {
     CancelledIsDone, "cancelled-is-done", "A cancelled step is taken for completed.";
     TryNameReused, "try-name-reused", "The retry of a step has the name of the try that failed.";
     RetriesUnbounded, "retries-unbounded", "A failed step is tried again however often it has failed.";
-    EventEndsPartition, "event-ends-partition", "An event's word that the last step is completed is not checked.";
+    CancelledByListAlone, "cancelled-by-list-alone", "A cancelled step fails its partition although the cluster may be going down.";
     LooksOnlyByEvents, "looks-only-by-events", "Without an event nothing is looked at.";
     LifetimeIgnored, "lifetime-ignored", "A run lets its cluster live longer than its lifetime.";
     DeadlineNotPassed, "deadline-not-passed", "The bootstrap action that ends a cluster is left out.";

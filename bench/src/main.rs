@@ -9,6 +9,7 @@ mod idle;
 mod latency;
 mod process;
 mod report;
+mod restart;
 mod rival;
 mod runs;
 mod seeds;
@@ -78,6 +79,8 @@ enum Name {
     Start,
     /// Many runs at once.
     Runs,
+    /// A start with many runs in flight.
+    Restart,
     /// More and more waiting partitions.
     Growth,
 }
@@ -136,6 +139,7 @@ fn names(asked: &[Name]) -> Vec<Name> {
             Name::W1,
             Name::W2,
             Name::Runs,
+            Name::Restart,
             Name::Growth,
         ],
     }
@@ -151,6 +155,7 @@ async fn section(bench: &Bench, name: Name) -> anyhow::Result<Section> {
         Name::Idle => idle::idle(bench).await,
         Name::Start => idle::start(bench).await,
         Name::Runs => runs::runs(bench).await,
+        Name::Restart => restart::restart(bench).await,
         Name::Growth => growth::growth(bench).await,
     }
 }

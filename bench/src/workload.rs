@@ -30,9 +30,14 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 "#;
 
-/// What every configuration of the benches begins with.
+/// The beginning of a configuration with EMR's own quotas.
+pub fn emr_quotas(poll_interval: &str) -> String {
+    format!("{HEAD}\n[engine]\npoll-interval = \"{poll_interval}\"\n")
+}
+
+/// What other configurations of the benches begin with.
 pub fn head(poll_interval: &str) -> String {
-    let mut head = format!("{HEAD}\n[engine]\npoll-interval = \"{poll_interval}\"\n\n[quotas]\n");
+    let mut head = format!("{}\n[quotas]\n", emr_quotas(poll_interval));
     for call in [
         "run-job-flow",
         "add-job-flow-steps",

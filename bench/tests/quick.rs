@@ -27,7 +27,9 @@ fn every_bench_measures_its_figures() {
         sections.iter().map(|section| section["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        BTreeSet::from(["end", "growth", "idle", "reaction", "runs", "start", "w1", "w2"])
+        BTreeSet::from([
+            "end", "growth", "idle", "reaction", "restart", "runs", "start", "w1", "w2"
+        ])
     );
     let figure = |name: &str, what: &str| {
         let section = sections.iter().find(|section| section["name"] == name).unwrap();

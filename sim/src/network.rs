@@ -85,7 +85,7 @@ async fn exchange(
         Some(Fault::Expired) => Ok(refusal(call.service, 400, "ExpiredTokenException")),
         Some(Fault::Unreachable) => Err(failure("connection refused")),
         Some(Fault::RequestLost) => return never().await,
-        Some(Fault::Stale) => Ok(world.stale(&call).unwrap_or_else(|| empty_query())),
+        Some(Fault::Stale) => Ok(world.stale(&call).unwrap_or_else(empty_query)),
         _ => {
             let response = world.apply(&life.to_string(), &call, request).await;
             match fault {

@@ -137,7 +137,7 @@ impl Scenario {
             ends,
             bounds,
             bare,
-            page: if seed % 3 == 0 { 50 } else { 2 },
+            page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
         }
     }
 

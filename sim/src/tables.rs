@@ -35,7 +35,9 @@ pub async fn plant(world: &World) {
     let run = "01AAAAAAAAAAAAAAAAAAAAAAAA/1";
     let names = ["somebody's notebook".to_owned(), format!("sim2/{run}"), format!("sim/{run}")];
     for name in names {
+        let past = json!([{ "Key": "sluicegate:expires-at", "Value": "2013-01-01T00:00:00Z" }]);
         let body = json!({
+            "Tags": past,
             "Name": name, "ReleaseLabel": "emr-7.13.0",
             "ServiceRole": "service", "JobFlowRole": "ec2",
             "Instances": {

@@ -85,7 +85,7 @@ impl World {
                 starting: secs(scenario.clusters.starting_secs),
                 bootstrapping: secs(45),
                 terminating: secs(60),
-                plain_terminated_on_step_failure: scenario.seed % 2 == 0,
+                plain_terminated_on_step_failure: scenario.seed.is_multiple_of(2),
                 page: scenario.page,
                 ..emr::Options::default()
             },

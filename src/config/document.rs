@@ -16,10 +16,13 @@ pub const SECTIONS: [&str; 3] = ["profiles", "datasets", "tasks"];
 
 pub type Document<'a> = Spanned<DeTable<'a>>;
 
+/// No key needs more, and keys stand in the words of every mistake below them.
+const KEY_CHARS_MAX: usize = 256;
+
 /// Reads TOML; only the first mistake of syntax is said, because those after
 /// it mostly follow from it.
 pub fn parse(text: &str) -> Result<Document<'_>, Mistake> {
-    DeTable::parse(text).map_err(|error| {
+    let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         if error.message() == "duplicate key" {
             return duplicate(text, span);
@@ -29,7 +32,29 @@ pub fn parse(text: &str) -> Result<Document<'_>, Mistake> {
             Some(help) => mistake.help(help),
             None => mistake,
         }
+    })?;
+    match long_key(document.get_ref()) {
+        None => Ok(document),
+        Some(place) => Err(Mistake::at(place, "this name is too long")
+            .help(format!("use at most {KEY_CHARS_MAX} characters"))),
+    }
+}
+
+/// Where a key stands that is too long.
+fn long_key(table: &DeTable<'_>) -> Option<Range<usize>> {
+    let long = |key: &str| key.len() > KEY_CHARS_MAX && key.chars().count() > KEY_CHARS_MAX;
+    table.iter().find_map(|(key, value)| match long(key.get_ref()) {
+        true => Some(key.span()),
+        false => long_key_in(value.get_ref()),
     })
+}
+
+fn long_key_in(value: &DeValue<'_>) -> Option<Range<usize>> {
+    match value {
+        DeValue::Table(table) => long_key(table),
+        DeValue::Array(items) => items.iter().find_map(|item| long_key_in(item.get_ref())),
+        _ => None,
+    }
 }
 
 /// The words of a text that may be names, for one that is no TOML.
@@ -166,10 +191,9 @@ fn duplicate(text: &str, second: Range<usize>) -> Mistake {
 /// other.
 fn first_of(text: &str, second: &Range<usize>) -> Option<(usize, Option<&'static str>)> {
     let name = key_name(text.get(second.clone())?)?;
-    let mut other = String::from("another");
-    while text.contains(&other) {
-        other.push('-');
-    }
+    // Longer than any row of dashes: it stands nowhere in the text.
+    let dashes = text.split(|c| c != '-').map(str::len).max().unwrap_or(0);
+    let other = format!("another{}", "-".repeat(dashes + 1));
     let line_end = text[second.end..].find('\n').map_or(text.len(), |end| second.end + end);
     let changed = format!("{}{other}{}", &text[..second.start], &text[second.end..line_end]);
     // Cut off after the line, it may end within an array: recover from that.

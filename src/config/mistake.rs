@@ -13,6 +13,8 @@ use super::source::Sources;
 /// So many known names are compared with an unknown one. More would make
 /// checking a huge file slow for the sake of its suggestions.
 const COMPARED_MAX: usize = 200;
+/// Nothing is near to a longer one: comparing takes the product of both lengths.
+const COMPARED_BYTES_MAX: usize = 256;
 /// So many known names are listed where none is near.
 const LISTED_MAX: usize = 20;
 
@@ -73,6 +75,9 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if let Some(same) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) {
         return Some(same);
     }
+    if name.len() > COMPARED_BYTES_MAX {
+        return None;
+    }
     let name = name.to_lowercase();
     let (first, last) = (name.chars().next()?, name.chars().next_back()?);
     let alike = known.iter().filter(|known| known.starts_with(first) || known.ends_with(last));
@@ -114,7 +119,7 @@ enum Kind {
 }
 
 /// One mistake or warning as people and editors read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     pub file: PathBuf,
     /// From 1; none where the whole file is meant.
@@ -146,11 +151,8 @@ impl Findings {
 
     /// Adds what is not yet among them.
     pub fn add(&mut self, more: Findings) {
-        for finding in more.found {
-            if !self.found.contains(&finding) {
-                self.found.push(finding);
-            }
-        }
+        let known: BTreeSet<_> = self.found.iter().cloned().collect();
+        self.found.extend(more.found.into_iter().filter(|finding| !known.contains(finding)));
     }
 
     /// The files in which something was found.

@@ -22,6 +22,8 @@ impl Source {
 pub struct Sources<'a> {
     /// Each with the place of its first byte.
     files: Vec<(usize, &'a Source)>,
+    /// The places of all line ends.
+    line_ends: Vec<usize>,
 }
 
 impl<'a> Sources<'a> {
@@ -33,7 +35,11 @@ impl<'a> Sources<'a> {
             start += source.text.len() + 1;
             file
         });
-        Self { files: files.collect() }
+        let files: Vec<_> = files.collect();
+        let ends = files.iter().flat_map(|(start, source)| {
+            source.text.match_indices('\n').map(move |(end, _)| start + end)
+        });
+        Self { line_ends: ends.collect(), files }
     }
 
     /// Each file with the place of its first byte.
@@ -50,7 +56,7 @@ impl<'a> Sources<'a> {
     /// `tasks/a.toml:3`: the file and line of a place.
     pub fn line_of(&self, place: usize) -> String {
         let (start, source) = self.file_at(place);
-        let before = source.text.get(..place - start).unwrap_or_default();
-        format!("{}:{}", source.path.display(), 1 + before.matches('\n').count())
+        let ends_before = |place| self.line_ends.partition_point(|end| *end < place);
+        format!("{}:{}", source.path.display(), 1 + ends_before(place) - ends_before(start))
     }
 }

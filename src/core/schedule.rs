@@ -119,6 +119,7 @@ fn to_chrono(instant: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn due(cron: &str, zone: &str, after: &str, until: &str) -> Vec<String> {
         let schedule = Schedule::parse(cron, zone, SlotPartition::Previous).unwrap();
@@ -180,6 +181,73 @@ mod tests {
     fn a_schedule_that_never_fires_has_no_next_slot() {
         let never = Schedule::parse("0 0 30 2 *", "UTC", SlotPartition::Current).unwrap();
         assert_eq!(never.next("2026-01-01T00:00:00Z".parse().unwrap()), None);
+    }
+
+    /// A field of a cron expression, often a good one.
+    fn field(most: u32) -> impl Strategy<Value = String> {
+        let number = || 0..=most;
+        prop_oneof![
+            6 => Just("*".to_owned()),
+            4 => number().prop_map(|number| number.to_string()),
+            2 => (number(), number()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+            2 => (1..=most).prop_map(|step| format!("*/{step}")),
+            2 => proptest::collection::vec(number(), 1..4).prop_map(|all| {
+                all.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+            }),
+            1 => "[0-9*/,#LWA-Z?+-]{0,6}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_text_panics(cron in "\\PC{0,40}", zone in "\\PC{0,12}") {
+            let _ = Schedule::parse(&cron, "UTC", SlotPartition::Previous);
+            let _ = Schedule::parse("5 * * * *", &zone, SlotPartition::Previous);
+        }
+
+        /// However the clocks are changed: slots rise, none is left out where
+        /// the asking is divided, and each has its partition.
+        #[test]
+        fn slots_are_the_same_however_they_are_asked_for(
+            fields in (field(59), field(23), field(31), field(12), field(7)),
+            zone in proptest::sample::select(vec![
+                "UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Africa/Cairo",
+            ]),
+            secs in 0i64..4_000_000_000,
+        ) {
+            let (minute, hour, day, month, weekday) = fields;
+            let cron = format!("{minute} {hour} {day} {month} {weekday}");
+            let Ok(schedule) = Schedule::parse(&cron, zone, SlotPartition::Previous) else {
+                return Ok(());
+            };
+            let from = Timestamp::from_second(secs).unwrap();
+            let slots = schedule.due(from, Timestamp::MAX, 20);
+            prop_assert!(slots.is_sorted_by(|a, b| a < b), "{cron} {zone}: {slots:?}");
+            prop_assert!(slots.iter().all(|slot| *slot > from));
+            let mut mark = from;
+            for slot in &slots {
+                prop_assert_eq!(schedule.next(mark), Some(*slot), "{} {}", cron, zone);
+                let partition = schedule.partition_of(*slot, Grain::Hour);
+                prop_assert!(partition.end() <= *slot);
+                mark = *slot;
+            }
+        }
+
+        #[test]
+        fn no_instant_panics(secs in -377_705_023_201i64..=253_402_207_200, far in any::<bool>()) {
+            let from = Timestamp::from_second(secs).unwrap();
+            let from = if far { Timestamp::MAX } else { from };
+            for cron in ["* * * * *", "0 0 29 2 *", "30 2 * * *"] {
+                let schedule = Schedule::parse(cron, "Europe/Berlin", SlotPartition::Previous);
+                let schedule = schedule.unwrap();
+                for slot in schedule.due(from, Timestamp::MAX, 3) {
+                    schedule.partition_of(slot, Grain::Day);
+                }
+                schedule.partition_of(from, Grain::Hour);
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::fmt;
 
 use super::partition::{Grain, Partition};
 
+/// S3's own bounds.
+const BUCKET_BYTES_MAX: usize = 255;
+const KEY_BYTES_MAX: usize = 1024;
+
 /// Where the objects of a dataset lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -20,6 +24,16 @@ pub struct Template {
 enum Part {
     Literal(String),
     Field(Field),
+}
+
+impl Part {
+    /// How many bytes of a key it stands for.
+    fn width(&self) -> usize {
+        match self {
+            Part::Literal(text) => text.len(),
+            Part::Field(field) => field.width(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +77,10 @@ pub enum TemplateError {
     Missing(&'static str),
     #[error("the part after the bucket is empty")]
     EmptyKey,
+    #[error(
+        "a bucket has at most {BUCKET_BYTES_MAX} bytes and a key {KEY_BYTES_MAX}: no object can lie there"
+    )]
+    TooLong,
 }
 
 impl Template {
@@ -74,6 +92,11 @@ impl Template {
         }
         if key.is_empty() {
             return Err(TemplateError::EmptyKey);
+        }
+        // A field is at most twice as long as what it stands for; a far longer
+        // text is not worth reading.
+        if key.len() > 2 * KEY_BYTES_MAX + 1 {
+            return Err(TemplateError::TooLong);
         }
         let (key, many) = match key.strip_suffix('*') {
             Some(key) => (key, true),
@@ -88,6 +111,10 @@ impl Template {
             if !has(field) {
                 return Err(TemplateError::Missing(field.name()));
             }
+        }
+        let key_bytes: usize = parts.iter().map(Part::width).sum();
+        if bucket.len() > BUCKET_BYTES_MAX || key_bytes > KEY_BYTES_MAX {
+            return Err(TemplateError::TooLong);
         }
         let grain = if has(Field::Hour) { Grain::Hour } else { Grain::Day };
         Ok(Self { bucket: bucket.to_owned(), parts, grain, many })
@@ -160,11 +187,7 @@ impl Template {
 
     /// What `*` stands for in a key that matches.
     pub fn rest<'a>(&self, key: &'a str) -> Option<&'a str> {
-        let fixed = self.parts.iter().map(|part| match part {
-            Part::Literal(text) => text.len(),
-            Part::Field(field) => field.width(),
-        });
-        key.get(fixed.sum()..)
+        key.get(self.parts.iter().map(Part::width).sum()..)
     }
 
     /// The key of a partition; for `*` templates the prefix its objects share.
@@ -274,6 +297,9 @@ mod tests {
         ] {
             assert_eq!(Template::parse(text).unwrap_err(), error, "{text}");
         }
+        let of = |bytes: usize| format!("s3://b/{{yyyy}}{{MM}}{{dd}}{}*", "x".repeat(bytes - 8));
+        assert!(Template::parse(&of(KEY_BYTES_MAX)).is_ok());
+        assert_eq!(Template::parse(&of(KEY_BYTES_MAX + 1)).unwrap_err(), TemplateError::TooLong);
     }
 
     #[test]
@@ -293,20 +319,44 @@ mod tests {
         assert_eq!(template.rest("raw/2013/01/01/05/_SUCCESS"), Some("_SUCCESS"));
     }
 
+    /// Fields and literals in any order, at times with a star.
+    fn template() -> impl Strategy<Value = String> {
+        let fields = vec!["{yyyy}", "{MM}", "{dd}", "{HH}"];
+        let part = prop_oneof![
+            2 => proptest::sample::select(fields).prop_map(str::to_owned),
+            1 => "[a-z0-9/=é-]{1,6}",
+        ];
+        let parts = proptest::collection::vec(part, 3..9).prop_map(|parts| parts.concat());
+        let whole = ("[{}yMdH*a-z/é]{0,40}", parts)
+            .prop_flat_map(|(junk, parts)| prop_oneof![1 => Just(junk), 4 => Just(parts)]);
+        (whole, any::<bool>())
+            .prop_map(|(whole, many)| format!("s3://b/{whole}{}", if many { "*" } else { "" }))
+    }
+
     proptest! {
         #[test]
-        fn no_input_panics(template in "s3://b/[{}yMdH*a-z/é]{0,40}", key in "\\PC{0,60}") {
-            if let Ok(template) = Template::parse(&template) {
-                template.matches(&key);
+        fn no_text_panics(template in "\\PC{0,40}", text in template(), key in "\\PC{0,60}") {
+            for text in [template, text] {
+                if let Ok(template) = Template::parse(&text) {
+                    template.names_no_date(&key);
+                    template.rest(&key);
+                }
             }
         }
 
         #[test]
-        fn a_rendered_key_matches_its_partition(secs in 0i64..250_000_000_000) {
+        fn a_rendered_key_matches_its_partition_and_no_other(
+            text in template(), rest in "[0-9a-z/]{1,9}", secs in 0i64..250_000_000_000,
+        ) {
+            let Ok(template) = Template::parse(&text) else { return Ok(()) };
             let instant = jiff::Timestamp::from_second(secs).unwrap();
-            let template = Template::parse("s3://b/x/{yyyy}/{MM}/{dd}/{HH}/f.gz").unwrap();
-            let partition = Partition::containing(instant, Grain::Hour);
-            prop_assert_eq!(template.matches(&template.key_of(&partition)), Some(partition));
+            let partition = Partition::containing(instant, template.grain());
+            let prefix = template.key_of(&partition);
+            let key = if template.is_many() { format!("{prefix}{rest}") } else { prefix };
+            prop_assert_eq!(template.matches(&key), Some(partition));
+            let after = if template.is_many() { rest.as_str() } else { "" };
+            prop_assert_eq!(template.rest(&key), Some(after));
+            prop_assert_eq!(template.to_string(), text);
         }
     }
 }

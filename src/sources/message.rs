@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::core::notice::clipped;
 use crate::core::run::Event;
 use crate::engine::{Arrival, ClusterEvent};
 
@@ -17,8 +18,9 @@ const DEPTH_MAX: usize = 5;
 const BUCKET_BYTES_MAX: usize = 255;
 const KEY_BYTES_MAX: usize = 1024;
 const VERSION_BYTES_MAX: usize = 1024;
-/// Reasons go into a message attribute and a log line.
+/// Reasons go into a message attribute and a log line, and quote what came.
 const REASONS_MAX: usize = 5;
+const REASON_CHARS_MAX: usize = 500;
 
 /// What a message says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,8 +36,9 @@ impl Content {
     /// The problems in one line, bounded.
     pub fn reason(&self) -> String {
         let more = self.problems.len().saturating_sub(REASONS_MAX);
+        let told = self.problems.iter().take(REASONS_MAX);
         let mut reason =
-            self.problems.iter().take(REASONS_MAX).cloned().collect::<Vec<_>>().join("; ");
+            told.map(|problem| clipped(problem, REASON_CHARS_MAX)).collect::<Vec<_>>().join("; ");
         if more > 0 {
             reason.push_str(&format!("; and {more} more"));
         }
@@ -433,10 +436,72 @@ mod tests {
         assert_eq!(read(&nested.to_string()).reason(), "too many envelopes inside each other");
     }
 
+    /// Something in the place of a field.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let simple = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+        ];
+        simple.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[A-Za-z]{0,9}", inner, 0..4)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// Puts a value in the place of the `at`th of all, in the order of a walk.
+    fn put(value: &mut Value, at: &mut usize, with: &Value) {
+        if *at == 0 {
+            *value = with.clone();
+        }
+        *at = at.wrapping_sub(1);
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| put(item, at, with)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| put(field, at, with)),
+            _ => {}
+        }
+    }
+
     proptest! {
         #[test]
         fn no_body_panics(body in "\\PC{0,200}") {
             let _ = read(&body);
+        }
+
+        /// Any value in any place of what AWS documents, wrapped or not: it says
+        /// the same as before, or less, or tells what is wrong.
+        #[test]
+        fn no_change_of_a_good_body_panics(
+            sample in 0usize..6, at in 0usize..60, with in any_value(), envelopes in 0usize..7,
+        ) {
+            let samples = [
+                include_str!("samples/s3-direct.json"),
+                include_str!("samples/s3-sns.json"),
+                include_str!("samples/s3-eventbridge.json"),
+                include_str!("samples/s3-test-event.json"),
+                include_str!("samples/emr-step.json"),
+                include_str!("samples/emr-cluster.json"),
+            ];
+            let mut body: Value = serde_json::from_str(samples[sample]).unwrap();
+            put(&mut body, &mut at.clone(), &with);
+            for _ in 0..envelopes {
+                body = json!({ "Type": "Notification", "Message": body.to_string() });
+            }
+            let content = read(&body.to_string());
+            let said = content.arrivals.len() + content.clusters.len() + content.problems.len();
+            prop_assert!(said <= 1);
+            prop_assert!(content.reason().chars().count() <= REASON_CHARS_MAX);
+        }
+
+        #[test]
+        fn no_encoded_key_panics(encoded in "(%[0-9A-Fa-f]{0,2}|\\+|\\PC){0,40}") {
+            let content = read(&json!({ "Records": [record(&encoded)] }).to_string());
+            prop_assert_eq!(content.arrivals.len() + content.problems.len(), 1);
         }
 
         #[test]

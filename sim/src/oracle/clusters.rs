@@ -277,6 +277,9 @@ impl Clusters {
             "failed" if done => {
                 violation("I1", format!("{name} is said to have failed, its steps are completed"))
             }
+            "failed" if scenario.clusters.step_cancelled == 0 && said_cancelled(new) => {
+                violation("I2", format!("{name} failed for a cancelled step, nobody cancelled one"))
+            }
             "failed" if scenario.clusters.are_kind() && !scenario.has_short_lifetime() => {
                 let reason = text(new, "reason").unwrap_or_default();
                 violation("I2", format!("{name} failed without any cause: {reason}"))
@@ -284,6 +287,11 @@ impl Clusters {
             _ => Vec::new(),
         }
     }
+}
+
+/// Whether a person is told that somebody cancelled a step.
+fn said_cancelled(item: &Value) -> bool {
+    text(item, "reason").is_some_and(|reason| reason.contains("cancelled from outside"))
 }
 
 impl Work {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{GOOD, parse};
+use super::{GOOD, mistakes, parse};
+use crate::config::{Source, assemble};
 
 const TABLES: usize = 1_000;
 
@@ -61,6 +62,58 @@ fn many_tables_are_judged_in_time() {
     // No profile, no dataset, no step.
     assert_eq!(checked(&unknown), 3 * TABLES);
     assert_eq!(checked(&chain), 1);
+}
+
+/// The message of each mistake names its table, or its place, or both.
+#[test]
+fn long_words_are_judged_in_time() {
+    let long = "x".repeat(300_000);
+    let fields: String = (0..60_000).map(|number| format!("f{number}=1\n")).collect();
+    assert_eq!(checked(&format!("{GOOD}[tasks.{long}]\n{fields}")), 1);
+    assert_eq!(checked(&format!("{GOOD}[datasets.a]\nlocation=[{{{long}=1}}]\n")), 1);
+    // 256 letters are too many for a task, but no reason to stop here.
+    let name = "é".repeat(256);
+    let short = mistakes(&format!("{GOOD}[tasks.\"{name}\"]\nprofile = \"small\""));
+    assert!(short.contains("needs partition"), "{short}");
+    let unknown = GOOD.replace("dataset = \"raw\"", &format!("dataset = \"raw{long}\""));
+    assert!(checked(&unknown) > 0);
+    let placeholders = "{input.raw}".repeat(20_000);
+    let far = GOOD
+        .replace("s3://landing/raw/", &format!("s3://landing/#{long}/"))
+        .replace("kind = \"spark-submit\"", "kind = \"command\"")
+        .replace("script = \"s3://code/etl.py\"\n", "")
+        .replace("\"--input\"", &format!("\"sh\", \"-c\", \"echo '' {placeholders}\""));
+    assert!(checked(&far) > 0);
+    let taken: String =
+        (0..1_000).map(|number| format!("another{}\n", "-".repeat(number))).collect();
+    let comment = taken.replace('\n', " ");
+    let twice = format!("# {comment}\n{GOOD}[tasks.b]\na = 1\na = 2\n");
+    assert_eq!(checked(&twice), 1);
+    assert!(mistakes(&twice).contains("a stands twice in one table"));
+}
+
+#[test]
+fn a_window_beyond_time_is_judged_in_time() {
+    for from in ["-100000000h", "-9000000000000000h"] {
+        let window = format!("{{ dataset = \"raw\", need = 1, from = \"{from}\" }}");
+        let text = GOOD.replace("{ dataset = \"raw\" }", &window);
+        assert!(mistakes(&text).contains("from is "), "{}", mistakes(&text));
+    }
+}
+
+#[test]
+fn names_that_two_files_share_are_told_in_time() {
+    let tables: String = (0..10_000).map(|number| format!("[tasks.t{number}]\n")).collect();
+    let main = Source::new("x.toml", GOOD);
+    let files = ["a.toml", "b.toml"].map(|name| Source::new(name, tables.as_str()));
+    let found = assemble(&main, &files).unwrap_err();
+    let twice = found.list().iter().filter(|finding| finding.message.starts_with("two tasks"));
+    let told: Vec<_> = twice.filter_map(|finding| finding.help.as_deref()).collect();
+    assert_eq!(told.len(), 10_000);
+    assert_eq!(told[4_321], "the first is in a.toml:4322: rename one");
+    let mut all = found.clone();
+    all.add(found.clone());
+    assert_eq!(all, found);
 }
 
 proptest! {

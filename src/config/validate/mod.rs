@@ -86,6 +86,8 @@ impl Check {
         }
     }
 
+    /// A mistake goes on as the nearest allowed value: what is computed from it
+    /// must stay small.
     fn within(
         &mut self,
         what: &str,
@@ -100,7 +102,7 @@ impl Check {
                 format!("{what} is {duration:#}: expected {low:#} to {high:#}"),
             ));
         }
-        duration
+        duration.clamp(*range.start(), *range.end())
     }
 
     fn count(&mut self, what: &str, value: &Placed<u32>, range: RangeInclusive<u32>) -> u32 {

@@ -1,14 +1,14 @@
 //! Warnings: what may be written, but is likely not meant. Only asked of a
 //! configuration without mistakes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Check;
 use crate::config::Settings;
 use crate::config::mistake::Mistake;
-use crate::config::schema::File;
+use crate::config::schema::{File, Placed};
 use crate::core::catalog::{Catalog, Dataset};
 use crate::core::partition::{Grain, Partition};
 use crate::core::schedule::Schedule;
@@ -88,18 +88,17 @@ impl Check {
 
     /// What nothing uses; where there are task files, they may.
     fn unused(&mut self, file: &File) {
-        for name in file.profiles.keys() {
-            if file.tasks.values().all(|task| task.profile.get_ref() != name.get_ref()) {
-                let message = format!("no task uses the profile {:?}", name.get_ref());
-                self.warn(Mistake::at(name.span(), message));
-            }
+        let used: BTreeSet<_> = file.tasks.values().map(|task| task.profile.get_ref()).collect();
+        for name in file.profiles.keys().filter(|name| !used.contains(name.get_ref())) {
+            let message = format!("no task uses the profile {:?}", name.get_ref());
+            self.warn(Mistake::at(name.span(), message));
         }
-        let mut used = BTreeMap::new();
+        let mut used = BTreeSet::new();
         for task in file.tasks.values() {
-            used.extend(task.inputs.iter().map(|input| (input.dataset.get_ref(), ())));
-            used.extend(task.outputs.iter().map(|output| (output.get_ref(), ())));
+            used.extend(task.inputs.iter().map(|input| input.dataset.get_ref()));
+            used.extend(task.outputs.iter().map(Placed::get_ref));
         }
-        for name in file.datasets.keys().filter(|name| !used.contains_key(name.get_ref())) {
+        for name in file.datasets.keys().filter(|name| !used.contains(name.get_ref())) {
             let message = format!("no task reads or makes the dataset {:?}", name.get_ref());
             self.warn(Mistake::at(name.span(), message));
         }

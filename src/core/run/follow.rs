@@ -32,7 +32,7 @@ impl Run {
         if steps.iter().any(started) {
             self.take_running(now);
         }
-        let changes = self.end_members(false, now);
+        let changes = self.end_members(planted(Bug::CancelledByListAlone), now);
         for step_try in newly_failed {
             self.announce_retry(&step_try, now);
         }
