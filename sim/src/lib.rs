@@ -13,9 +13,9 @@ mod lists;
 pub mod marks;
 mod network;
 mod objects;
+mod oracle;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
-mod oracle;
 mod replica;
 pub mod report;
 pub mod runner;

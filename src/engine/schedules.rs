@@ -24,7 +24,8 @@ impl Engine {
         let now = self.clock.now();
         let mark = self.store.mark(&task.name).await?;
         // A calendar begins when it is first seen: no past is made up.
-        let begins = if planted(Bug::PastMadeUp) { now - SignedDuration::from_hours(3) } else { now };
+        let begins =
+            if planted(Bug::PastMadeUp) { now - SignedDuration::from_hours(3) } else { now };
         let from = mark.map_or(begins, |mark| mark.0);
         let due = due_entries(task, from, now, ENTRIES_MAX);
         if mark.is_some() && due.entries.is_empty() {

@@ -35,7 +35,8 @@ pub fn task(
         let count: usize = count.parse().unwrap_or(usize::MAX);
         let there = rows(items, element).len();
         if count > there {
-            found.extend(violation("I2", format!("{name}: {element} is {text}, {there} are there")));
+            found
+                .extend(violation("I2", format!("{name}: {element} is {text}, {there} are there")));
         }
         if matches!(kind, DatasetKind::Count(needed) if count < needed as usize) {
             found.extend(violation("I2", format!("{name}: {element} is {text}, that is too few")));

@@ -157,8 +157,7 @@ impl Oracle {
                     let told = self.notices.of_task(&name, old.as_ref(), &new);
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);
                     let (old, now) = (old.as_ref(), world.time.now());
-                    let counts =
-                        counts::task(&world.scenario, &self.items, &name, old, &new, now);
+                    let counts = counts::task(&world.scenario, &self.items, &name, old, &new, now);
                     [found, counts, told, truth].concat()
                 }
                 tables::RUN if !name.contains('/') => {

@@ -22,7 +22,9 @@ impl Store {
             .key(item::RUN_ID, item::text(key))
             .update_expression("SET #holder = :me")
             .condition_expression(match planted(Bug::ClaimUnconditional) {
-                true => "attribute_not_exists(#holder) OR attribute_exists(#holder) OR #holder = :me",
+                true => {
+                    "attribute_not_exists(#holder) OR attribute_exists(#holder) OR #holder = :me"
+                }
                 false => "attribute_not_exists(#holder) OR #holder = :me",
             })
             .expression_attribute_names("#holder", HOLDER)

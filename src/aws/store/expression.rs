@@ -47,7 +47,9 @@ impl Expression {
             let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
             let value = item::text(receipt.to_string());
             match receipt {
-                Receipt::Begun(_) if !planted(Bug::BegunOverwrites) => self.set_once(&attribute, value),
+                Receipt::Begun(_) if !planted(Bug::BegunOverwrites) => {
+                    self.set_once(&attribute, value)
+                }
                 _ => self.set(&attribute, value),
             }
         }

@@ -289,8 +289,13 @@ impl Run {
                 now,
             ));
         }
-        let early = planted(Bug::TerminatedTooEarly) && self.members.iter().any(|m| m.outcome.is_some());
-        let act = if self.is_done() || early { self.terminate(hints, now) } else { self.go_on(hints, now) };
+        let early =
+            planted(Bug::TerminatedTooEarly) && self.members.iter().any(|m| m.outcome.is_some());
+        let act = if self.is_done() || early {
+            self.terminate(hints, now)
+        } else {
+            self.go_on(hints, now)
+        };
         Decision { act, changes }
     }
 
