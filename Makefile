@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench sim sim-pairs planted-bugs fuzz test python lint rust-tests python-tests clean
+.PHONY: help build demo chaos bench sim sim-pairs planted-bugs fuzz test python lint rust-tests python-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,11 @@ build: ## Build the daemon and the local AWS
 # KEEP=1 leaves it running after the summary.
 demo: build ## Show the daemon at work on a laptop: real data, real Spark, local AWS
 	@target/debug/sluicegate-local demo $(if $(KEEP),--keep)
+
+# SEED=n makes the same choices again; what becomes of them depends on timing.
+MINUTES ?= 3
+chaos: build ## Kill two daemons for some MINUTES, and check every promise from outside
+	@target/debug/sluicegate-local chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: ## Measure the daemon: each figure beside its aim, in out/bench
 	cargo build --release --workspace

@@ -44,7 +44,9 @@ fn every_bench_measures_its_figures() {
     assert_eq!(figure("w1", "with readiness: write units of the seeds' design").round(), 2667.0);
     assert!(figure("w2", "hours: DynamoDB calls") < 200.0);
     assert_eq!(figure("runs", "3 at once: succeeded"), 3.0);
-    assert_eq!(figure("growth", "100 waiting: DynamoDB calls an event"), 1.0);
+    // One write, and now and then a sweep.
+    let calls = figure("growth", "100 waiting: DynamoDB calls an event");
+    assert!((1.0..1.1).contains(&calls), "{calls}");
 
     let text = std::fs::read_to_string(text).unwrap();
     assert_eq!(text, String::from_utf8_lossy(&output.stdout));

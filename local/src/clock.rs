@@ -56,6 +56,11 @@ impl Clock {
     }
 }
 
+/// Lets real time pass.
+pub async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

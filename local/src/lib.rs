@@ -2,6 +2,7 @@
 //! everyday development and the tests. Not a general AWS emulator.
 
 pub mod call_log;
+pub mod chaos;
 pub mod clock;
 pub mod cloud;
 pub mod demo;
@@ -19,6 +20,7 @@ pub mod s3;
 mod server;
 pub mod sns;
 pub mod sqs;
+pub mod stage;
 pub mod time;
 pub mod usage;
 pub mod wire;
@@ -123,7 +125,12 @@ impl LocalAws {
         let tasks = TaskTracker::new();
         let emr = Arc::clone(cloud.emr());
         tasks.spawn(emr::driver::run(emr, surroundings, shutdown.clone()));
-        tasks.spawn(server::serve(listener, Arc::clone(&cloud), shutdown.clone()));
+        let served = Arc::clone(&cloud);
+        let handle = move |request| {
+            let cloud = Arc::clone(&served);
+            async move { Ok(server::respond(&cloud, request).await) }
+        };
+        tasks.spawn(server::serve(listener, handle, shutdown.clone()));
         tasks.close();
         let shutdown = shutdown.drop_guard();
         Ok(Self { cloud, endpoint, data, tasks, shutdown, _temporary: temporary })

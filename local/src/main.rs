@@ -2,15 +2,16 @@
 //! signal. Not for anything a library user could want.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use sluicegate_local::clock::Clock;
 use sluicegate_local::python::Environment;
-use sluicegate_local::{LocalAws, Options, demo, emr};
+use sluicegate_local::{LocalAws, Options, chaos, demo, emr, stage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -29,6 +30,9 @@ enum Command {
     Serve(Serve),
     /// Shows the daemon at work on real data, and judges what came of it.
     Demo(Demo),
+    /// Two daemons that are killed again and again behind a faulty line, and
+    /// whether every promise held.
+    Chaos(Chaos),
     /// Makes the Python environment with Spark that steps run in.
     Python {
         /// Its folder; created if absent, reused if it is the right one.
@@ -127,6 +131,46 @@ struct Demo {
     keep: bool,
 }
 
+const CHAOS_EXAMPLES: &str = "\
+Run it in the repository, as `make chaos` does:
+  sluicegate-local chaos --minutes 3
+
+Exit codes: 0 every promise held, 1 one did not; the folder has all that happened";
+
+#[derive(Debug, Args)]
+#[command(after_help = CHAOS_EXAMPLES)]
+struct Chaos {
+    /// How long there are faults; coming to rest takes up to a minute more.
+    #[arg(long, default_value_t = 3.0, value_parser = factor)]
+    minutes: f64,
+
+    /// How many task partitions there are.
+    #[arg(long, default_value_t = 520, value_parser = clap::value_parser!(u32).range(5..=50_000))]
+    partitions: u32,
+
+    /// What all random choices follow from; without it, another one each time.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// The daemon's program.
+    #[arg(long, default_value = "target/debug/sluicegate")]
+    daemon: PathBuf,
+
+    /// Folder for everything that comes of it; that of an earlier run is
+    /// replaced.
+    #[arg(long, default_value = "out/chaos")]
+    out: PathBuf,
+
+    /// Folder of the Python environment with the AWS command line; created if
+    /// absent.
+    #[arg(long, value_name = "DIR", default_value = ".venv")]
+    python: PathBuf,
+
+    /// Prints the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 fn factor(text: &str) -> Result<f64, String> {
     let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if factor.is_finite() && factor > 0.0 { Ok(factor) } else { Err("must be above 0".to_owned()) }
@@ -136,6 +180,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve(arguments).map(|()| true),
         Command::Demo(arguments) => play(arguments),
+        Command::Chaos(arguments) => torment(arguments),
         Command::Python { dir } => Environment::ensure(&dir).map(|_| true).map_err(Into::into),
     };
     match result {
@@ -200,18 +245,51 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the local AWS itself has to say goes into a file: the terminal belongs
+/// to what is shown.
+fn log_to_file(out: &Path) -> anyhow::Result<()> {
+    let log = File::create(out.join("local-aws.log")).context("cannot write the log")?;
+    let log = tracing_subscriber::fmt().with_env_filter(log_filter()).with_writer(log);
+    log.with_ansi(false).init();
+    Ok(())
+}
+
+#[tokio::main]
+async fn torment(arguments: Chaos) -> anyhow::Result<bool> {
+    let environment = Environment::ensure(&arguments.python)?;
+    let interrupted = interrupted()?;
+    let out = stage::renew(&arguments.out)?;
+    log_to_file(&out)?;
+    let options = chaos::Options {
+        daemon: arguments.daemon,
+        out,
+        environment,
+        faulty: Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes")?,
+        partitions: usize::try_from(arguments.partitions)?,
+        // The low bits differ from run to run, and people can type them.
+        seed: arguments
+            .seed
+            .unwrap_or_else(|| Clock::real().start.as_millisecond() as u64 % 1_000_000),
+    };
+    if !arguments.json {
+        chaos::announce(&options);
+    }
+    let summary = chaos::run(&options, interrupted).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+    } else {
+        summary.print();
+    }
+    Ok(summary.ok)
+}
+
 #[tokio::main]
 async fn play(arguments: Demo) -> anyhow::Result<bool> {
     let began = tokio::time::Instant::now();
     let environment = Environment::ensure(&arguments.python)?;
     let interrupted = interrupted()?;
-    let out = demo::renew(&arguments.out)?;
-    let log = File::create(out.join("local-aws.log")).context("cannot write the log")?;
-    tracing_subscriber::fmt()
-        .with_env_filter(log_filter())
-        .with_ansi(false)
-        .with_writer(log)
-        .init();
+    let out = stage::renew(&arguments.out)?;
+    log_to_file(&out)?;
     let options = demo::Options {
         daemon: arguments.daemon,
         config: arguments.config,

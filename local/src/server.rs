@@ -1,8 +1,7 @@
-//! The loopback HTTP port: reads whole requests for the cloud and writes whole
-//! responses. Not for the open network: nothing is authenticated.
+//! A loopback HTTP port: reads whole requests for the cloud, or for a line that
+//! leads there, and writes whole responses. Not for the open network: nothing is
+//! authenticated.
 
-use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,8 +25,17 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Before the next attempt when a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// No answer: the connection ends instead.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was cut")]
+pub struct Cut;
+
 /// Serves until `shutdown`, then lets requests under way finish.
-pub async fn serve(listener: TcpListener, cloud: Arc<Cloud>, shutdown: CancellationToken) {
+pub async fn serve<H, F>(listener: TcpListener, handle: H, shutdown: CancellationToken)
+where
+    H: Fn(Request) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response, Cut>> + Send + 'static,
+{
     let server = auto::Builder::new(TokioExecutor::new());
     let graceful = GracefulShutdown::new();
     loop {
@@ -47,8 +55,8 @@ pub async fn serve(listener: TcpListener, cloud: Arc<Cloud>, shutdown: Cancellat
         };
         // Answers are small and waited for; the kernel is not to hold them back.
         let _ = stream.set_nodelay(true);
-        let cloud = Arc::clone(&cloud);
-        let service = service_fn(move |request| answer(Arc::clone(&cloud), request));
+        let handle = handle.clone();
+        let service = service_fn(move |request| answer(handle.clone(), request));
         let connection = server.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
@@ -63,10 +71,14 @@ pub async fn serve(listener: TcpListener, cloud: Arc<Cloud>, shutdown: Cancellat
     }
 }
 
-async fn answer(
-    cloud: Arc<Cloud>,
+async fn answer<H, F>(
+    handle: H,
     request: hyper::Request<Incoming>,
-) -> Result<http::Response<Full<Bytes>>, Infallible> {
+) -> Result<http::Response<Full<Bytes>>, Cut>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Result<Response, Cut>>,
+{
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
@@ -76,13 +88,17 @@ async fn answer(
         }
     };
     let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
-    let response = match request.uri.path() {
+    Ok(handle(request).await?.map(Full::new))
+}
+
+/// What the port of the local AWS answers: the cloud, and what is local.
+pub async fn respond(cloud: &Cloud, request: Request) -> Response {
+    match request.uri.path() {
         "/_local/health" if request.method == Method::GET => status(StatusCode::OK),
-        "/_local/clock" if request.method == Method::GET => clock(&cloud),
+        "/_local/clock" if request.method == Method::GET => clock(cloud),
         path if path.starts_with("/_local/") => status(StatusCode::NOT_FOUND),
         _ => cloud.handle(request).await,
-    };
-    Ok(response.map(Full::new))
+    }
 }
 
 fn clock(cloud: &Cloud) -> Response {

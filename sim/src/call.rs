@@ -353,18 +353,12 @@ fn update(body: &Value) -> Phase {
         let mut names = names.into_iter().flat_map(|names| names.values());
         names.any(|name| name.as_str().is_some_and(|name| name.starts_with(wanted)))
     };
-    let text = body["UpdateExpression"].as_str().unwrap_or_default();
-    if body["ReturnValues"] == "ALL_NEW" {
-        return if body.get("ConditionExpression").is_some() {
-            Phase::Change
-        } else {
-            Phase::Record
-        };
-    }
-    match () {
-        () if sets("outputs-pending") || text.contains("REMOVE") => Phase::Published,
-        () if sets("due") => Phase::Record,
-        () => Phase::Other,
+    match body["ReturnValues"] == "ALL_NEW" {
+        true if sets("out:") => Phase::Change,
+        true => Phase::Record,
+        false if sets("outputs-pending") || sets("out:") => Phase::Published,
+        false if sets("due") => Phase::Record,
+        false => Phase::Other,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -289,6 +290,8 @@ fn sdk_config(world: &Arc<World>, life: Option<&Arc<Life>>, time: MachineTime) -
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(aws::retries())
         .timeout_config(aws::timeouts())
+        // Its clock would tick twice a virtual second; bodies here never stall.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .sleep_impl(time.clone())
         .time_source(time)
         .http_client(network::client(world, life))

@@ -98,7 +98,7 @@ impl ClusterRates {
 pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 100;
+const MINUTES: i64 = 75;
 
 impl Scenario {
     pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {

@@ -29,11 +29,12 @@ pub enum Kind {
     Unknown,
 }
 
-const DEFERRED: [&str; 17] = [
+const DEFERRED: [&str; 18] = [
     "ThrottlingException",
     "Throttling",
     "TooManyRequestsException",
     "RequestLimitExceeded",
+    "RequestThrottled",
     "ProvisionedThroughputExceededException",
     "LimitExceededException",
     "TransactionConflictException",

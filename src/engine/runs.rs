@@ -148,12 +148,12 @@ impl Engine {
         let mut kept = Vec::with_capacity(changes.len());
         for change in changes {
             let item = self.store.task(&change.key).await?;
-            let ours = item.is_some_and(|item| {
-                item.state == change.from && item.run.as_deref() == Some(run.id.as_str())
-            });
-            if ours {
+            let item = item.filter(|item| item.run.as_deref() == Some(run.id.as_str()));
+            let state = item.map(|item| item.state);
+            if state == Some(change.from) {
                 kept.push(change);
-            } else {
+            } else if state != Some(change.to) {
+                // Another replica that was faster has written the same.
                 let partition = change.key.partition;
                 tracing::warn!(
                     run = run.id, task = change.key.task, %partition, to = change.to.name(),

@@ -17,6 +17,7 @@ mod http;
 mod logs;
 mod mails;
 mod network;
+mod processes;
 mod readme;
 mod reaper;
 mod replicas;

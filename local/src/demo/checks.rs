@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::config::Config;
-use super::daemon::Stopped;
-use super::mailbox::Mail;
-use super::observe::{Call, Cluster, Partition, Run};
 use super::verify::Verified;
+use crate::stage::config::Config;
+use crate::stage::daemon::Stopped;
+use crate::stage::mailbox::Mail;
+use crate::stage::observe::{Call, Cluster, Partition, Run};
 use crate::usage::Memory;
 
 /// Task, partition and the state it must end in.
@@ -248,10 +248,12 @@ mod tests {
             id: (*name).to_owned(),
             name: (*name).to_owned(),
             state: (*state).to_owned(),
+            started: None,
             changed: at("11:00"),
             message: None,
         };
         Cluster {
+            name: String::new(),
             id: "j-1".to_owned(),
             state: "TERMINATED".to_owned(),
             created: at("10:00"),

@@ -1,15 +1,7 @@
 //! The demo: the local AWS and the daemon on real data, from provisioning to a
 //! judged summary. Shows and judges; what is shown happens in the daemon.
 
-mod account;
 mod checks;
-mod config;
-mod daemon;
-mod folder;
-mod mailbox;
-mod observe;
-mod provision;
-mod screen;
 mod summary;
 mod verify;
 mod watch;
@@ -23,11 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::account::Account;
 use self::checks::{Evidence, unfinished};
-use self::config::Config;
-use self::daemon::{Daemon, Program};
-use self::mailbox::Mailbox;
 use self::summary::{ClockSpan, Summary};
 use self::verify::Verification;
 use self::watch::Watch;
@@ -35,12 +23,18 @@ use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::python::Environment;
 use crate::replay::{self, Delivery, Window};
+use crate::stage::account::Account;
+use crate::stage::config::Config;
+use crate::stage::daemon::{Daemon, Program};
+use crate::stage::mailbox::Mailbox;
+use crate::stage::{observe, provision, screen};
 use crate::{LocalAws, emr};
-
-pub use self::folder::{FolderError, renew};
 
 /// As in the configuration.
 const BUCKET: &str = "sluicegate-demo";
+/// What S3 is to tell of: what Firehose and the partners deliver. The other
+/// prefixes hold what the daemon's own tasks write.
+const INCOMING: [&str; 2] = ["rawdata/", "partners/"];
 const DAY: &str = "2013-01-01";
 const HOURS: (&str, &str) = ("2013-01-01T10", "2013-01-01T12");
 /// For setting things up, before the first hour begins.
@@ -62,7 +56,7 @@ pub struct Options {
     pub jobs: PathBuf,
     /// The script that checks the outputs.
     pub verify: PathBuf,
-    /// As [`renew`] has made it.
+    /// As [`crate::stage::renew`] has made it.
     pub out: PathBuf,
     pub environment: Environment,
     /// Seconds of the development clock in a real second.
@@ -192,8 +186,8 @@ impl Stage<'_> {
         let aws = &self.config.aws;
         screen::heading("Setting up");
         screen::entry("local AWS", self.endpoint);
-        let jobs = &self.options.jobs;
-        provision::provision(self.account(), aws, BUCKET, jobs).await?;
+        provision::provision(self.account(), aws, BUCKET, &INCOMING).await?;
+        provision::upload(self.account(), BUCKET, &self.options.jobs).await?;
         let topic = &aws.topic_arn;
         let text = format!("queue {}, topic {topic}, bucket {BUCKET}", aws.queue);
         screen::entry("provisioned", &text);

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::checks::{Check, Evidence};
-use super::daemon::Stopped;
-use super::observe::{self, Calls};
-use super::screen;
 use super::verify::Output;
+use crate::stage::daemon::Stopped;
+use crate::stage::observe::{self, Calls};
+use crate::stage::screen;
 use crate::usage::Memory;
 
 /// The services that only the daemon calls; S3 is called by the steps.

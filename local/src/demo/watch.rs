@@ -7,10 +7,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::mailbox::Mail;
-use super::observe::{Cluster, Step};
-use super::screen::{Line, Tone};
 use crate::replay::Delivery;
+use crate::stage::mailbox::Mail;
+use crate::stage::observe::{Cluster, Step};
+use crate::stage::screen::{Line, Tone};
 
 /// Objects of one folder that land within this time are one line.
 const FOLD: SignedDuration = SignedDuration::from_mins(25);
@@ -176,11 +176,13 @@ mod tests {
             id: (*name).to_owned(),
             name: (*name).to_owned(),
             state: (*state).to_owned(),
+            started: None,
             changed: at(changed),
             message: (*state == "FAILED").then(|| "exit code 3".to_owned()),
         };
         Cluster {
             id: "j-1".to_owned(),
+            name: "demo/R/1".to_owned(),
             state: state.to_owned(),
             created: at("11:16"),
             ended: ended.map(at),

@@ -36,8 +36,8 @@ struct Work {
     /// (cluster, step name) → how often it was started.
     starts: BTreeMap<(String, String), u32>,
     completed: BTreeSet<(String, String)>,
-    /// Cancelled by somebody: EMR goes on with what comes next.
-    cancelled: BTreeSet<(String, String)>,
+    /// How often somebody cancelled it: EMR goes on with what comes next.
+    cancelled: BTreeMap<(String, String), u32>,
 }
 
 /// `TASK/PARTITION/STEP/SERIAL`, the name of a step of ours.
@@ -223,14 +223,16 @@ impl Clusters {
         }
         for (before, _) in steps.iter().take_while(|(step, _)| step != read.step) {
             let before_this = on_this(before);
-            if !work.completed.contains(&before_this) && !work.cancelled.contains(&before_this) {
+            if !work.completed.contains(&before_this) && !work.cancelled.contains_key(&before_this)
+            {
                 violated(format!("{name} starts on {cluster} before {before} is completed"));
             }
         }
         let most = steps.iter().find(|(step, _)| step == read.step).map_or(0, |(_, most)| *most);
+        let cancelled = work.cancelled.get(&on_this(read.step)).copied().unwrap_or(0);
         let starts = work.starts.entry(on_this(read.step)).or_default();
         *starts += 1;
-        if *starts > most {
+        if *starts > most + cancelled {
             violated(format!("{name} starts on {cluster} for the {starts}th time"));
         }
         work.running = Some((cluster.to_owned(), step.to_owned()));
@@ -248,10 +250,12 @@ impl Clusters {
         }
         let ended = (cluster.to_owned(), read.step.to_owned());
         match state {
-            StepState::Completed => work.completed.insert(ended),
-            StepState::Cancelled => work.cancelled.insert(ended),
-            _ => false,
-        };
+            StepState::Completed => {
+                work.completed.insert(ended);
+            }
+            StepState::Cancelled => *work.cancelled.entry(ended).or_default() += 1,
+            _ => {}
+        }
     }
 
     /// A task partition has succeeded: every step of it is completed.

@@ -164,7 +164,7 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
 poll-interval = "1m"
-sweep-interval = "2m"
+sweep-interval = "5m"
 receivers = 1
 [http]
 listen = "off"

@@ -1,4 +1,4 @@
-//! What the demo must know of the daemon's configuration: the names of what it
+//! What a stage must know of the daemon's configuration: the names of what it
 //! provisions, and how long a batch waits. Checking it is the daemon's.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ impl Config {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is not for a demo", path.display()))
+        Self::parse(&text).with_context(|| format!("{} is not for a stage", path.display()))
     }
 
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {

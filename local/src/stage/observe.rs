@@ -37,10 +37,18 @@ pub struct Run {
     pub state: String,
     pub created: Timestamp,
     pub members: Vec<Member>,
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
     notices: Vec<Value>,
     /// Logs of failed steps that it still waits for.
     #[serde(default)]
     logs: Vec<Value>,
+}
+
+/// One cluster of a run, if it got one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Attempt {
+    pub cluster: Option<String>,
 }
 
 /// A task partition in a run.
@@ -59,6 +67,7 @@ pub struct Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     pub id: String,
+    pub name: String,
     pub state: String,
     pub created: Timestamp,
     pub ended: Option<Timestamp>,
@@ -70,7 +79,9 @@ pub struct Step {
     pub id: String,
     pub name: String,
     pub state: String,
-    /// When it entered that state.
+    /// When its process began, if it did.
+    pub started: Option<Timestamp>,
+    /// When it entered its state.
     pub changed: Timestamp,
     /// Why it failed, in EMR's words.
     pub message: Option<String>,
@@ -130,12 +141,7 @@ fn partition(item: &Map<String, Value>) -> Option<Partition> {
 /// All runs, in order of their creation.
 pub fn runs(cloud: &Cloud, table_prefix: &str) -> anyhow::Result<Vec<Run>> {
     let items = scan(cloud, &format!("{table_prefix}run"))?;
-    // Claims stand in the same table, without a document.
-    let documents = items
-        .iter()
-        .filter_map(|item| item.get("document").and_then(|value| value.get("S")?.as_str()));
-    let read = |document| serde_json::from_str(document).context("a run in the table");
-    let mut runs: Vec<Run> = documents.map(read).collect::<Result<_, _>>()?;
+    let mut runs: Vec<Run> = items.iter().filter_map(run).collect::<Result<_, _>>()?;
     runs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(runs)
 }
@@ -163,6 +169,16 @@ fn scan(cloud: &Cloud, table: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
     }
 }
 
+/// None for a guard's claim, which stands in the same table.
+fn run(item: &Map<String, Value>) -> Option<anyhow::Result<Run>> {
+    let text = |name: &str| item.get(name)?.get("S")?.as_str();
+    if text("id")?.starts_with("claim/") {
+        return None;
+    }
+    let document = text("document").unwrap_or_default();
+    Some(serde_json::from_str(document).context("a run in the table"))
+}
+
 /// All clusters there ever were, oldest first.
 pub fn clusters(cloud: &Cloud) -> anyhow::Result<Vec<Cluster>> {
     let mut clusters = Vec::new();
@@ -171,6 +187,7 @@ pub fn clusters(cloud: &Cloud) -> anyhow::Result<Vec<Cluster>> {
         let steps = pages(cloud, "ListSteps", json!({ "ClusterId": id }), "Steps")?;
         clusters.push(Cluster {
             id,
+            name: text(&summary, "/Name"),
             state: text(&summary, "/Status/State"),
             created: timeline(&summary, "CreationDateTime").unwrap_or_default(),
             ended: timeline(&summary, "EndDateTime"),
@@ -188,6 +205,7 @@ fn step(step: &Value) -> Step {
         id: text(step, "/Id"),
         name: text(step, "/Name"),
         state: text(step, "/Status/State"),
+        started: timeline(step, "StartDateTime"),
         changed: times.find_map(|name| timeline(step, name)).unwrap_or_default(),
         message: message.map(str::to_owned),
     }
@@ -287,6 +305,23 @@ mod tests {
         assert_eq!(partition(item.as_object().unwrap()), Some(expected));
         let mark = json!({"task": {"S": "etl"}, "partition": {"S": "~schedule"}});
         assert_eq!(partition(mark.as_object().unwrap()), None);
+    }
+
+    #[test]
+    fn a_run_is_read_and_a_claim_is_none() {
+        let document = json!({
+            "id": "R", "state": "running", "created": "2013-01-01T11:16:00Z", "notices": [],
+            "members": [{"key": {"task": "etl", "partition": "2013-01-01T10"}}],
+            "attempts": [{"cluster": "j-1"}],
+        });
+        let item = json!({"id": {"S": "R"}, "document": {"S": document.to_string()}});
+        let found = run(item.as_object().unwrap()).unwrap().unwrap();
+        assert_eq!(found.attempts, [Attempt { cluster: Some("j-1".to_owned()) }]);
+        assert!(!found.is_over());
+        let claim = json!({"id": {"S": "claim/R/1/1"}, "holder": {"S": "j-1"}});
+        assert!(run(claim.as_object().unwrap()).is_none());
+        let broken = json!({"id": {"S": "R"}});
+        assert!(run(broken.as_object().unwrap()).unwrap().is_err());
     }
 
     #[test]

@@ -15,21 +15,19 @@ use crate::wire::ACCOUNT;
 const READER: &str = "operator@example.com";
 /// After so many failed receives a message is put aside.
 const RECEIVES_MAX: u32 = 5;
-/// What S3 is to tell of: what Firehose and the partners deliver. The other
-/// prefixes hold what the daemon's own tasks write.
-const INCOMING: [&str; 2] = ["rawdata/", "partners/"];
 
 /// The dead-letter queue of a queue.
 pub fn dead_letters_of(queue: &str) -> String {
     format!("{queue}-dead")
 }
 
-/// Sets everything up; `jobs` is the folder whose files go to `code/`.
+/// Sets everything up; S3 tells of the objects whose keys begin with one of
+/// `incoming`.
 pub async fn provision(
     account: Account<'_>,
     aws: &Aws,
     bucket: &str,
-    jobs: &Path,
+    incoming: &[&str],
 ) -> anyhow::Result<()> {
     let queue_arn = queues(account, aws).await?;
     let topic = aws.topic_arn.rsplit(':').next().unwrap_or_default();
@@ -38,13 +36,13 @@ pub async fn provision(
         [("TopicArn", aws.topic_arn.as_str()), ("Protocol", "email"), ("Endpoint", READER)];
     account.sns("Subscribe", &subscription).await?;
     account.s3_put(&format!("/{bucket}"), bytes::Bytes::new()).await?;
-    let notifications = notifications(&queue_arn);
+    let notifications = notifications(&queue_arn, incoming);
     account.s3_put(&format!("/{bucket}?notification"), notifications.into()).await?;
     let pattern = json!({ "source": ["aws.emr"] }).to_string();
     account.events("PutRule", json!({ "Name": "emr-events", "EventPattern": pattern })).await?;
     let targets = json!([{ "Id": "inbox", "Arn": queue_arn }]);
     account.events("PutTargets", json!({ "Rule": "emr-events", "Targets": targets })).await?;
-    upload(account, bucket, jobs).await
+    Ok(())
 }
 
 /// The inbox with its dead-letter queue, and the quarantine; returns the ARN
@@ -65,8 +63,8 @@ async fn queues(account: Account<'_>, aws: &Aws) -> anyhow::Result<String> {
     Ok(arn(&aws.queue))
 }
 
-fn notifications(queue_arn: &str) -> String {
-    let configurations: String = INCOMING
+fn notifications(queue_arn: &str, incoming: &[&str]) -> String {
+    let configurations: String = incoming
         .iter()
         .map(|prefix| {
             format!(
@@ -81,7 +79,8 @@ fn notifications(queue_arn: &str) -> String {
     format!("<NotificationConfiguration>{configurations}</NotificationConfiguration>")
 }
 
-async fn upload(account: Account<'_>, bucket: &str, jobs: &Path) -> anyhow::Result<()> {
+/// Puts the files of a folder below `code/`, where steps find them.
+pub async fn upload(account: Account<'_>, bucket: &str, jobs: &Path) -> anyhow::Result<()> {
     let failed = || format!("cannot read the jobs in {}", jobs.display());
     for entry in std::fs::read_dir(jobs).with_context(failed)? {
         let path = entry.with_context(failed)?.path();

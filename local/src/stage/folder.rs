@@ -1,5 +1,4 @@
-//! The folder of the demo's world: new for every demo, and never somebody
-//! else's. What lies in it is the other modules' business.
+//! The folder of a world: new for every start, and never somebody else's. What lies in it is the other modules' business.
 
 use std::fs;
 use std::io;
@@ -11,7 +10,9 @@ const MARKER: &str = ".sluicegate-demo";
 /// Why there is no folder.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    #[error("{0} holds something that is not a demo's: remove it or choose another folder")]
+    #[error(
+        "{0} holds something that sluicegate-local did not make: remove it or choose another folder"
+    )]
     Foreign(PathBuf),
     #[error("cannot use {path}")]
     Io {
@@ -21,7 +22,7 @@ pub enum FolderError {
     },
 }
 
-/// Makes the folder new and empty; an earlier demo's goes.
+/// Makes the folder new and empty; an earlier world's goes.
 pub fn renew(path: &Path) -> Result<PathBuf, FolderError> {
     let failed = |source| FolderError::Io { path: path.to_owned(), source };
     let path = std::path::absolute(path).map_err(failed)?;
@@ -37,7 +38,7 @@ pub fn renew(path: &Path) -> Result<PathBuf, FolderError> {
         Err(error) => return Err(failed(error)),
     }
     fs::create_dir_all(&path).map_err(failed)?;
-    fs::write(path.join(MARKER), "Made by sluicegate-local demo, removed by its next start.\n")
+    fs::write(path.join(MARKER), "Made by sluicegate-local, removed by its next start.\n")
         .map_err(failed)?;
     Ok(path)
 }
