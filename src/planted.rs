@@ -35,8 +35,7 @@ macro_rules! bugs {
 }
 
 bugs! {
-    RetriesOnLaunch, "launch-retried", "The SDK repeats RunJobFlow by itself.";
-    RetriesOnAddSteps, "add-steps-retried", "The SDK repeats AddJobFlowSteps by itself.";
+    CreationRetried, "creation-retried", "The SDK repeats a call that creates something.";
     LaunchWithoutIntent, "launch-before-commit", "A cluster is created before the intent is stored.";
     NoSendBy, "no-send-by", "A call leaves although its deadline has passed.";
     NoListLag, "no-list-lag", "A launch is repeated as soon as a list does not show its cluster.";
@@ -50,8 +49,6 @@ bugs! {
     NotSeenIsDead, "denied-is-dead", "A cluster that could not be described is taken for dead.";
     NextAttemptTooEarly, "next-attempt-too-early", "Another attempt is opened while the cluster still terminates.";
     ClaimNotSettled, "claim-not-settled", "An attempt is given up without taking its claim.";
-    ClaimUnconditional, "claim-unconditional", "The claim is written whoever holds it.";
-    ClaimAnswerIgnored, "claim-answer-ignored", "A claim that another holds is taken for ours.";
     HolderIgnored, "holder-ignored", "The attempt is given up although another cluster holds its claim.";
     GuardWithoutAttempt, "guard-without-attempt", "The claim names the run but not the attempt.";
     NoGuardAtLaunch, "no-guard-at-launch", "The steps of a launch come without a guard.";
@@ -73,15 +70,11 @@ bugs! {
     ReaperWithoutTag, "reaper-without-tag", "The reaper ends clusters by their name, without the tag.";
     ReaperIgnoresAttempt, "reaper-ignores-attempt", "The reaper takes the open attempt for a past one.";
     RunUnconditional, "run-unconditional", "A run is written whatever its version is.";
-    RunVersionKept, "run-version-kept", "A write of a run does not raise its version.";
-    TaskVersionKept, "task-version-kept", "A write of a task partition does not raise its version.";
     ConflictIsSuccess, "conflict-is-success", "A write that another replica forestalled is taken for made.";
-    ChangeUnconditional, "change-unconditional", "A task partition becomes ready whatever its state is.";
-    MembersUnconditional, "members-unconditional", "A run takes partitions that another run has.";
+    ChangeUnconditional, "change-unconditional", "A task partition becomes ready or running whatever its state is.";
     RunForgotten, "run-forgotten", "An open run is not in the due index.";
     NoticeOutside, "notice-outside", "A change is stored without its notice.";
     ForgottenBeforePublished, "forgotten-before-published", "Notices are removed before SNS has them.";
-    RunForgottenBeforePublished, "run-forgotten-before-published", "Notices of a run are removed before SNS has them.";
     FailedPublishIsDone, "failed-publish-is-done", "A notice that SNS did not take is taken for published.";
     NoticesByClock, "notices-by-clock", "Notices are published in the order of their times.";
     DeletedBeforeStored, "deleted-before-stored", "A message is deleted before what it says is stored.";
@@ -92,12 +85,12 @@ bugs! {
     DecidedByMessage, "decided-by-message", "Whether a partition is ready is decided by the last message alone.";
     IdentityWithoutVersion, "identity-without-version", "An object that was written again is the same in the journal.";
     JournalOverwritten, "journal-overwritten", "Each receive replaces the journal of its partition.";
-    DuplicatesCounted, "duplicates-counted", "An object that came twice counts twice.";
     ClosedTooEarly, "closed-too-early", "A period is counted before it has settled.";
     BegunOverwrites, "begun-overwrites", "That a count has begun replaces that it is complete.";
     MarkBeforeSlots, "mark-before-slots", "The calendar's mark is moved before its slots are stored.";
     PastMadeUp, "past-made-up", "A new calendar begins in the past.";
     ReadersNotOwed, "readers-not-owed", "That readers have yet to be told of an output is not stored.";
+    QuotaIgnored, "quota-ignored", "Calls are made whether the quota has room for them or not.";
     NewerOverwritten, "newer-overwritten", "An item of a newer version is written to.";
     RunFollowsConfig, "run-follows-config", "A run goes on with limits that were changed after it began.";
 }
@@ -138,7 +131,7 @@ mod tests {
     use super::*;
 
     /// The compiler knows it, so no code of a bug is left.
-    const NONE: () = assert!(!planted(Bug::RetriesOnLaunch));
+    const NONE: () = assert!(!planted(Bug::CreationRetried));
 
     #[test]
     fn without_the_feature_there_is_no_bug() {

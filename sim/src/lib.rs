@@ -9,12 +9,13 @@
 pub mod call;
 mod cluster;
 pub mod faults;
+#[cfg(feature = "planted-bugs")]
+pub mod hunt;
 mod lists;
 pub mod marks;
 mod network;
 mod objects;
 mod oracle;
-#[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod replica;
 pub mod report;

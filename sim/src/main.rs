@@ -12,6 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sluicegate::planted::Bug;
 use sluicegate_sim::faults::{Crash, Fault};
 #[cfg(feature = "planted-bugs")]
+use sluicegate_sim::hunt;
+#[cfg(feature = "planted-bugs")]
 use sluicegate_sim::planted::{self, Hunt};
 use sluicegate_sim::report::{Summary, failure};
 use sluicegate_sim::runner;
@@ -127,7 +129,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "planted-bugs")]
         Command::Replay { seed, bug: Some(bug) } => {
             let words = format!("replay {seed} --bug {}", bug.name());
-            replay(|data| planted::play_with(bug, seed, data), &words)
+            replay(|data| hunt::play_with(bug, seed, data), &words)
         }
         #[cfg(feature = "planted-bugs")]
         Command::PlantedBugs { seeds, from, bugs, out, how } => {
@@ -192,7 +194,7 @@ fn planted_bugs(
 ) -> anyhow::Result<bool> {
     let bugs = if bugs.is_empty() { Bug::ALL } else { bugs };
     let bar = ProgressBar::new(bugs.len() as u64);
-    let hunts = planted::hunt(bugs, seeds, how.threads, |hunt| {
+    let hunts = hunt::hunt(bugs, seeds, how.threads, |hunt| {
         let Hunt { bug, worlds, violation } = hunt;
         let words = violation.as_ref().map(|violation| format!("{violation:?}"));
         let words = words.unwrap_or_else(|| "NOT FOUND".to_owned());

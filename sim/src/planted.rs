@@ -1,17 +1,11 @@
-//! Proves that the simulator finds bugs: plants one at a time in the daemon and
-//! plays worlds until an invariant is violated. Not for the bugs themselves:
-//! those are the daemon's `planted`.
-
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+//! What became of the search for the mistakes that `sluicegate::planted` names:
+//! one row for each. Not for the search: that is `hunt`.
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use sluicegate::planted::{Bug, plant};
+use sluicegate::planted::Bug;
 
 use crate::oracle::Violation;
-use crate::runner;
-use crate::world::Outcome;
 
 /// What became of the search for a bug.
 #[derive(Debug)]
@@ -20,43 +14,6 @@ pub struct Hunt {
     /// Worlds that were played, the last one is that which shows it.
     pub worlds: u64,
     pub violation: Option<Violation>,
-}
-
-/// Plays the world of a seed with a bug.
-pub fn play_with(bug: Bug, seed: u64, data: &Path) -> anyhow::Result<Outcome> {
-    plant(Some(bug));
-    let outcome = runner::play_seed(seed, data);
-    plant(None);
-    outcome
-}
-
-/// Plays the worlds of these seeds, for each bug until it is found.
-pub fn hunt(
-    bugs: &[Bug],
-    seeds: std::ops::Range<u64>,
-    threads: usize,
-    told: impl Fn(&Hunt) + Sync,
-) -> anyhow::Result<Vec<Hunt>> {
-    let hunts = Mutex::new(Vec::new());
-    let search = |bug: &Bug, data: &Path| {
-        let mut outcome = play_with(*bug, seeds.start, data)?;
-        for seed in seeds.clone().skip(1) {
-            if outcome.violation.is_some() {
-                break;
-            }
-            outcome = play_with(*bug, seed, data)?;
-        }
-        Ok(outcome)
-    };
-    runner::play_many(bugs, threads, search, |bug, outcome| {
-        let worlds = outcome.seed - seeds.start + 1;
-        let hunt = Hunt { bug: *bug, worlds, violation: outcome.violation };
-        told(&hunt);
-        hunts.lock().unwrap_or_else(PoisonError::into_inner).push(hunt);
-    })?;
-    let mut hunts = hunts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    hunts.sort_by_key(|hunt| hunt.bug);
-    Ok(hunts)
 }
 
 /// A bug by its name.
@@ -96,4 +53,43 @@ pub fn json(hunts: &[Hunt]) -> Value {
         })
     };
     hunts.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(bug: Bug, worlds: u64) -> Hunt {
+        let violation = Violation { invariant: "I1", words: "two at once".to_owned() };
+        Hunt { bug, worlds, violation: Some(violation) }
+    }
+
+    #[test]
+    fn each_bug_has_a_name_of_its_own_and_a_sentence() {
+        let mut names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Bug::ALL.len());
+        assert!(Bug::ALL.len() >= 30);
+        for bug in Bug::ALL {
+            assert_eq!(by_name(bug.name()), Ok(*bug));
+            assert!(bug.words().ends_with('.'), "{}", bug.name());
+        }
+        let unknown = by_name("no-such").unwrap_err();
+        assert!(unknown.contains("\"no-such\"") && unknown.contains("no-send-by"), "{unknown}");
+    }
+
+    #[test]
+    fn the_tables_say_what_was_found_and_what_was_not() {
+        let missed = Hunt { bug: Bug::NoSendBy, worlds: 1000, violation: None };
+        let hunts = [found(Bug::CreationRetried, 9), missed];
+        let table = table(&hunts);
+        let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default();
+        let cells = |name: &str| row(name).split('|').map(str::trim).collect::<Vec<_>>().join("|");
+        assert!(cells("creation-retried").ends_with("|I1|9|"), "{table}");
+        assert!(cells("no-send-by").ends_with("|NOT FOUND|1000|"), "{table}");
+        let json = json(&hunts);
+        assert_eq!(json[0]["invariant"], "I1");
+        assert_eq!((&json[1]["found"], &json[1]["invariant"]), (&json!(false), &Value::Null));
+    }
 }

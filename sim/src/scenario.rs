@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluicegate::core::partition::{Grain, Partition};
 
 use crate::faults::Bounds;
+use crate::oracle::Quota;
 
 pub use arrivals::{Message, Object};
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
@@ -47,7 +48,12 @@ pub struct Scenario {
     pub bare: bool,
     /// Entries of EMR's lists in one answer.
     pub page: usize,
+    /// EMR's quotas are `SCARCE`, not what it grants everybody.
+    pub scarce: bool,
 }
+
+/// Quotas that worlds as small as these can use up.
+pub const SCARCE: Quota = Quota { burst: 1, per_second: 0.02 };
 
 /// Something that happens to the machine of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +80,7 @@ pub struct ClusterRates {
     pub instances_lost: u32,
     pub terminated: u32,
     pub refused: u32,
+    pub guard_fails: u32,
     /// The first step of the first task fails once on its cluster, whatever the
     /// chances.
     pub first_fails: bool,
@@ -86,11 +93,10 @@ impl ClusterRates {
     /// Whether nothing but the network can make a task partition fail.
     pub fn are_kind(&self) -> bool {
         let Self { step_fails, step_hangs, step_cancelled, bootstrap_fails, .. } = *self;
-        let Self { instances_lost, terminated, refused, .. } = *self;
-        [step_fails, step_hangs, step_cancelled, bootstrap_fails, instances_lost, terminated]
-            .iter()
-            .all(|rate| *rate == 0)
-            && refused == 0
+        let Self { instances_lost, terminated, refused, guard_fails, .. } = *self;
+        let steps = [step_fails, step_hangs, step_cancelled, guard_fails];
+        let clusters = [bootstrap_fails, instances_lost, terminated, refused];
+        steps.iter().chain(&clusters).all(|rate| *rate == 0)
     }
 }
 
@@ -105,7 +111,7 @@ impl Scenario {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
-        let clusters = cluster_rates(rng);
+        let mut clusters = cluster_rates(rng);
         let (tasks, datasets, profiles) = config::choose(rng);
         let mut text = config::text(&tasks, &datasets, &profiles, rng);
         let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
@@ -116,11 +122,24 @@ impl Scenario {
             text = config::bare(&text);
             next_text = config::bare(&next_text);
         }
+        let scarce = seed % 4 == 3;
+        if scarce {
+            text = config::scarce(&text);
+            next_text = config::scarce(&next_text);
+        }
         let all_die = rng.u8(0..12) == 0 && !bare;
+        if all_die {
+            // Only what hangs is still there when its deadline comes.
+            clusters.step_hangs = rng.u32(0..500);
+        }
         let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
         let ends = origin + SignedDuration::from_mins(minutes);
-        let messages = arrivals::messages(rng, &datasets, origin, ends);
-        let events = machine_events(rng, replicas, origin, ends, bounds);
+        let mut messages = arrivals::messages(rng, &datasets, origin, ends);
+        if seed % 8 < 3 {
+            messages.extend(arrivals::for_newer(rng, &tasks, &datasets, origin));
+            messages.sort_by_key(|(at, _)| *at);
+        }
+        let events = machine_events(rng, replicas, &messages, (origin, ends), bounds);
         Self {
             seed,
             text,
@@ -138,6 +157,7 @@ impl Scenario {
             bounds,
             bare,
             page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
+            scarce,
         }
     }
 
@@ -170,7 +190,20 @@ impl Scenario {
             bounds: Bounds::Kept,
             bare: false,
             page: 50,
+            scarce: false,
         }
+    }
+
+    /// Messages about something that a newer version has written: this one leaves
+    /// them where they are.
+    pub fn left_alone(&self) -> u64 {
+        self.messages.iter().filter(|(_, message)| message.what == "newer").count() as u64
+    }
+
+    /// Whether machines may stand still: what a process sends that decided long
+    /// ago breaks the bounds, unless it is the only one.
+    pub fn may_stop(&self) -> bool {
+        self.bounds == Bounds::Broken || self.replicas == 1
     }
 
     /// Whether a cluster's lifetime may end before its work.
@@ -213,13 +246,14 @@ fn cluster_rates(rng: &mut Rng) -> ClusterRates {
         return rates;
     }
     for _ in 0..rng.usize(1..4) {
-        match rng.u8(0..7) {
-            0 => rates.step_fails = rng.u32(50..500),
-            1 => rates.step_hangs = rng.u32(10..80),
+        match rng.u8(0..10) {
+            0 | 8 | 9 => rates.step_fails = rng.u32(50..500),
+            1 => rates.step_hangs = rng.u32(20..150),
             2 => rates.step_cancelled = rng.u32(20..150),
             3 => rates.bootstrap_fails = rng.u32(50..400),
             4 => rates.instances_lost = rng.u32(50..300),
             5 => rates.terminated = rng.u32(50..300),
+            6 => rates.guard_fails = rng.u32(50..300),
             _ => rates.refused = rng.u32(50..300),
         }
     }
@@ -229,15 +263,19 @@ fn cluster_rates(rng: &mut Rng) -> ClusterRates {
 fn machine_events(
     rng: &mut Rng,
     replicas: usize,
-    origin: Timestamp,
-    ends: Timestamp,
+    messages: &[(Timestamp, Message)],
+    (origin, ends): (Timestamp, Timestamp),
     bounds: Bounds,
 ) -> Vec<(Timestamp, MachineEvent)> {
     let mut events = Vec::new();
     for _ in 0..rng.usize(0..4) {
         let machine = rng.usize(..replicas);
-        let at =
-            origin + SignedDuration::from_secs(rng.i64(10..ends.duration_since(origin).as_secs()));
+        // At any time, or while it works on a message.
+        let any = SignedDuration::from_secs(rng.i64(10..ends.duration_since(origin).as_secs()));
+        let at = match rng.choice(messages) {
+            Some((at, _)) if rng.bool() => *at + SignedDuration::from_millis(rng.i64(0..400)),
+            _ => origin + any,
+        };
         let later = |secs: i64| at + SignedDuration::from_secs(secs);
         match rng.u8(0..6) {
             0 => events.push((at, MachineEvent::Deploy(machine))),

@@ -18,6 +18,9 @@ pub const UNIT: &str = "sim-file-unit";
 pub const RUN: &str = "sim-run";
 /// A format that only a later version writes.
 const NEWER: &str = "999";
+/// The task partition of a newer version; an hour for which nothing else comes.
+pub const NEWER_TASK: &str = "t0";
+pub const NEWER_PARTITION: &str = "2013-01-01T01";
 /// Items of a newer version: to be left alone.
 pub const NEWER_ITEMS: [(&str, &str); 2] =
     [(TASK, "t0 2013-01-01T01"), (RUN, "00000000000000000000000000")];

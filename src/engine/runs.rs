@@ -23,9 +23,9 @@ const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 impl Engine {
     pub(super) async fn turn_run(&self, id: &str) -> Result<Option<Timestamp>, StoreError> {
         let Some(mut run) = self.store.run(id).await? else { return Ok(None) };
-        if planted(Bug::RunFollowsConfig) {
-            let now = self.catalog().profiles.get(&run.profile).map(|profile| profile.limits);
-            run.limits = now.unwrap_or(run.limits);
+        let catalog = planted(Bug::RunFollowsConfig).then(|| self.catalog());
+        if let Some(profile) = catalog.as_ref().and_then(|all| all.profiles.get(&run.profile)) {
+            run.limits = profile.limits;
         }
         self.count_open(&run);
         let mut hints = self.hints(&run);
@@ -273,12 +273,6 @@ impl Engine {
     }
 
     async fn publish_run(&self, run: &mut Run) -> Result<(), StoreError> {
-        if planted(Bug::RunForgottenBeforePublished) && !run.notices.is_empty() {
-            let notices = run.notices.clone();
-            run.published(notices.len());
-            self.store.commit_run(run, &[]).await?;
-            self.publish(&notices).await;
-        }
         let published = self.publish(&run.notices).await;
         if published > 0 {
             run.published(published);

@@ -36,6 +36,8 @@ struct Work {
     /// (cluster, step name) → how often it was started.
     starts: BTreeMap<(String, String), u32>,
     completed: BTreeSet<(String, String)>,
+    /// How often it has failed.
+    failed: BTreeMap<(String, String), u32>,
     /// How often somebody cancelled it: EMR goes on with what comes next.
     cancelled: BTreeMap<(String, String), u32>,
 }
@@ -253,6 +255,7 @@ impl Clusters {
             StepState::Completed => {
                 work.completed.insert(ended);
             }
+            StepState::Failed => *work.failed.entry(ended).or_default() += 1,
             StepState::Cancelled => *work.cancelled.entry(ended).or_default() += 1,
             _ => {}
         }
@@ -273,13 +276,22 @@ impl Clusters {
         }
         let task = name.split(' ').next().unwrap_or_default();
         let steps = self.steps.get(task).map(Vec::as_slice).unwrap_or_default();
-        let done = self.work.get(name).is_some_and(|work| work.is_done(steps));
+        let work = self.work.get(name);
+        let done = work.is_some_and(|work| work.is_done(steps));
+        let has_tries_left = |new: &Value| {
+            let blamed = blamed(new, steps);
+            blamed.is_some_and(|step| !work.is_some_and(|work| work.is_exhausted(step)))
+        };
         match is.as_str() {
             "succeeded" if !done => {
                 violation("I1", format!("{name} is said to have succeeded, its steps have not"))
             }
             "failed" if done => {
                 violation("I1", format!("{name} is said to have failed, its steps are completed"))
+            }
+            "failed" if has_tries_left(new) => {
+                let reason = text(new, "reason").unwrap_or_default();
+                violation("I2", format!("{name} failed with tries left: {reason}"))
             }
             "failed" if scenario.clusters.step_cancelled == 0 && said_cancelled(new) => {
                 violation("I2", format!("{name} failed for a cancelled step, nobody cancelled one"))
@@ -298,7 +310,19 @@ fn said_cancelled(item: &Value) -> bool {
     text(item, "reason").is_some_and(|reason| reason.contains("cancelled from outside"))
 }
 
+/// The step that a partition is said to have failed for.
+fn blamed<'a>(item: &Value, steps: &'a [(String, u32)]) -> Option<&'a (String, u32)> {
+    let reason = text(item, "reason")?;
+    let name = reason.strip_prefix("step ")?.split_once(" failed")?.0;
+    steps.iter().find(|(step, _)| step == name)
+}
+
 impl Work {
+    /// Whether all tries of a step have failed on one cluster.
+    fn is_exhausted(&self, (step, most): &(String, u32)) -> bool {
+        self.failed.iter().any(|((_, failed), times)| failed == step && times >= most)
+    }
+
     /// Whether one cluster has completed all steps.
     fn is_done(&self, steps: &[(String, u32)]) -> bool {
         let clusters: BTreeSet<_> = self.completed.iter().map(|(cluster, _)| cluster).collect();

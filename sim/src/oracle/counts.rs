@@ -53,3 +53,67 @@ fn has_settled(scenario: &Scenario, partition: &str, now: Timestamp) -> bool {
     let off = if scenario.clocks_jump() { CLOCK_OFF_MAX } else { SignedDuration::ZERO };
     partition.end() + SETTLE <= now + off
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Dataset, MachineEvent};
+    use crate::tables;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use serde_json::json;
+
+    fn scenario(kind: DatasetKind) -> Scenario {
+        let mut scenario = Scenario::fixed(Timestamp::UNIX_EPOCH);
+        scenario.datasets = vec![Dataset { name: "d".to_owned(), kind }];
+        scenario
+    }
+
+    /// A journal of two objects, one of which came twice.
+    fn journal() -> BTreeMap<(String, String), Value> {
+        let row = |name: &str, objects: &[u8]| {
+            let ids: Vec<u8> = objects.iter().flat_map(|object| [*object; 16]).collect();
+            let key = (tables::UNIT.to_owned(), format!("d@2013-01-01T03 {name}"));
+            (key, json!({ "objects": { "B": BASE64_STANDARD.encode(ids) } }))
+        };
+        BTreeMap::from([row("a", &[1, 2]), row("b", &[2])])
+    }
+
+    fn counted(receipt: &str) -> Value {
+        json!({ "in:d@2013-01-01T03": { "S": receipt } })
+    }
+
+    #[test]
+    fn a_count_is_true() {
+        let settled: Timestamp = "2013-01-01T04:10:00Z".parse().unwrap();
+        let early = settled - SignedDuration::from_secs(1);
+        for (kind, receipt, now, invariants) in [
+            (DatasetKind::Closed, "closed:2", settled, 0),
+            (DatasetKind::Closed, "closed:0", settled, 0),
+            // The object that came twice counts twice.
+            (DatasetKind::Closed, "closed:3", settled, 1),
+            (DatasetKind::Closed, "closed:2", early, 1),
+            (DatasetKind::Closed, "closed:3", early, 2),
+            (DatasetKind::Count(2), "closed:2", early, 0),
+            (DatasetKind::Count(3), "closed:2", settled, 1),
+            (DatasetKind::Quiet, "closed:2", early, 0),
+            // Not yet counted.
+            (DatasetKind::Closed, "begun:1", early, 0),
+        ] {
+            let (scenario, new) = (scenario(kind), counted(receipt));
+            let found = task(&scenario, &journal(), "t p", None, &new, now);
+            assert_eq!(found.len(), invariants, "{kind:?} {receipt} {now}");
+            assert!(found.iter().all(|found| found.invariant == "I2"));
+            // Judged once, when it is written.
+            assert_eq!(task(&scenario, &journal(), "t p", Some(&new), &new, now), []);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_settles_as_much_earlier() {
+        let now: Timestamp = "2013-01-01T04:00:00Z".parse().unwrap();
+        let mut scenario = scenario(DatasetKind::Closed);
+        scenario.events.push((now, MachineEvent::Clock(0, 600)));
+        assert_eq!(task(&scenario, &journal(), "t p", None, &counted("closed:2"), now), []);
+    }
+}

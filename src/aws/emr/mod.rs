@@ -60,7 +60,7 @@ impl Emr {
             request::run_job_flow(request, run, &self.deployment, &self.guard, environment)
                 .map_err(|error| CallFailure::Refused(error.to_string()))?
                 .customize()
-                .config_override(once(within, planted(Bug::RetriesOnLaunch)))
+                .config_override(once(within))
                 .send()
                 .await
                 .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
@@ -171,7 +171,7 @@ impl Emr {
             .job_flow_id(cluster)
             .set_steps(Some(request::steps(run, tries, &self.guard)))
             .customize()
-            .config_override(once(within, planted(Bug::RetriesOnAddSteps)))
+            .config_override(once(within))
             .send()
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
@@ -203,8 +203,11 @@ fn page(answer: ListClustersOutput) -> Page {
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.
-fn once(within: Duration, repeats: bool) -> aws_sdk_emr::config::Builder {
-    let retries = if repeats { super::retries() } else { RetryConfig::disabled() };
+fn once(within: Duration) -> aws_sdk_emr::config::Builder {
+    let retries = match planted(Bug::CreationRetried) {
+        true => super::retries(),
+        false => RetryConfig::disabled(),
+    };
     let bounded = TimeoutConfig::builder()
         .operation_attempt_timeout(within)
         .operation_timeout(within)

@@ -7,7 +7,6 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use super::item::{self, Item};
 use super::{Store, StoreError};
 use crate::aws::error::AwsError;
-use crate::planted::{Bug, planted};
 
 /// The same word as in the guard's script, `deploy/emr/guard.sh`.
 const HOLDER: &str = "holder";
@@ -21,21 +20,13 @@ impl Store {
             .table_name(&self.run_table)
             .key(item::RUN_ID, item::text(key))
             .update_expression("SET #holder = :me")
-            .condition_expression(match planted(Bug::ClaimUnconditional) {
-                true => {
-                    "attribute_not_exists(#holder) OR attribute_exists(#holder) OR #holder = :me"
-                }
-                false => "attribute_not_exists(#holder) OR #holder = :me",
-            })
+            .condition_expression("attribute_not_exists(#holder) OR #holder = :me")
             .expression_attribute_names("#holder", HOLDER)
             .expression_attribute_values(":me", item::text(holder))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let Err(error) = result else { return Ok(holder.to_owned()) };
-        if planted(Bug::ClaimAnswerIgnored) {
-            return Ok(holder.to_owned());
-        }
         let held = error.as_service_error().and_then(|error| match error {
             UpdateItemError::ConditionalCheckFailedException(failed) => failed.item(),
             _ => None,

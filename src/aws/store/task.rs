@@ -71,12 +71,7 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
     let mut condition = format!("{state} = {from}");
-    let anyhow = match change.from {
-        TaskState::Waiting => planted(Bug::ChangeUnconditional),
-        TaskState::Ready => planted(Bug::MembersUnconditional),
-        _ => false,
-    };
-    if anyhow {
+    if planted(Bug::ChangeUnconditional) && change.from != TaskState::Running {
         condition = format!("{state} <> {from} OR {state} = {from}");
     }
     // A partition that runs belongs to its run: no other may end it.

@@ -66,7 +66,7 @@ impl Store {
         dataset: &str,
         partition: &Partition,
     ) -> Result<u64, StoreError> {
-        let (mut objects, mut copies) = (BTreeSet::new(), 0);
+        let mut objects = BTreeSet::new();
         let mut pages = self
             .client
             .query()
@@ -85,12 +85,8 @@ impl Store {
             for row in page.items.unwrap_or_default() {
                 let ids = row.get(OBJECTS).and_then(|value| value.as_b().ok());
                 let ids = ids.map_or(&[][..], |blob| blob.as_ref());
-                copies += (ids.len() / ID_BYTES) as u64;
                 objects.extend(ids.chunks_exact(ID_BYTES).map(<[u8]>::to_vec));
             }
-        }
-        if planted(Bug::DuplicatesCounted) {
-            return Ok(copies);
         }
         Ok(objects.len() as u64)
     }

@@ -289,13 +289,9 @@ impl Run {
                 now,
             ));
         }
-        let early =
-            planted(Bug::TerminatedTooEarly) && self.members.iter().any(|m| m.outcome.is_some());
-        let act = if self.is_done() || early {
-            self.terminate(hints, now)
-        } else {
-            self.go_on(hints, now)
-        };
+        let any_done = self.members.iter().any(|member| member.outcome.is_some());
+        let is_done = self.is_done() || any_done && planted(Bug::TerminatedTooEarly);
+        let act = if is_done { self.terminate(hints, now) } else { self.go_on(hints, now) };
         Decision { act, changes }
     }
 

@@ -158,12 +158,13 @@ impl Run {
                 return Verdict::Failed(reason, Some((**last).clone()));
             }
             // EMR cancels what is pending when a step fails; without any
-            // failure somebody else cancelled it.
+            // failure, or if what comes after has run, somebody else cancelled it.
             // A list may show the cancelled before the failed one: wait for all.
             let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
-            if cancelled && all_ended && !any_failed && alive {
+            let by_failure = any_failed && !was_passed_over(&attempt.tries, &tries);
+            if cancelled && all_ended && !by_failure && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
                 return Verdict::Failed(reason, None);
             }
@@ -216,4 +217,22 @@ impl Run {
         let retry = (failed, step.retry.attempts);
         self.tell_retry(step_try, retry, delay, now);
     }
+}
+
+/// Whether a step that was submitted together with the last of these tries, and
+/// comes after it, has run: a failure would have cancelled both.
+fn was_passed_over(all: &[StepTry], tries: &[&StepTry]) -> bool {
+    let Some(last) = tries.last() else { return false };
+    let place = |step_try: &StepTry| (step_try.member, step_try.step);
+    let mut place_before = place(last);
+    let after = all.iter().skip_while(|step_try| step_try.name != last.name).skip(1);
+    // The steps of one submission are in order, the next begins from the front.
+    let together = after.take_while(|step_try| {
+        let in_order = place(step_try) > place_before;
+        place_before = place(step_try);
+        in_order
+    });
+    let has_run =
+        |state| matches!(state, StepState::Running | StepState::Completed | StepState::Failed);
+    together.map(|step_try| step_try.state).any(has_run)
 }
