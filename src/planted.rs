@@ -71,7 +71,8 @@ bugs! {
     ReaperIgnoresAttempt, "reaper-ignores-attempt", "The reaper takes the open attempt for a past one.";
     RunUnconditional, "run-unconditional", "A run is written whatever its version is.";
     ConflictIsSuccess, "conflict-is-success", "A write that another replica forestalled is taken for made.";
-    ChangeUnconditional, "change-unconditional", "A task partition becomes ready or running whatever its state is.";
+    ChangeUnconditional, "change-unconditional", "A task partition becomes ready whatever has become of it.";
+    MembersUnconditional, "members-unconditional", "A run takes partitions that another run has.";
     RunForgotten, "run-forgotten", "An open run is not in the due index.";
     NoticeOutside, "notice-outside", "A change is stored without its notice.";
     ForgottenBeforePublished, "forgotten-before-published", "Notices are removed before SNS has them.";

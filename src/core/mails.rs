@@ -128,6 +128,7 @@ impl Story {
                 id: format!("s-{}EXAMPLE", number + 1),
                 name: step_try.name.clone(),
                 state: *state,
+                created: None,
                 started: None,
                 ended: step_try.ended.or(state.has_ended().then(|| at(minutes))),
                 failure: failed.then(|| "ValueError: bad hour\n  in line 7".into()),

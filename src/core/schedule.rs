@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, TimeDelta};
+use chrono::{DateTime, Datelike};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
@@ -63,29 +63,10 @@ impl Schedule {
         let Some(start) = to_chrono(after, self.zone) else { return Vec::new() };
         self.cron
             .iter_after(start)
-            .filter(|slot| self.is_genuine(slot))
             .map_while(|slot| Timestamp::from_second(slot.timestamp()).ok())
-            // An hour that the clocks repeat would give its slots twice in
-            // wall time; as instants they only ever go forward.
-            .skip_while(|slot| *slot <= after)
             .take_while(|slot| *slot <= until)
             .take(limit)
             .collect()
-    }
-
-    /// Croner gives the end of a gap (the clocks put forward) as a slot even
-    /// when no scheduled time fell into the gap. It is one only if one did.
-    fn is_genuine(&self, slot: &DateTime<Tz>) -> bool {
-        if self.cron.is_time_matching(slot).unwrap_or(true) {
-            return true;
-        }
-        let Some(before) = (*slot).checked_sub_signed(TimeDelta::seconds(1)) else {
-            return true;
-        };
-        // The gap in wall time, looked at as if it were UTC, which has none.
-        let gap_start = before.naive_local().and_utc() + TimeDelta::seconds(1);
-        let gap_end = slot.naive_local().and_utc();
-        self.cron.find_next_occurrence(&gap_start, true).is_ok_and(|scheduled| scheduled < gap_end)
     }
 
     /// The first slot after an instant; None if there never is one.
@@ -147,6 +128,29 @@ mod tests {
         let slots =
             due("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
         assert_eq!(slots, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_repeat_fires_once_and_an_interval_both_times() {
+        // 02:30 comes twice, first in summer time.
+        for (cron, slots) in [
+            ("30 2 * * *", vec!["2028-10-29T00:30:00Z"]),
+            ("30 * * * *", vec!["2028-10-29T00:30:00Z", "2028-10-29T01:30:00Z"]),
+            // Its second 02:00 depended on where the asking began once.
+            ("0 0-2 * * */2", vec!["2028-10-29T00:00:00Z", "2028-10-29T01:00:00Z"]),
+        ] {
+            let schedule = Schedule::parse(cron, "Europe/Berlin", SlotPartition::Current).unwrap();
+            let mut mark: Timestamp = "2028-10-28T23:30:00Z".parse().unwrap();
+            let until: Timestamp = "2028-10-29T02:00:00Z".parse().unwrap();
+            let all = schedule.due(mark, until, 100);
+            let mut one_by_one = Vec::new();
+            while let Some(slot) = schedule.next(mark).filter(|slot| *slot <= until) {
+                one_by_one.push(slot);
+                mark = slot;
+            }
+            assert_eq!(all, one_by_one, "{cron}");
+            assert_eq!(all.iter().map(ToString::to_string).collect::<Vec<_>>(), slots, "{cron}");
+        }
     }
 
     #[test]

@@ -376,7 +376,8 @@ impl TaskPartition {
     /// time to pass (`until`).
     pub fn attention(&self, until: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         if !self.notices.is_empty() || self.outputs_pending {
-            return Some(now);
+            // What is due already stays so without another write.
+            return Some(self.due.map_or(now, |due| due.min(now)));
         }
         match self.state {
             TaskState::Waiting => until,
@@ -391,6 +392,17 @@ impl TaskPartition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_that_waits_for_sns_stays_due_without_being_written_again() {
+        let at = |secs| Timestamp::from_second(secs).unwrap();
+        let mut item = TaskPartition::new(TaskKey::new("t", "2013-01-01".parse().unwrap()));
+        item.outputs_pending = true;
+        for (due, next) in [(None, 100), (Some(70), 70), (Some(130), 100)] {
+            item.due = due.map(at);
+            assert_eq!(item.attention(None, at(100)), Some(at(next)), "{due:?}");
+        }
+    }
 
     #[test]
     fn elements_and_receipts_read_back() {

@@ -229,14 +229,7 @@ impl Engine {
             let partition = key.partition;
             tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
         }
-        let decided = match self.decide_and_keep(catalog, item).await {
-            // Somebody decided in the same moment: what is stored now counts.
-            Err(StoreError::Conflict(_)) => match self.store.task(key).await? {
-                Some(item) => self.decide_and_keep(catalog, item).await?,
-                None => return Ok(()),
-            },
-            decided => decided?,
-        };
+        let decided = self.decide_and_keep(catalog, item).await?;
         if !stored {
             self.know(key);
         }

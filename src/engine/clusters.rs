@@ -51,7 +51,7 @@ impl Engine {
         // What a start finds is looked at once, whoever has the lease: it may
         // be that of a process that is gone.
         let found = run.created < self.started && hints.looked.is_none();
-        Hints { spared: !memory.holds_lease && !found, ..hints }
+        Hints { spared: !memory.holds_lease && !found, found, ..hints }
     }
 
     /// Keeps what a turn has learnt about the cluster of an open run. The

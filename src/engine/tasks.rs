@@ -85,8 +85,6 @@ impl Engine {
                 };
                 match decided {
                     Ok(decided) => self.plan_look(&decided.item, decided.until),
-                    // Whoever changed it has decided about it.
-                    Err(StoreError::Conflict(_)) => {}
                     Err(error @ (StoreError::Unreadable { .. } | StoreError::Newer { .. })) => {
                         tracing::error!(task, %error, "left alone: written by a newer version, or damaged");
                     }
@@ -140,10 +138,18 @@ impl Engine {
                     self.store.receive(&item.key, &receipts, None, true, now).await?
                 }
                 Readiness::Change(change) => {
-                    let changed = self.store.change_task(&change).await?;
-                    self.metrics.partition_became(&change.key, change.to);
-                    log_change(&change);
-                    changed
+                    match self.store.change_task(&change, item.version).await {
+                        Ok(changed) => {
+                            self.metrics.partition_became(&change.key, change.to);
+                            log_change(&change);
+                            changed
+                        }
+                        // More came in meanwhile: what is stored now counts.
+                        Err(error @ StoreError::Conflict(_)) => {
+                            self.store.task(&item.key).await?.ok_or(error)?
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
             };
         }

@@ -159,9 +159,13 @@ mod tests {
 
     fn program(folder: &Path, script: &str) -> Program {
         use std::os::unix::fs::PermissionsExt;
-        let path = folder.join("daemon");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, path) = (folder.join("text"), folder.join("daemon"));
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
+        // A program that some process can write to cannot be started, and the
+        // children of other tests inherit what is open here.
+        let copied = std::process::Command::new("cp").arg(&text).arg(&path).status().unwrap();
+        assert!(copied.success());
         Program {
             path,
             config: folder.join("config.toml"),

@@ -89,17 +89,13 @@ pub fn task(scenario: &Scenario, name: &str, old: Option<&Value>, new: &Value) -
     let before = old.into_iter().flat_map(|old| starting(old, "in:"));
     for (element, receipt) in before.filter(|(_, receipt)| is_complete(receipt)) {
         // A new object makes it wait for quiet again.
-        if !is_quiet(scenario, element) && !is_complete(&new[format!("in:{element}")]) {
+        let dataset = element.split('@').next().and_then(|name| scenario.dataset(name));
+        let quiet = dataset.is_some_and(|dataset| dataset.kind == DatasetKind::Quiet);
+        if !quiet && !is_complete(&new[format!("in:{element}")]) {
             violated("I2", format!("{name}: {element} was complete ({receipt}) and is not"));
         }
     }
     found
-}
-
-/// Whether an element is complete only for as long as nothing comes.
-fn is_quiet(scenario: &Scenario, element: &str) -> bool {
-    let dataset = element.split('@').next().and_then(|name| scenario.dataset(name));
-    dataset.is_some_and(|dataset| dataset.kind == DatasetKind::Quiet)
 }
 
 /// What a task partition would need to be ready and has not.
@@ -109,13 +105,7 @@ fn missing_inputs(scenario: &Scenario, name: &str, item: &Value) -> Vec<String> 
     let slot = task.scheduled.then(|| "slot".to_owned());
     let data = task.inputs.iter().map(|dataset| format!("{dataset}@{partition}"));
     let needed = slot.into_iter().chain(data);
-    let is_there = |element: &String| {
-        let receipt = &item[format!("in:{element}")];
-        // An object in the very moment of the decision makes it wait for quiet
-        // again, and comes too late for that.
-        is_complete(receipt) || is_quiet(scenario, element) && !receipt.is_null()
-    };
-    needed.filter(|element| !is_there(element)).collect()
+    needed.filter(|element| !is_complete(&item[format!("in:{element}")])).collect()
 }
 
 /// I1: a claim that is held stays with its holder.

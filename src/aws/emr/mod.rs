@@ -257,8 +257,9 @@ fn step_seen(step: StepSummary) -> Option<StepSeen> {
     });
     let instant = |at: Option<DateTime>| Timestamp::from_second(at?.secs()).ok();
     let timeline = status.timeline;
+    let created = instant(timeline.as_ref().and_then(|timeline| timeline.creation_date_time));
     let started = instant(timeline.as_ref().and_then(|timeline| timeline.start_date_time));
     let ended = instant(timeline.as_ref().and_then(|timeline| timeline.end_date_time));
     let name = step.name.unwrap_or_default();
-    Some(StepSeen { id: step.id?, name, state, started, ended, failure })
+    Some(StepSeen { id: step.id?, name, state, created, started, ended, failure })
 }

@@ -71,7 +71,7 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
     let mut condition = format!("{state} = {from}");
-    if planted(Bug::ChangeUnconditional) && change.from != TaskState::Running {
+    if planted(Bug::MembersUnconditional) && change.from == TaskState::Ready {
         condition = format!("{state} <> {from} OR {state} = {from}");
     }
     // A partition that runs belongs to its run: no other may end it.
@@ -134,9 +134,17 @@ impl Store {
     }
 
     /// Makes a change of state together with its notice; returns the partition
-    /// as it is now.
-    pub async fn change_task(&self, change: &TaskChange) -> Result<TaskPartition, StoreError> {
-        let (expression, condition) = change_expression(change);
+    /// as it is now. Refused when more has come in since the `version` that it
+    /// was decided about.
+    pub async fn change_task(
+        &self,
+        change: &TaskChange,
+        version: u64,
+    ) -> Result<TaskPartition, StoreError> {
+        let (mut expression, mut condition) = change_expression(change);
+        let known = expression.value(item::number(version));
+        let and = if planted(Bug::ChangeUnconditional) { "OR NOT" } else { "AND" };
+        condition.push_str(&format!(" {and} #version = {known}"));
         let answer = self
             .client
             .update_item()

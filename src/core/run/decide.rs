@@ -381,6 +381,7 @@ impl Run {
     /// Appends a try for every step that can be submitted now. When there is
     /// none, says when the first delayed retry is due.
     fn plan_tries(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let room = self.room_for_tries();
         let attempt = self.attempts.last_mut()?;
         let mut planned = Vec::new();
         let mut first_retry = None;
@@ -396,7 +397,7 @@ impl Run {
                 _ => planned.extend((next..member.steps.len()).map(|step| (index, step))),
             }
         }
-        planned.truncate(STEPS_AT_ONCE_MAX);
+        planned.truncate(room.min(STEPS_AT_ONCE_MAX));
         let nothing = planned.is_empty();
         for (member, step) in planned {
             let key = &self.members[member].key;
@@ -408,6 +409,7 @@ impl Run {
                 name: format!("{}/{}/{step_name}/{serial}", key.task, key.partition),
                 id: None,
                 state: StepState::Submitted,
+                created: None,
                 started: None,
                 ended: None,
                 failure: None,

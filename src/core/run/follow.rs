@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 
 use super::{
-    ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen, StepState, StepTry,
+    Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
+    StepState, StepTry,
 };
 use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
@@ -14,12 +15,53 @@ use crate::planted::{Bug, planted};
 /// EMR's words for one failed try are stored with it, and there are many tries.
 const FAILURE_CHARS_MAX: usize = 500;
 
+/// So few tries have room in every run.
+const TRIES_LOOKED_AFTER: usize = 50;
+
 /// The end of one member, as its tries on this cluster show it.
 enum Verdict {
     Open,
     Succeeded,
-    /// With the last try, if that is to blame: its log tells more.
-    Failed(String, Option<StepTry>),
+    Failed {
+        reason: String,
+        /// The last try, if that is to blame: its log tells more.
+        last: Option<Box<StepTry>>,
+        /// What a person can do where no log tells.
+        advice: &'static str,
+    },
+}
+
+impl Attempt {
+    /// Whether a failure has cancelled this try: EMR cancels what is pending
+    /// when a step fails. Without any since it was submitted, or if what comes
+    /// after it has run, somebody else has cancelled it.
+    fn explains(&self, cancelled: &StepTry) -> bool {
+        if self.went_on_after(cancelled) {
+            return false;
+        }
+        let failures = self.tries.iter().filter(|other| other.state == StepState::Failed);
+        let since = |failed: &StepTry| match (failed.ended, cancelled.created) {
+            (Some(ended), Some(created)) => ended >= created,
+            _ => true,
+        };
+        failures.into_iter().any(since) || self.guards.contains(&StepState::Failed)
+    }
+
+    /// Whether a step has run that was submitted together with this one and
+    /// comes after it.
+    fn went_on_after(&self, cancelled: &StepTry) -> bool {
+        let place = |step_try: &StepTry| (step_try.member, step_try.step);
+        let mut last = place(cancelled);
+        let after = self.tries.iter().skip_while(|other| other.name != cancelled.name).skip(1);
+        // The steps of one submission are in order, the next begins from the front.
+        let mut together = after.take_while(|step_try| {
+            let before = std::mem::replace(&mut last, place(step_try));
+            last > before
+        });
+        together.any(|step_try| {
+            matches!(step_try.state, StepState::Running | StepState::Completed | StepState::Failed)
+        })
+    }
 }
 
 impl Run {
@@ -42,10 +84,11 @@ impl Run {
     /// Ends the members whose tries decide about them; `alive` when the cluster
     /// was seen to go on after these tries were stored.
     pub(super) fn end_members(&mut self, alive: bool, now: Timestamp) -> Vec<TaskChange> {
+        let full = self.is_full();
         let mut changes = Vec::new();
         for index in 0..self.members.len() {
             if self.members[index].outcome.is_none() {
-                let verdict = self.verdict(index, alive);
+                let verdict = self.verdict(index, alive, full);
                 changes.extend(self.end_member(index, verdict, now));
             }
         }
@@ -56,8 +99,8 @@ impl Run {
     /// the cluster goes on.
     pub(super) fn looks_cancelled(&self) -> bool {
         let open = self.members.iter().enumerate().filter(|(_, member)| member.outcome.is_none());
-        let mut verdicts = open.map(|(index, _)| self.verdict(index, true));
-        verdicts.any(|verdict| matches!(verdict, Verdict::Failed(..)))
+        let mut verdicts = open.map(|(index, _)| self.verdict(index, true, false));
+        verdicts.any(|verdict| matches!(verdict, Verdict::Failed { .. }))
     }
 
     /// Takes the cluster's state in, unless it is older than the one known.
@@ -106,6 +149,7 @@ impl Run {
             let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
             step_try.id = Some(step.id.clone());
             step_try.state = step.state;
+            step_try.created = step.created;
             step_try.started = step.started;
             step_try.ended = step.ended;
             step_try.failure = step.failure.as_deref().map(|text| clipped(text, FAILURE_CHARS_MAX));
@@ -120,7 +164,16 @@ impl Run {
         failed
     }
 
-    fn verdict(&self, index: usize, alive: bool) -> Verdict {
+    /// Whether all is over that was submitted, and there is no room for more.
+    fn is_full(&self) -> bool {
+        let tries = self.attempts.iter().map(|attempt| attempt.tries.len()).sum::<usize>();
+        let open = |attempt: &Attempt| attempt.tries.iter().any(|one| !one.state.has_ended());
+        tries > TRIES_LOOKED_AFTER
+            && !self.attempts.last().is_some_and(open)
+            && self.room_for_tries() <= 1
+    }
+
+    fn verdict(&self, index: usize, alive: bool, full: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
         let clean = attempt.cluster_state == Some(ClusterState::Terminated);
@@ -131,18 +184,17 @@ impl Run {
             let tries = attempt.tries.iter().map(|step_try| step_try.state);
             tries.chain(attempt.guards.iter().copied())
         };
-        let any_failed = states().any(|state| state == StepState::Failed);
         for (number, step) in member.steps.iter().enumerate() {
             let tries: Vec<_> = attempt
                 .tries
                 .iter()
                 .filter(|step_try| step_try.member == index && step_try.step == number)
                 .collect();
-            if tries.iter().any(|step_try| step_try.state == StepState::Completed) {
-                continue;
-            }
-            let cancelled = tries.last().is_some_and(|last| last.state == StepState::Cancelled);
-            if planted(Bug::CancelledIsDone) && cancelled {
+            let mut done = tries.iter().map(|step_try| step_try.state);
+            if done.any(|state| {
+                state == StepState::Completed
+                    || planted(Bug::CancelledIsDone) && state == StepState::Cancelled
+            }) {
                 continue;
             }
             let failures: Vec<_> =
@@ -155,18 +207,29 @@ impl Run {
                 let why = last.failure.as_deref().unwrap_or(NO_DETAILS);
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
                 let reason = format!("step {} failed{times}: {why}", step.name);
-                return Verdict::Failed(reason, Some((**last).clone()));
+                let advice = "with log-uri in the profile, EMR would keep the step's log";
+                return Verdict::Failed { reason, last: Some(Box::new((**last).clone())), advice };
             }
-            // EMR cancels what is pending when a step fails; without any
-            // failure, or if what comes after has run, somebody else cancelled it.
+            let cancelled = tries
+                .last()
+                .is_some_and(|last| last.state == StepState::Cancelled && !attempt.explains(last));
             // A list may show the cancelled before the failed one: wait for all.
             let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
-            let by_failure = any_failed && !was_passed_over(&attempt.tries, &tries);
-            if cancelled && all_ended && !by_failure && alive {
+            if cancelled && all_ended && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
-                return Verdict::Failed(reason, None);
+                let advice = "find out who cancelled the step";
+                return Verdict::Failed { reason, last: None, advice };
+            }
+            if full {
+                let reason = format!(
+                    "step {} cannot be tried again: the run's record has no room for more tries",
+                    step.name
+                );
+                let last = failures.last().map(|last| Box::new((**last).clone()));
+                let advice = "use a smaller batch-size or fewer retries";
+                return Verdict::Failed { reason, last, advice };
             }
             return Verdict::Open;
         }
@@ -178,14 +241,11 @@ impl Run {
         let (change, outcome) = match verdict {
             Verdict::Open => return None,
             Verdict::Succeeded => (self.succeeded(member, now), Outcome::Succeeded),
-            Verdict::Failed(reason, last) => {
+            Verdict::Failed { reason, last, advice } => {
                 let log = last.as_ref().and_then(|last| self.step_log_folder(last));
-                let advice = match (&last, &log) {
-                    (None, _) => "find out who cancelled the step",
-                    (_, Some(_)) => {
-                        "the end of the step's log follows as soon as EMR has written it"
-                    }
-                    (_, None) => "with log-uri in the profile, EMR would keep the step's log",
+                let advice = match log {
+                    Some(_) => "the end of the step's log follows as soon as EMR has written it",
+                    None => advice,
                 };
                 let change = self.failed(member, &reason, advice, log, now);
                 if let Some(last) = &last {
@@ -217,22 +277,4 @@ impl Run {
         let retry = (failed, step.retry.attempts);
         self.tell_retry(step_try, retry, delay, now);
     }
-}
-
-/// Whether a step that was submitted together with the last of these tries, and
-/// comes after it, has run: a failure would have cancelled both.
-fn was_passed_over(all: &[StepTry], tries: &[&StepTry]) -> bool {
-    let Some(last) = tries.last() else { return false };
-    let place = |step_try: &StepTry| (step_try.member, step_try.step);
-    let mut place_before = place(last);
-    let after = all.iter().skip_while(|step_try| step_try.name != last.name).skip(1);
-    // The steps of one submission are in order, the next begins from the front.
-    let together = after.take_while(|step_try| {
-        let in_order = place(step_try) > place_before;
-        place_before = place(step_try);
-        in_order
-    });
-    let has_run =
-        |state| matches!(state, StepState::Running | StepState::Completed | StepState::Failed);
-    together.map(|step_try| step_try.state).any(has_run)
 }

@@ -40,6 +40,8 @@ pub struct Hints {
     pub unterminated: bool,
     /// Another replica makes the looks that nothing called for.
     pub spared: bool,
+    /// The process is younger than the run and has not looked at it yet.
+    pub found: bool,
     /// A look was wanted and not had: the events that called for it are kept.
     pub owed: bool,
     /// EMR does not show yet what an event said: not to be asked before this.

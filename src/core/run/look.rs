@@ -112,6 +112,9 @@ impl Run {
 
     /// When the state is to be read although nothing happened.
     fn look_due(&self, hints: &Hints) -> Timestamp {
+        if hints.found && hints.looked.is_none() {
+            return Timestamp::MIN;
+        }
         let opened = self.attempts.last().map_or(self.created, |attempt| attempt.opened);
         self.look_after(hints.looked.unwrap_or(opened), hints)
     }

@@ -182,7 +182,9 @@ pub struct StepTry {
     pub name: String,
     pub id: Option<String>,
     pub state: StepState,
-    /// When it began to run and when it ended, as EMR says.
+    /// When it was submitted, began to run and ended, as EMR says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
@@ -291,6 +293,7 @@ pub struct StepSeen {
     pub id: String,
     pub name: String,
     pub state: StepState,
+    pub created: Option<Timestamp>,
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub failure: Option<String>,

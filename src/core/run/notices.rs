@@ -23,6 +23,8 @@ const NOTICE_BYTES_MAX: usize = 8_000;
 const CLIPS: [usize; 6] = [1_500, 1_000, 500, 250, 100, 40];
 /// The notice that stands for those left out takes no more.
 const LEFT_OUT_BYTES: usize = 1_500;
+/// What a try may grow to, with EMR's words for its failure.
+const TRY_BYTES: usize = 1_000;
 const LEFT_OUT: &str = "left-out";
 
 /// What may be left out when there is no room, the first of it first. A
@@ -79,6 +81,14 @@ impl Run {
     fn room_for_notices(&self) -> usize {
         let rest = stored_bytes(self).saturating_sub(stored_bytes(&self.notices));
         DOCUMENT_BYTES_MAX.saturating_sub(rest).clamp(NOTICES_BYTES_MIN, NOTICES_BYTES_MAX)
+    }
+
+    /// For how many more tries of steps the document has room; at least one, or
+    /// the run could never end.
+    pub(super) fn room_for_tries(&self) -> usize {
+        let rest = stored_bytes(self).saturating_sub(stored_bytes(&self.notices));
+        let room = DOCUMENT_BYTES_MAX.saturating_sub(NOTICES_BYTES_MIN + rest);
+        (room / TRY_BYTES).max(1)
     }
 
     /// These notices go. One stands for all that ever went, where the first

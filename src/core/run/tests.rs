@@ -201,6 +201,7 @@ impl FakeEmr {
                 id,
                 name,
                 state: StepState::Pending,
+                created: Some(now),
                 started: None,
                 ended: None,
                 failure: None,

@@ -141,6 +141,7 @@ fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> [Observation; 2] {
         id: format!("s-{number}"),
         name: (*name).to_owned(),
         state: *state,
+        created: None,
         started: Some(at("2013-01-01T06:30:00Z")),
         ended: state.has_ended().then(|| at("2013-01-01T06:40:00Z")),
         failure: None,

@@ -27,6 +27,7 @@ fn steps(run: &Run, state: StepState) -> Observation {
         id: format!("s-{}", step_try.name),
         name: step_try.name.clone(),
         state,
+        created: None,
         started: None,
         ended: state.has_ended().then_some(at(1)),
         failure: None,
@@ -209,6 +210,20 @@ fn a_replica_that_is_spared_the_polls_makes_only_the_looks_that_something_called
 }
 
 #[test]
+fn a_process_looks_at_once_at_a_run_that_it_found() {
+    let mut run = running(1);
+    let mut hints = Hints { found: true, ..Hints::default() };
+    assert_eq!(run.decide(Observation::Nothing, &hints, at(1)).act, Act::Survey);
+    // The list could not be read: again, but not at once.
+    let act = run.decide(Observation::NotSeen, &hints, at(1)).act;
+    assert!(matches!(act, Act::Rest(Some(until)) if until > at(1)), "{act:?}");
+    let shown = Observation::Surveyed(Some(seen(ClusterState::Starting)));
+    hints.learn(&shown, at(2));
+    let act = run.decide(shown, &hints, at(2)).act;
+    assert!(matches!(act, Act::Rest(Some(until)) if until > at(2)), "{act:?}");
+}
+
+#[test]
 fn all_runs_look_in_the_same_moment() {
     let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));
     assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
@@ -307,6 +322,34 @@ fn a_failure_is_not_blamed_for_a_cancelled_step_after_which_others_ran() {
         });
         let expected = blamed.then_some("step s0 was cancelled from outside");
         assert_eq!(failed, expected, "{states:?}");
+    }
+}
+
+#[test]
+fn an_old_failure_does_not_explain_that_a_retry_was_cancelled() {
+    for (submitted, blamed) in [(70, true), (1, false)] {
+        let mut run = running(1);
+        let failed = steps(&run, StepState::Failed);
+        let _ = decide(&mut run, failed, 1);
+        let spared = Hints { spared: true, ..Hints::default() };
+        let act = run.decide(Observation::Nothing, &spared, at(70)).act;
+        assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+        let _ = decide(&mut run, Observation::Added(Ok(vec!["s-9".into()])), 90);
+        let Observation::Steps(mut seen_steps) = steps(&run, StepState::Failed) else { panic!() };
+        for retried in &mut seen_steps[1..] {
+            retried.state = StepState::Cancelled;
+            retried.created = Some(at(submitted));
+        }
+        let act = decide(&mut run, Observation::Steps(seen_steps), 120);
+        if !blamed {
+            assert!(matches!(act, Act::AddSteps { .. } | Act::Rest(_)), "{act:?}");
+            assert_eq!(run.members[0].outcome, None);
+            continue;
+        }
+        assert_eq!(act, describe());
+        let _ = decide(&mut run, Observation::Described(seen(ClusterState::Waiting)), 121);
+        let Some(Outcome::Failed { reason }) = &run.members[0].outcome else { panic!() };
+        assert_eq!(reason, "step s0 was cancelled from outside");
     }
 }
 

@@ -121,3 +121,19 @@ proptest! {
         prop_assert!(told + run.left_out as usize >= tasks * retries as usize);
     }
 }
+
+#[test]
+fn tries_are_bounded_and_what_they_leave_undone_fails() {
+    // A hundred partitions of long names, all of whose steps fail nearly for ever.
+    let run = failing(50, 4, 20, &"x".repeat(500));
+    assert!(run.state.is_final());
+    let bytes = stored_bytes(&run) - stored_bytes(&run.notices);
+    assert!((250_000..365_000).contains(&bytes), "{bytes}");
+    let reason = |member: &Member| match &member.outcome {
+        Some(Outcome::Failed { reason }) => reason.clone(),
+        outcome => panic!("{outcome:?}"),
+    };
+    let full = "step s0 cannot be tried again: the run's record has no room for more tries";
+    let failed = run.members.iter().filter(|member| reason(member) == full).count();
+    assert!(failed > 30, "{failed}");
+}
