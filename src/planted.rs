@@ -77,7 +77,6 @@ bugs! {
     NoticeOutside, "notice-outside", "A change is stored without its notice.";
     ForgottenBeforePublished, "forgotten-before-published", "Notices are removed before SNS has them.";
     FailedPublishIsDone, "failed-publish-is-done", "A notice that SNS did not take is taken for published.";
-    NoticesByClock, "notices-by-clock", "Notices are published in the order of their times.";
     DeletedBeforeStored, "deleted-before-stored", "A message is deleted before what it says is stored.";
     FailedRecordIsDone, "failed-record-is-done", "A message is deleted although one of its records was not stored.";
     UnreadableDropped, "unreadable-dropped", "A message that cannot be read is deleted and kept nowhere.";

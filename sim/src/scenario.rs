@@ -128,9 +128,9 @@ impl Scenario {
             next_text = config::scarce(&next_text);
         }
         let all_die = rng.u8(0..12) == 0 && !bare;
-        if all_die {
+        if all_die || bare && rng.bool() {
             // Only what hangs is still there when its deadline comes.
-            clusters.step_hangs = rng.u32(0..500);
+            clusters.step_hangs = rng.u32(0..300);
         }
         let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
         let ends = origin + SignedDuration::from_mins(minutes);

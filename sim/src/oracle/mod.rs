@@ -170,6 +170,9 @@ impl Oracle {
                 // A transaction that was sent again with its token.
                 continue;
             }
+            if tables::NEWER_ITEMS.contains(&(write.table, &key.1)) {
+                self.violated("I10", format!("{} of a newer version is written to", key.1));
+            }
             let old = self.items.insert(key.clone(), new.clone());
             changes.push((key, old, new));
         }

@@ -424,9 +424,6 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         let state = notice.status.parse::<TaskState>().ok();
         (state.is_none(), state, notice.at)
     });
-    if planted(Bug::NoticesByClock) {
-        notices.sort_by_key(|notice| notice.at);
-    }
     Ok(TaskPartition {
         key: key.clone(),
         version: item::read_number(item, item::VERSION)?,
