@@ -136,7 +136,6 @@ fn guard(run: &Run, submission: usize, place: &GuardPlace) -> StepConfig {
     let (holder, action) = match submission {
         1 if planted(Bug::FirstGuardContinues) => ("cluster", ActionOnFailure::Continue),
         1 => ("cluster", ActionOnFailure::TerminateCluster),
-        _ if planted(Bug::LaterGuardContinues) => ("step", ActionOnFailure::Continue),
         _ => ("step", ActionOnFailure::CancelAndWait),
     };
     let claim = run.claim(submission);
