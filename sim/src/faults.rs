@@ -37,6 +37,8 @@ pub enum Fault {
     Unreachable,
     /// A read that shows what was a while ago.
     Stale,
+    /// The machine stops when the answer comes, and goes on a good while later.
+    Stopped,
     /// The replica dies before the request leaves.
     CrashBefore,
     /// The replica dies while the request is on its way; it arrives.
@@ -48,7 +50,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 17] = [
         Fault::Throttled,
         Fault::FailedBefore,
         Fault::FailedAfter,
@@ -61,6 +63,7 @@ impl Fault {
         Fault::Expired,
         Fault::Unreachable,
         Fault::Stale,
+        Fault::Stopped,
         Fault::CrashBefore,
         Fault::CrashInFlight,
         Fault::CrashApplied,
@@ -83,6 +86,7 @@ impl Fault {
             Fault::Expired => "expired",
             Fault::Unreachable => "unreachable",
             Fault::Stale => "stale",
+            Fault::Stopped => "stopped",
             Fault::CrashBefore => "crash before",
             Fault::CrashInFlight => "crash in flight",
             Fault::CrashApplied => "crash applied",
@@ -92,6 +96,11 @@ impl Fault {
 
     pub fn is_crash(self) -> bool {
         Self::CRASHES.contains(&self)
+    }
+
+    /// Whether it takes the whole replica out of service for a while.
+    fn is_costly(self) -> bool {
+        self.is_crash() || self == Fault::Stopped
     }
 
     /// Whether it can happen to a call of this phase.
@@ -162,14 +171,15 @@ pub struct Faults {
     unlucky: Option<Unlucky>,
     outages: Vec<Outage>,
     script: Vec<Crash>,
-    crashes_left: u32,
+    /// Crashes and stops that are still to come at most.
+    costly_left: u32,
     bounds: Bounds,
     /// Effects asked for so far.
     effects: u64,
     over: bool,
 }
 
-const CRASHES_MAX: u32 = 12;
+const COSTLY_MAX: u32 = 12;
 
 /// One phase that meets one fault far more often than the others: what takes
 /// two rare things at once would otherwise hardly ever happen.
@@ -212,7 +222,7 @@ impl Faults {
         for _ in 0..rng.usize(0..7) {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
             let rate = match fault {
-                fault if fault.is_crash() => rng.u32(2..40),
+                fault if fault.is_costly() => rng.u32(2..40),
                 Fault::RequestLost | Fault::ResponseLost | Fault::Delayed => rng.u32(5..60),
                 _ => rng.u32(5..150),
             };
@@ -240,19 +250,20 @@ impl Faults {
             let fault = kinds[rng.usize(..kinds.len())];
             outages.push(Outage { service, from: start, until: start + length, fault });
         }
-        rates.retain(|(_, rate)| *rate > 0);
+        let may_stop = scenario.may_stop();
+        rates.retain(|(fault, rate)| *rate > 0 && (may_stop || *fault != Fault::Stopped));
         let unlucky = Unlucky::choose(&mut rng, scenario.seed);
-        let (script, crashes_left, bounds) = (Vec::new(), CRASHES_MAX, scenario.bounds);
-        let (effects, over) = (0, false);
-        Self { rng, rates, unlucky, outages, script, crashes_left, bounds, effects, over }
+        let unlucky = unlucky.filter(|unlucky| may_stop || unlucky.fault != Fault::Stopped);
+        let (script, costly_left, bounds) = (Vec::new(), COSTLY_MAX, scenario.bounds);
+        Self { rng, rates, unlucky, outages, script, costly_left, bounds, effects: 0, over: false }
     }
 
     /// Exactly these crashes and nothing else.
     pub fn scripted(seed: u64, script: Vec<Crash>) -> Self {
         let rng = Rng::with_seed(seed ^ 0x5eed_fa17);
         let (rates, outages, bounds) = (Vec::new(), Vec::new(), Bounds::Kept);
-        let (unlucky, crashes_left, effects, over) = (None, 0, 0, false);
-        Self { rng, rates, unlucky, outages, script, crashes_left, bounds, effects, over }
+        let (unlucky, costly_left) = (None, 0);
+        Self { rng, rates, unlucky, outages, script, costly_left, bounds, effects: 0, over: false }
     }
 
     /// From now on everything works.
@@ -290,18 +301,24 @@ impl Faults {
         }
         let unlucky = self.unlucky.filter(|unlucky| unlucky.phase == call.phase);
         let unlucky = unlucky.map(|unlucky| (unlucky.fault, unlucky.rate));
-        for (fault, rate) in unlucky.into_iter().chain(self.rates.iter().copied()) {
+        let rates = unlucky.into_iter().chain(self.rates.iter().copied());
+        for (fault, rate) in rates {
             if fault.applies(call.phase) && self.rng.u32(0..1000) < rate {
-                if !fault.is_crash() {
+                if !fault.is_costly() {
                     return Some(fault);
                 }
-                if self.crashes_left > 0 {
-                    self.crashes_left -= 1;
+                if self.costly_left > 0 {
+                    self.costly_left -= 1;
                     return Some(fault);
                 }
             }
         }
         None
+    }
+
+    /// For how long a machine stands still.
+    pub fn standstill(&mut self) -> Duration {
+        Duration::from_secs(if self.over { 1 } else { self.rng.u64(20..2400) })
     }
 
     /// How long a request or a response is on its way.

@@ -96,6 +96,10 @@ async fn exchange(
                     return never().await;
                 }
                 Some(Fault::Truncated) => Ok(truncated(response)),
+                Some(Fault::Stopped) => {
+                    stand_still(world, life);
+                    Ok(response)
+                }
                 _ => Ok(response),
             }
         }
@@ -135,6 +139,16 @@ fn arrive_later(
     if fault == Some(Fault::CrashInFlight) {
         life.kill();
     }
+}
+
+/// SIGSTOP, and SIGCONT a good while later.
+fn stand_still(world: &Arc<World>, life: &Arc<Life>) {
+    life.machine.stop();
+    let (span, machine) = (world.standstill(), Arc::clone(&life.machine));
+    tokio::spawn(async move {
+        pass(span).await;
+        machine.resume();
+    });
 }
 
 /// No answer ever comes: the caller's time-out or its death ends it.

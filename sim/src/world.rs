@@ -89,6 +89,7 @@ impl World {
                 bootstrapping: secs(45),
                 terminating: secs(60),
                 plain_terminated_on_step_failure: scenario.seed.is_multiple_of(2),
+                page: scenario.page,
                 ..emr::Options::default()
             },
             shutdown: CancellationToken::new(),
@@ -185,6 +186,10 @@ impl World {
         lock(&self.faults).downtime()
     }
 
+    pub fn standstill(&self) -> Duration {
+        lock(&self.faults).standstill()
+    }
+
     /// Whether a guard's call is lost before or after its effect.
     pub fn guard_fate(&self) -> (bool, bool) {
         lock(&self.faults).guard_fate()
@@ -207,7 +212,7 @@ impl World {
     /// A replica has decided to make a call. If it is stopped now, the call
     /// leaves when it goes on.
     pub fn decided(&self, life: &Life, call: &Call) {
-        self.oracle().decided(call, life.machine.now());
+        self.oracle().decided(&self.scenario, life, call);
         self.tell_violations();
     }
 

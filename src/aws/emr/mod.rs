@@ -19,6 +19,7 @@ use self::request::{GuardPlace, TAG_DEPLOYMENT, TAG_EXPIRES};
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 use crate::core::survey::{Listed, Page};
+use crate::planted::{Bug, planted};
 
 #[derive(Debug, Clone)]
 pub struct Emr {
@@ -202,18 +203,23 @@ fn page(answer: ListClustersOutput) -> Page {
         let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
         Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
     });
-    Page { clusters: clusters.collect(), marker: answer.marker }
+    Page {
+        clusters: clusters.collect(),
+        marker: answer.marker.filter(|_| !planted(Bug::FirstClusterPageOnly)),
+    }
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.
 fn once(within: Duration) -> aws_sdk_emr::config::Builder {
+    let retries = match planted(Bug::CreationRetried) {
+        true => super::retries(),
+        false => RetryConfig::disabled(),
+    };
     let bounded = TimeoutConfig::builder()
         .operation_attempt_timeout(within)
         .operation_timeout(within)
         .build();
-    aws_sdk_emr::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(bounded)
+    aws_sdk_emr::config::Builder::new().retry_config(retries).timeout_config(bounded)
 }
 
 fn cluster_seen(status: ClusterStatus) -> Option<ClusterSeen> {

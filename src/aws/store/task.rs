@@ -20,6 +20,7 @@ use crate::core::partition::Partition;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
+use crate::planted::{Bug, planted};
 
 /// When it entered its state; for a waiting one, when it was first written.
 pub(super) const SINCE: &str = "since";
@@ -53,7 +54,9 @@ fn notice_attribute(state: TaskState) -> String {
 fn change_expression(change: &TaskChange) -> (Expression, String) {
     let mut expression = Expression::new();
     expression.set(item::STATE, item::text(change.to.name()));
-    expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    if !planted(Bug::NoticeOutside) {
+        expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    }
     expression.set(item::DUE, item::instant(change.at));
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
@@ -65,13 +68,16 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     if let Some(reason) = &change.reason {
         expression.set(REASON, item::text(reason));
     }
-    if change.completes_outputs() {
+    if change.completes_outputs() && !planted(Bug::ReadersNotOwed) {
         expression.set(OUTPUTS_PENDING, AttributeValue::Bool(true));
     }
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
     let not_newer = expression.not_newer();
     let mut condition = format!("{state} = {from} AND ({not_newer})");
+    if planted(Bug::MembersUnconditional) && change.from == TaskState::Ready {
+        condition = format!("({condition}) OR {state} <> {from}");
+    }
     // A partition that runs belongs to its run: no other may end it.
     if let (TaskState::Running, Some(run)) = (change.from, &change.run) {
         let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
@@ -157,7 +163,8 @@ impl Store {
     ) -> Result<TaskPartition, StoreError> {
         let (mut expression, mut condition) = change_expression(change);
         let known = expression.value(item::number(version));
-        condition.push_str(&format!(" AND #version = {known}"));
+        let and = if planted(Bug::ChangeUnconditional) { "OR NOT" } else { "AND" };
+        condition.push_str(&format!(" {and} #version = {known}"));
         let answer = self
             .client
             .update_item()

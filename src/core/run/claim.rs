@@ -10,6 +10,7 @@ use super::{
     Act, Attempt, ClusterState, Decision, Hints, Run, RunState, StepState, StepTry, number,
 };
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// What a guard's name begins with; the number of its submission follows.
 pub const GUARD_PREFIX: &str = "sluicegate/guard/";
@@ -34,7 +35,8 @@ impl Run {
     /// Before the attempt ends: takes its claim, unless it is certain that no
     /// other cluster holds it.
     pub(super) fn claim_to_settle(&self) -> Option<Act> {
-        let attempt = self.attempts.last().filter(|_| self.cluster.guard)?;
+        let settles = self.cluster.guard && !planted(Bug::ClaimNotSettled);
+        let attempt = self.attempts.last().filter(|_| settles)?;
         let passed = attempt.guards.first() == Some(&StepState::Completed);
         (!passed && !attempt.is_executed()).then(|| self.claim_for_nobody(1))
     }
@@ -100,7 +102,7 @@ impl Run {
         let Some(attempt) = self.attempts.last_mut() else {
             return Decision::act(Act::Rest(None));
         };
-        if holder == NOBODY {
+        if holder == NOBODY || planted(Bug::HolderIgnored) {
             return self.close(Vec::new(), now);
         }
         if attempt.cluster.as_ref() == Some(&holder) {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::core::quota::Call;
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// The one thing to do after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,10 @@ impl Run {
             return Decision::act(Act::Rest(None));
         }
         match observation {
+            Observation::NotSeen if planted(Bug::NotSeenIsDead) => self.close(Vec::new(), now),
+            Observation::Surveyed(None) if planted(Bug::MissingIsDead) => {
+                self.close(Vec::new(), now)
+            }
             Observation::Nothing => self.begin(hints, now),
             Observation::Launched(Ok(cluster))
             | Observation::LookedUp { cluster: Some(cluster), .. } => {
@@ -198,6 +203,13 @@ impl Run {
             return Decision::act(Act::Rest(None));
         };
         match failure {
+            CallFailure::Deferred(why) if planted(Bug::ThrottledIsRefused) => {
+                self.refused(&why, now)
+            }
+            CallFailure::Unknown(why) if planted(Bug::LostAnswerIsRefusal) => {
+                self.refused(&why, now)
+            }
+            CallFailure::Unknown(_) if planted(Bug::LostAnswerIsNoCall) => self.arm_launch(now),
             CallFailure::Deferred(_) => {
                 let at = after(now, throttle_delay(attempt.launch.throttled));
                 attempt.launch.throttled += 1;
@@ -229,7 +241,7 @@ impl Run {
             return Decision::act(Act::Rest(None));
         };
         let settled = after(attempt.launch.send_by, self.limits.list_lag);
-        if began < settled {
+        if began < settled && !planted(Bug::NoListLag) {
             let poll = after(now, self.limits.poll_interval);
             return Decision::rest_until(settled.max(now).min(poll));
         }
@@ -273,7 +285,8 @@ impl Run {
         now: Timestamp,
     ) -> Decision {
         let Some(attempt) = self.attempts.last() else { return Decision::act(Act::Rest(None)) };
-        if attempt.cluster_state.is_some_and(ClusterState::has_ended) {
+        let early = planted(Bug::NextAttemptTooEarly) && self.is_cluster_ending();
+        if attempt.cluster_state.is_some_and(ClusterState::has_ended) || early {
             return match self.claim_to_settle().or_else(|| self.submission_to_settle()) {
                 Some(act) => Decision { act, changes },
                 None if self.awaits_steps(now) => {
@@ -282,14 +295,16 @@ impl Run {
                 None => self.close(changes, now),
             };
         }
-        if now >= attempt.expires {
+        if now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
             changes.extend(self.fail_open(
                 "its cluster's lifetime was over",
                 "give the profile a longer lifetime, or find out what took so long",
                 now,
             ));
         }
-        let act = if self.is_done() { self.terminate(hints, now) } else { self.go_on(hints, now) };
+        let any_done = self.members.iter().any(|member| member.outcome.is_some());
+        let is_done = self.is_done() || any_done && planted(Bug::TerminatedTooEarly);
+        let act = if is_done { self.terminate(hints, now) } else { self.go_on(hints, now) };
         Decision { act, changes }
     }
 
@@ -311,6 +326,9 @@ impl Run {
     }
 
     fn terminate(&mut self, hints: &Hints, now: Timestamp) -> Act {
+        if planted(Bug::TerminatedOnce) && self.state == RunState::Terminating {
+            return Act::Rest(Some(self.next_look(hints, now)));
+        }
         if self.state != RunState::Terminating {
             self.state = RunState::Terminating;
             self.tell_terminating(now);
@@ -409,7 +427,7 @@ impl Run {
         for (member, step) in planned {
             let key = &self.members[member].key;
             let step_name = &self.members[member].steps[step].name;
-            let serial = attempt.tries.len() + 1;
+            let serial = if planted(Bug::TryNameReused) { 1 } else { attempt.tries.len() + 1 };
             attempt.tries.push(StepTry {
                 member,
                 step,

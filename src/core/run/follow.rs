@@ -10,6 +10,7 @@ use super::{
     StepState, StepTry, number,
 };
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// So few tries have room in every run.
 const TRIES_LOOKED_AFTER: usize = 50;
@@ -29,15 +30,34 @@ enum Verdict {
 
 impl Attempt {
     /// Whether a failure has cancelled this try: EMR cancels what is pending
-    /// when a step fails. Without any since it was submitted, somebody else
-    /// has cancelled it.
+    /// when a step fails. Without any since it was submitted, or if what comes
+    /// after it has run, somebody else has cancelled it.
     fn explains(&self, cancelled: &StepTry) -> bool {
+        if self.went_on_after(cancelled) {
+            return false;
+        }
         let failures = self.tries.iter().filter(|other| other.state == StepState::Failed);
         let since = |failed: &StepTry| match (failed.ended, cancelled.created) {
             (Some(ended), Some(created)) => ended >= created,
             _ => true,
         };
         failures.into_iter().any(since) || self.guards.contains(&StepState::Failed)
+    }
+
+    /// Whether a step has run that was submitted together with this one and
+    /// comes after it.
+    fn went_on_after(&self, cancelled: &StepTry) -> bool {
+        let place = |step_try: &StepTry| (step_try.member, step_try.step);
+        let mut last = place(cancelled);
+        let after = self.tries.iter().skip_while(|other| other.name != cancelled.name).skip(1);
+        // The steps of one submission are in order, the next begins from the front.
+        let mut together = after.take_while(|step_try| {
+            let before = std::mem::replace(&mut last, place(step_try));
+            last > before
+        });
+        together.any(|step_try| {
+            matches!(step_try.state, StepState::Running | StepState::Completed | StepState::Failed)
+        })
     }
 }
 
@@ -51,7 +71,7 @@ impl Run {
         if steps.iter().any(started) {
             self.take_running(now);
         }
-        let changes = self.end_members(false, now);
+        let changes = self.end_members(planted(Bug::CancelledByListAlone), now);
         for step_try in newly_failed {
             self.announce_retry(&step_try, now);
         }
@@ -157,6 +177,10 @@ impl Run {
     fn verdict(&self, index: usize, alive: bool, full: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
+        let clean = attempt.cluster_state == Some(ClusterState::Terminated);
+        if planted(Bug::SuccessByCluster) && clean {
+            return Verdict::Succeeded;
+        }
         let states = || {
             let tries = attempt.tries.iter().map(|step_try| step_try.state);
             tries.chain(attempt.guards.iter().copied())
@@ -167,7 +191,11 @@ impl Run {
                 .iter()
                 .filter(|step_try| step_try.member == index && step_try.step == number)
                 .collect();
-            if tries.iter().any(|step_try| step_try.state == StepState::Completed) {
+            let mut done = tries.iter().map(|step_try| step_try.state);
+            if done.any(|state| {
+                state == StepState::Completed
+                    || planted(Bug::CancelledIsDone) && state == StepState::Cancelled
+            }) {
                 continue;
             }
             let failures: Vec<_> =
@@ -175,6 +203,7 @@ impl Run {
             let failed = u32::try_from(failures.len()).unwrap_or(u32::MAX);
             if let Some(last) = failures.last()
                 && failed > step.retry.attempts
+                && !planted(Bug::RetriesUnbounded)
             {
                 let why = last.failure.as_deref().unwrap_or(NO_DETAILS);
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };

@@ -22,6 +22,7 @@ use super::cluster::ClusterSpec;
 use super::command::Command;
 use super::notice::Notice;
 use super::task::{TaskChange, TaskKey, TaskPartition};
+use crate::planted::{Bug, planted};
 
 pub use claim::GUARD_PREFIX;
 pub use decide::{Act, Decision};
@@ -399,6 +400,9 @@ impl Run {
     /// The key of the claim that the guard of the open attempt's nth submission
     /// makes: 1 came with the launch.
     pub fn claim(&self, submission: usize) -> String {
+        if planted(Bug::GuardWithoutAttempt) {
+            return format!("claim/{}/1/{submission}", self.id);
+        }
         format!("claim/{}/{}/{submission}", self.id, self.attempts.len())
     }
 

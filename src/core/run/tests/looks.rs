@@ -301,6 +301,39 @@ fn cancelled_steps_are_blamed_on_somebody_only_when_the_cluster_goes_on_after_th
 }
 
 #[test]
+fn a_failure_is_not_blamed_for_a_cancelled_step_after_which_others_ran() {
+    use StepState::{Cancelled, Completed, Failed};
+    // Two partitions of two steps; the first of the second one is cancelled.
+    for (states, blamed) in [
+        // By EMR: a step before it has failed.
+        ([Completed, Failed, Cancelled, Cancelled], false),
+        ([Failed, Cancelled, Cancelled, Cancelled], false),
+        // By somebody: EMR went on with the next, which failed or not.
+        ([Completed, Completed, Cancelled, Failed], true),
+        ([Completed, Completed, Cancelled, Completed], true),
+    ] {
+        let mut run = run(2, 2);
+        assert_eq!(decide(&mut run, Observation::Nothing, 0), Act::Launch);
+        let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+        let _ = decide(&mut run, Observation::Surveyed(Some(seen(ClusterState::Running))), 30);
+        let Observation::Steps(mut shown) = steps(&run, Cancelled) else { panic!() };
+        assert_eq!(shown.len(), states.len());
+        for (step, state) in shown.iter_mut().zip(states) {
+            step.state = state;
+        }
+        let _ = decide(&mut run, Observation::Steps(shown), 31);
+        let waiting = Observation::Described(seen(ClusterState::Waiting));
+        let _ = decide(&mut run, waiting, 32);
+        let failed = run.members[1].outcome.as_ref().map(|outcome| match outcome {
+            Outcome::Failed { reason } => reason.as_str(),
+            Outcome::Succeeded => "succeeded",
+        });
+        let expected = blamed.then_some("step s0 was cancelled from outside");
+        assert_eq!(failed, expected, "{states:?}");
+    }
+}
+
+#[test]
 fn an_old_failure_does_not_explain_that_a_retry_was_cancelled() {
     for (submitted, blamed) in [(70, true), (1, false)] {
         let mut run = running(1);
