@@ -19,10 +19,6 @@ use sluicegate_sim::report::{Summary, failure};
 use sluicegate_sim::runner;
 use sluicegate_sim::world::Outcome;
 
-/// A world allocates for a third of its time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Plays the daemon against an AWS that fails in every way, on virtual time.
 #[derive(Parser)]
 #[command(

@@ -29,7 +29,7 @@ pub enum Kind {
     Unknown,
 }
 
-const DEFERRED: [&str; 18] = [
+const DEFERRED: [&str; 9] = [
     "ThrottlingException",
     "Throttling",
     "TooManyRequestsException",
@@ -39,6 +39,10 @@ const DEFERRED: [&str; 18] = [
     "LimitExceededException",
     "TransactionConflictException",
     "TransactionInProgressException",
+];
+
+/// The signature was not accepted: credentials have expired, or a clock is off.
+const UNSIGNED: [&str; 9] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "RequestExpired",
@@ -84,6 +88,13 @@ impl AwsError {
 }
 
 impl AwsError {
+    /// Whether it was refused for who asked and not for the rate: asking at the
+    /// quota's pace would not help.
+    pub fn is_about_the_signature(&self) -> bool {
+        let code = self.message.split(':').next().unwrap_or_default();
+        UNSIGNED.contains(&code)
+    }
+
     /// Whether what the request says is at fault, and not permissions or the
     /// moment: the same request would be refused again, another one may pass.
     pub fn is_about_the_request(&self) -> bool {
@@ -111,7 +122,7 @@ fn kind(code: &str, text: &str, status: u16) -> Kind {
     let for_its_rate = || CANCELLED_FOR_RATE.iter().any(|reason| text.contains(reason));
     match code {
         "TransactionCanceledException" if for_its_rate() => Kind::Deferred,
-        code if DEFERRED.contains(&code) => Kind::Deferred,
+        code if DEFERRED.contains(&code) || UNSIGNED.contains(&code) => Kind::Deferred,
         code if NOT_FOUND.contains(&code) => Kind::NotFound,
         _ if status == 429 => Kind::Deferred,
         // EMR's models declare some of its inner errors as the client's, with 400.
@@ -152,6 +163,18 @@ mod tests {
             (cancelled, "[ConditionalCheckFailed]", 400, Kind::Refused),
         ] {
             assert_eq!(kind(code, text, status), expected, "{code} {text} {status}");
+        }
+    }
+
+    #[test]
+    fn expired_credentials_are_no_matter_of_rates() {
+        for (message, expected) in [
+            ("ExpiredTokenException: The security token included in the request is expired", true),
+            ("ThrottlingException: Rate exceeded", false),
+        ] {
+            let message = message.to_owned();
+            let error = AwsError { service: "EMR", action: "x", kind: Kind::Deferred, message };
+            assert_eq!(error.is_about_the_signature(), expected);
         }
     }
 }

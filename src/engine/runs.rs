@@ -269,6 +269,11 @@ impl Engine {
     ) -> Observation {
         match result {
             Ok(found) => seen(found),
+            Err(error) if error.is_about_the_signature() => {
+                tracing::warn!(run = run.id, %error, "will look again");
+                let interval = run.limits.poll_interval;
+                Observation::Postponed(super::after(self.clock.now(), interval))
+            }
             Err(error) if error.kind == Kind::Deferred => {
                 tracing::warn!(run = run.id, %error, "will look again soon");
                 Observation::Postponed(self.throttled(call))

@@ -62,6 +62,10 @@ impl Engine {
                     }
                     match self.emr.list_clusters(since, marker).await {
                         Ok(page) => self.memory().survey.page(page),
+                        Err(error) if error.is_about_the_signature() => {
+                            tracing::warn!(%error, "the survey of clusters goes on later");
+                            return Some(super::after(now, self.sweep_interval));
+                        }
                         Err(error) if error.kind == Kind::Deferred => {
                             tracing::warn!(%error, "the survey of clusters goes on later");
                             return Some(self.throttled(Call::ListClusters));
