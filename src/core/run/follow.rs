@@ -218,7 +218,9 @@ impl Run {
             let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
-            if cancelled && all_ended && alive {
+            // Of a copy that a list hides the same holds.
+            let all_shown = self.submission_to_settle().is_none();
+            if cancelled && all_ended && all_shown && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
                 let advice = "find out who cancelled the step";
                 return Verdict::Failed { reason, last: None, advice };

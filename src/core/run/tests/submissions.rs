@@ -120,3 +120,51 @@ fn an_attempt_whose_last_submission_never_ran_is_given_up() {
     let _ = decide(&mut run, nobody, 100);
     assert_eq!(run.attempts.len(), 2);
 }
+
+/// Three partitions; the first one's step fails and cancels the others, is
+/// submitted again twice over, and fails again before the second copy begins.
+#[test]
+fn a_failure_explains_what_it_cancelled_of_both_copies() {
+    let mut run = run(3, 1);
+    run.cluster.guard = true;
+    let _ = decide(&mut run, Observation::Nothing, 0);
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let names = |run: &Run| -> Vec<String> {
+        run.attempt().unwrap().tries.iter().map(|step_try| step_try.name.clone()).collect()
+    };
+    let first = names(&run);
+    let mut steps = vec![
+        shown(&guard(1), StepState::Completed, 1),
+        shown(&first[0], StepState::Failed, 2),
+        shown(&first[1], StepState::Cancelled, 2),
+        shown(&first[2], StepState::Cancelled, 2),
+    ];
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let act = decide(&mut run, Observation::Steps(steps.clone()), 5);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    let second = names(&run);
+    for (at, guarded, state) in [
+        (80, StepState::Completed, StepState::Failed),
+        (90, StepState::Cancelled, StepState::Cancelled),
+    ] {
+        steps.push(shown(&guard(2), guarded, at));
+        steps.push(StepSeen { ended: self::at(95).into(), ..shown(&second[3], state, at) });
+        steps.push(StepSeen {
+            ended: self::at(95).into(),
+            ..shown(&second[4], StepState::Cancelled, at)
+        });
+        steps.push(StepSeen {
+            ended: self::at(95).into(),
+            ..shown(&second[5], StepState::Cancelled, at)
+        });
+    }
+    steps.reverse();
+    // As long as the list hides the copy that ran, nobody is to blame.
+    let hides_first: Vec<_> =
+        steps.iter().filter(|step| step.created != Some(at(80))).cloned().collect();
+    for shown in [hides_first, steps] {
+        let _ = decide(&mut run, Observation::Steps(shown), 100);
+        let _ = decide(&mut run, Observation::Described(waiting.clone()), 101);
+        assert_eq!(run.members.iter().filter(|member| member.outcome.is_some()).count(), 0);
+    }
+}
