@@ -3,12 +3,11 @@
 //! requests against the service models.
 
 use std::fs;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use sluicegate_local::Options;
-use tracing_subscriber::filter::LevelFilter;
+use tokio::process::Command;
 
 use crate::world::{BUCKET, Mail, World, daily_file, daily_task, requests_file};
 
@@ -153,47 +152,48 @@ fn configuration() -> String {
     let output = format!(
         "[datasets.out]\nlocation = \"s3://{BUCKET}/out/{{yyyy}}/dt={{yyyy}}-{{MM}}-{{dd}}/\"\n"
     );
-    let beside = ["x", "y"].map(|name| daily_task(name, &["a"], "true")).concat();
+    let beside =
+        [("x", "a"), ("y", "b")].map(|(name, input)| daily_task(name, &[input], "true")).concat();
     let beside = beside.replace("profile = \"p\"", "profile = \"groups\"");
-    PROFILES.replace("VARIABLE", VARIABLE) + &daily_file("a") + &output + STEPS + &beside
-}
-
-/// A log that keeps everything.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    PROFILES.replace("VARIABLE", VARIABLE)
+        + &daily_file("a")
+        + &daily_file("b")
+        + &output
+        + STEPS
+        + &beside
 }
 
 #[tokio::test]
 async fn a_configuration_of_every_field_is_sent_as_emr_takes_it() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
     let file = requests_file(Some("every-field"));
     let options = Options { requests: Some(file.clone()), ..Options::default() };
-    let world = World::with(&configuration(), options).await;
+    let mut world = World::with(&configuration(), options).await;
+    // As a process of its own, all of whose log is kept.
+    world.kill().await;
+    let (config, log) = (world.config_file(), tempfile::NamedTempFile::new().unwrap());
+    let written = log.reopen().unwrap();
+    let _daemon = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["run", "--local", world.local.endpoint(), "--config"])
+        .arg(config.path())
+        .env("RUST_LOG", "trace")
+        .env("SLUICEGATE_HTTP", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .stdout(written.try_clone().unwrap())
+        .stderr(written)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
     world.put("code/prepare.sh", "true").await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("kinds/2013-01-01/failed").await;
+    // The order in a batch is that of becoming ready.
+    world.mail("x/2013-01-01/ready").await;
+    world.put("b/2013-01-01.csv", "1").await;
     world.mail("x/2013-01-01/succeeded").await;
     world.mail("y/2013-01-01/succeeded").await;
     assert_eq!(world.clusters_ended().await, 2);
-    drop(guard);
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = fs::read_to_string(log.path()).unwrap();
     assert!(log.contains("ElasticMapReduce.RunJobFlow"), "the SDK's trace is in the log");
     assert!(!log.contains(SECRET), "a secret was logged");
 
