@@ -10,7 +10,6 @@ use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed, Text};
 use crate::core::load::table::{Name, TableError};
 use crate::core::load::{Column, LoadSpec, Mode, ModeName, Place, Warehouse};
-use crate::core::template::Template;
 
 const NAME_HELP: &str = "use small letters, digits and _, up to 127, not a digit first; a table may \
     have its schema before it: \"mart.flights\"";
@@ -156,14 +155,10 @@ impl Check {
             return None;
         }
         let location = file.datasets.get(name.as_str())?.location.get_ref();
-        let many = Template::parse(location).is_ok_and(|location| location.is_many());
-        if !many && Template::parse(location).is_ok() {
+        if !location.ends_with(['/', '*']) {
+            let message = format!("{name:?} is one object, and a load takes all files of a folder");
             self.report(
-                Mistake::at(
-                    dataset.span(),
-                    format!("{name:?} has one object, and a load takes all files under a prefix"),
-                )
-                .help("let the dataset's location end in /*"),
+                Mistake::at(dataset.span(), message).help("let the dataset's location end in /"),
             );
         }
         Some(name.clone())
