@@ -4,7 +4,8 @@
 //!
 //! In reading order: `core` decides, `config` declares, `aws` talks to AWS,
 //! `sources` wake, `engine` acts, `app` puts it together, `cli` and `http` are
-//! its faces; `metrics` and `health` are what the loops report.
+//! its faces; `metrics` and `health` are what the loops report;
+//! `planted` names the mistakes that the simulator has to find.
 
 pub mod app;
 pub mod aws;
@@ -16,4 +17,5 @@ pub mod engine;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod planted;
 pub mod sources;

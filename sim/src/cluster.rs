@@ -13,7 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sluicegate_local::emr::events;
 use sluicegate_local::emr::machine::Machine;
-use sluicegate_local::emr::model::{Cluster, Effect, Exit, Job, Now, Reason, ReasonCode};
+use sluicegate_local::emr::model::{
+    Cluster, ClusterState, Effect, Exit, Job, Now, Reason, ReasonCode,
+};
 
 use crate::scenario::{ClusterRates, DEPLOYMENT};
 use crate::time::pass;
@@ -84,7 +86,11 @@ impl Driver {
     /// Until something may happen by itself.
     fn patience(&self) -> Duration {
         let now = self.world.time.now();
-        let at_rest = self.world.cloud.emr().with(|machine, _| machine.is_at_rest());
+        // Of others' clusters nothing is asked but to be there.
+        let rests = |cluster: &Cluster| {
+            cluster.state.has_ended() || !is_ours(cluster) && cluster.state == ClusterState::Waiting
+        };
+        let at_rest = self.world.cloud.emr().with(|machine, _| machine.clusters().all(rests));
         let most = if at_rest { Duration::from_secs(3600) } else { TICK };
         let next = self.processes.values().map(|process| process.ends);
         let next = next.chain(self.mishaps.iter().map(|(at, _, _)| *at)).min();
@@ -229,7 +235,9 @@ impl Driver {
                 let Some((name, args)) = found else { return };
                 if name.starts_with(GUARD) {
                     let claim = Claim::read(&args, &cluster, step);
-                    tokio::spawn(guard(Arc::clone(&self.world), cluster, job, claim));
+                    let fails =
+                        now < self.calm_from && self.rng.u32(0..1000) < self.rates.guard_fails;
+                    tokio::spawn(guard(Arc::clone(&self.world), cluster, job, claim, fails));
                     return;
                 }
                 self.world.oracle().step_started(&self.world, &cluster, step, &name);
@@ -340,18 +348,22 @@ impl Claim {
     }
 }
 
-/// A guard: claims, or ends with 1. What is not answered is tried again.
-async fn guard(world: Arc<World>, cluster: String, job: Job, claim: Option<Claim>) {
+/// A guard: claims, or ends with 1. What is not answered is tried again; one
+/// that fails gets no answer at all.
+async fn guard(world: Arc<World>, cluster: String, job: Job, claim: Option<Claim>, fails: bool) {
     let Some(claim) = claim else {
         world.violated("I1", &format!("the guard of {cluster} has arguments that are no claim"));
         report(&world, &cluster, &job, 1);
         return;
     };
     let body = claim.request();
+    if fails {
+        world.happened("guard fails");
+    }
     for _ in 0..GUARD_TRIES {
         pass(world.latency()).await;
         let (lost_before, lost_after) = world.guard_fate();
-        if !lost_before {
+        if !lost_before && !fails {
             let answer = world.cloud.dynamodb().call("UpdateItem", &Bytes::from(body.to_string()));
             world.note(&format!("guard of {cluster}: {} {}", claim.key, answer.outcome));
             if answer.outcome == "ok" {

@@ -37,6 +37,8 @@ pub enum Fault {
     Unreachable,
     /// A read that shows what was a while ago.
     Stale,
+    /// The machine stops when the answer comes, and goes on a good while later.
+    Stopped,
     /// The replica dies before the request leaves.
     CrashBefore,
     /// The replica dies while the request is on its way; it arrives.
@@ -48,7 +50,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 17] = [
         Fault::Throttled,
         Fault::FailedBefore,
         Fault::FailedAfter,
@@ -61,6 +63,7 @@ impl Fault {
         Fault::Expired,
         Fault::Unreachable,
         Fault::Stale,
+        Fault::Stopped,
         Fault::CrashBefore,
         Fault::CrashInFlight,
         Fault::CrashApplied,
@@ -83,6 +86,7 @@ impl Fault {
             Fault::Expired => "expired",
             Fault::Unreachable => "unreachable",
             Fault::Stale => "stale",
+            Fault::Stopped => "stopped",
             Fault::CrashBefore => "crash before",
             Fault::CrashInFlight => "crash in flight",
             Fault::CrashApplied => "crash applied",
@@ -92,6 +96,11 @@ impl Fault {
 
     pub fn is_crash(self) -> bool {
         Self::CRASHES.contains(&self)
+    }
+
+    /// Whether it takes the whole replica out of service for a while.
+    fn is_costly(self) -> bool {
+        self.is_crash() || self == Fault::Stopped
     }
 
     /// Whether it can happen to a call of this phase.
@@ -148,7 +157,7 @@ pub enum Bounds {
     /// Requests that create something arrive, and lists show it, within the
     /// configured times.
     Kept,
-    /// An hour late.
+    /// Forty minutes late.
     Broken,
 }
 
@@ -158,16 +167,49 @@ pub struct Faults {
     rng: Rng,
     /// In a thousand calls.
     rates: Vec<(Fault, u32)>,
+    /// A call that goes wrong again and again.
+    unlucky: Option<Unlucky>,
     outages: Vec<Outage>,
     script: Vec<Crash>,
-    crashes_left: u32,
+    /// Crashes and stops that are still to come at most.
+    costly_left: u32,
     bounds: Bounds,
     /// Effects asked for so far.
     effects: u64,
     over: bool,
 }
 
-const CRASHES_MAX: u32 = 12;
+const COSTLY_MAX: u32 = 12;
+
+/// One phase that meets one fault far more often than the others: what takes
+/// two rare things at once would otherwise hardly ever happen.
+#[derive(Debug, Clone, Copy)]
+struct Unlucky {
+    phase: Phase,
+    fault: Fault,
+    /// In a thousand calls.
+    rate: u32,
+}
+
+impl Unlucky {
+    /// Seeds that end so have a scenario that makes these phases likely.
+    fn choose(rng: &mut Rng, seed: u64) -> Option<Self> {
+        let effects: Vec<_> = Phase::ALL.into_iter().filter(|phase| phase.has_effect()).collect();
+        let phases = match (seed % 10, rng.u8(0..4)) {
+            (1 | 2, _) => &[Phase::AddSteps, Phase::AddSteps, Phase::Logs][..],
+            (3 | 4, _) => &[Phase::Claim, Phase::NextAttempt][..],
+            (_, 0) => return None,
+            (_, 1) => &[Phase::Fire, Phase::Quarantine, Phase::Terminate, Phase::Launch][..],
+            (_, 2) => &Phase::ALL[..],
+            _ => &effects[..],
+        };
+        let phase = phases[rng.usize(..phases.len())];
+        let met = |fault: &Fault| fault.applies(phase) && *fault != Fault::Refused;
+        let faults: Vec<_> = Fault::ALL.into_iter().filter(met).collect();
+        let fault = faults[rng.usize(..faults.len())];
+        Some(Self { phase, fault, rate: rng.u32(100..600) })
+    }
+}
 
 impl Faults {
     /// Some kinds of faults, some outages, all from the seed.
@@ -180,7 +222,7 @@ impl Faults {
         for _ in 0..rng.usize(0..7) {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
             let rate = match fault {
-                fault if fault.is_crash() => rng.u32(2..40),
+                fault if fault.is_costly() => rng.u32(2..40),
                 Fault::RequestLost | Fault::ResponseLost | Fault::Delayed => rng.u32(5..60),
                 _ => rng.u32(5..150),
             };
@@ -196,7 +238,9 @@ impl Faults {
                 _ => None,
             };
             let start = from + SignedDuration::from_secs(rng.i64(0..seconds));
-            let length = SignedDuration::from_secs(rng.i64(30..1500));
+            // A receiver that is refused asks again and again: long ones are few.
+            let most = if rng.u8(0..5) == 0 { 1500 } else { 240 };
+            let length = SignedDuration::from_secs(rng.i64(20..most));
             let mut kinds =
                 vec![Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];
             if service == Some(Service::Sns) {
@@ -206,16 +250,20 @@ impl Faults {
             let fault = kinds[rng.usize(..kinds.len())];
             outages.push(Outage { service, from: start, until: start + length, fault });
         }
-        rates.retain(|(_, rate)| *rate > 0);
-        let (script, crashes_left, bounds) = (Vec::new(), CRASHES_MAX, scenario.bounds);
-        Self { rng, rates, outages, script, crashes_left, bounds, effects: 0, over: false }
+        let may_stop = scenario.may_stop();
+        rates.retain(|(fault, rate)| *rate > 0 && (may_stop || *fault != Fault::Stopped));
+        let unlucky = Unlucky::choose(&mut rng, scenario.seed);
+        let unlucky = unlucky.filter(|unlucky| may_stop || unlucky.fault != Fault::Stopped);
+        let (script, costly_left, bounds) = (Vec::new(), COSTLY_MAX, scenario.bounds);
+        Self { rng, rates, unlucky, outages, script, costly_left, bounds, effects: 0, over: false }
     }
 
     /// Exactly these crashes and nothing else.
     pub fn scripted(seed: u64, script: Vec<Crash>) -> Self {
         let rng = Rng::with_seed(seed ^ 0x5eed_fa17);
         let (rates, outages, bounds) = (Vec::new(), Vec::new(), Bounds::Kept);
-        Self { rng, rates, outages, script, crashes_left: 0, bounds, effects: 0, over: false }
+        let (unlucky, costly_left) = (None, 0);
+        Self { rng, rates, unlucky, outages, script, costly_left, bounds, effects: 0, over: false }
     }
 
     /// From now on everything works.
@@ -251,19 +299,26 @@ impl Faults {
         if let Some(outage) = self.outages.iter().find(hit) {
             return Some(outage.fault);
         }
-        for index in 0..self.rates.len() {
-            let (fault, rate) = self.rates[index];
+        let unlucky = self.unlucky.filter(|unlucky| unlucky.phase == call.phase);
+        let unlucky = unlucky.map(|unlucky| (unlucky.fault, unlucky.rate));
+        let rates = unlucky.into_iter().chain(self.rates.iter().copied());
+        for (fault, rate) in rates {
             if fault.applies(call.phase) && self.rng.u32(0..1000) < rate {
-                if !fault.is_crash() {
+                if !fault.is_costly() {
                     return Some(fault);
                 }
-                if self.crashes_left > 0 {
-                    self.crashes_left -= 1;
+                if self.costly_left > 0 {
+                    self.costly_left -= 1;
                     return Some(fault);
                 }
             }
         }
         None
+    }
+
+    /// For how long a machine stands still.
+    pub fn standstill(&mut self) -> Duration {
+        Duration::from_secs(if self.over { 1 } else { self.rng.u64(20..2400) })
     }
 
     /// How long a request or a response is on its way.
@@ -277,7 +332,7 @@ impl Faults {
         let secs = match self.bounds {
             Bounds::Kept if creates => self.rng.u64(1..25),
             _ if self.rng.bool() => self.rng.u64(1..120),
-            _ => self.rng.u64(600..3600),
+            _ => self.rng.u64(600..2400),
         };
         Duration::from_secs(secs)
     }

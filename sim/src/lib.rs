@@ -9,11 +9,14 @@
 pub mod call;
 mod cluster;
 pub mod faults;
+#[cfg(feature = "planted-bugs")]
+pub mod hunt;
 mod lists;
 pub mod marks;
 mod network;
 mod objects;
 mod oracle;
+pub mod planted;
 mod replica;
 pub mod report;
 pub mod runner;

@@ -23,14 +23,14 @@ pub struct Lists {
 impl Lists {
     /// The answer to a query as it was some while ago.
     pub fn stale(&self, call: &Call) -> Option<Response> {
-        self.older.get(&call.about).map(|body| Response::new(body.clone()))
+        self.older.get(&query(call)).map(|body| Response::new(body.clone()))
     }
 
     /// Keeps the answer to a query, to be shown when it is old.
     pub fn remember(&mut self, call: &Call, response: &Response) {
         let body = response.body().clone();
-        if let Some(before) = self.last.insert(call.about.clone(), body) {
-            self.older.insert(call.about.clone(), before);
+        if let Some(before) = self.last.insert(query(call), body) {
+            self.older.insert(query(call), before);
         }
     }
 
@@ -65,6 +65,12 @@ impl Lists {
         }
         (response, hides)
     }
+}
+
+/// What tells a query from others: not until when something is due.
+fn query(call: &Call) -> String {
+    let task = &call.body["ExpressionAttributeValues"][":task"]["S"];
+    format!("{} {}", call.about, task.as_str().unwrap_or_default())
 }
 
 #[cfg(test)]

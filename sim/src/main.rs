@@ -8,7 +8,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+#[cfg(feature = "planted-bugs")]
+use sluicegate::planted::Bug;
 use sluicegate_sim::faults::{Crash, Fault};
+#[cfg(feature = "planted-bugs")]
+use sluicegate_sim::hunt;
+#[cfg(feature = "planted-bugs")]
+use sluicegate_sim::planted::{self, Hunt};
 use sluicegate_sim::report::{Summary, failure};
 use sluicegate_sim::runner;
 use sluicegate_sim::world::Outcome;
@@ -53,6 +59,29 @@ enum Command {
     Replay {
         /// Its seed.
         seed: u64,
+        /// With this mistake of the daemon.
+        #[cfg(feature = "planted-bugs")]
+        #[arg(long, value_parser = planted::by_name)]
+        bug: Option<Bug>,
+    },
+    /// Plants one mistake after the other in the daemon and plays worlds until
+    /// each is found.
+    #[cfg(feature = "planted-bugs")]
+    PlantedBugs {
+        /// Worlds in which each has to be found.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Only these.
+        #[arg(value_parser = planted::by_name)]
+        bugs: Vec<Bug>,
+        /// A folder for the table as Markdown and as JSON.
+        #[arg(long)]
+        out: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        how: How,
     },
     /// Plays a small world once for each effect and each way to crash there.
     Boundaries {
@@ -97,7 +126,16 @@ fn crashes(text: &str) -> Result<Crashes, String> {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run { seeds, from, all_marks, how } => run(from, seeds, all_marks, &how),
-        Command::Replay { seed } => {
+        #[cfg(feature = "planted-bugs")]
+        Command::Replay { seed, bug: Some(bug) } => {
+            let words = format!("replay {seed} --bug {}", bug.name());
+            replay(|data| hunt::play_with(bug, seed, data), &words)
+        }
+        #[cfg(feature = "planted-bugs")]
+        Command::PlantedBugs { seeds, from, bugs, out, how } => {
+            planted_bugs(&bugs, from..from.saturating_add(seeds), out.as_deref(), &how)
+        }
+        Command::Replay { seed, .. } => {
             replay(|data| runner::play_seed(seed, data), &format!("replay {seed}"))
         }
         Command::Boundaries { only: Some(Crashes(crashes)), .. } => {
@@ -144,6 +182,40 @@ fn replay(
         Some(words) => print(&words).map(|()| false),
         None => print("every invariant held").map(|()| true),
     }
+}
+
+/// Looks for every bug; whether each was found.
+#[cfg(feature = "planted-bugs")]
+fn planted_bugs(
+    bugs: &[Bug],
+    seeds: std::ops::Range<u64>,
+    out: Option<&std::path::Path>,
+    how: &How,
+) -> anyhow::Result<bool> {
+    let bugs = if bugs.is_empty() { Bug::ALL } else { bugs };
+    let bar = ProgressBar::new(bugs.len() as u64);
+    let hunts = hunt::hunt(bugs, seeds, how.threads, |hunt| {
+        let Hunt { bug, worlds, violation } = hunt;
+        let words = violation.as_ref().map(|violation| format!("{violation:?}"));
+        let words = words.unwrap_or_else(|| "NOT FOUND".to_owned());
+        bar.suspend(|| {
+            let _ = writeln!(io::stderr(), "{}: {words}, worlds: {worlds}", bug.name());
+        });
+        bar.inc(1);
+    })?;
+    bar.finish_and_clear();
+    let (table, json) = (planted::table(&hunts), planted::json(&hunts).to_string());
+    if let Some(folder) = out {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("table.md"), format!("{table}\n"))?;
+        std::fs::write(folder.join("table.json"), format!("{json}\n"))?;
+    }
+    let found = hunts.iter().filter(|hunt| hunt.violation.is_some()).count();
+    match how.json {
+        true => print(&json)?,
+        false => print(&format!("{table}\n{found} of {} bugs found", hunts.len()))?,
+    }
+    Ok(found == hunts.len())
 }
 
 /// Every effect of the fixed world × every position; the effects that each of

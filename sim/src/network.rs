@@ -96,6 +96,10 @@ async fn exchange(
                     return never().await;
                 }
                 Some(Fault::Truncated) => Ok(truncated(response)),
+                Some(Fault::Stopped) => {
+                    stand_still(world, life);
+                    Ok(response)
+                }
                 _ => Ok(response),
             }
         }
@@ -126,13 +130,25 @@ fn arrive_later(
         _ => world.latency(),
     };
     let (late, who) = (Arc::clone(world), format!("{life}, late"));
+    late.leaves_late();
     tokio::spawn(async move {
         pass(delay).await;
         late.apply(&who, &call, request).await;
+        late.has_arrived();
     });
     if fault == Some(Fault::CrashInFlight) {
         life.kill();
     }
+}
+
+/// SIGSTOP, and SIGCONT a good while later.
+fn stand_still(world: &Arc<World>, life: &Arc<Life>) {
+    life.machine.stop();
+    let (span, machine) = (world.standstill(), Arc::clone(&life.machine));
+    tokio::spawn(async move {
+        pass(span).await;
+        machine.resume();
+    });
 }
 
 /// No answer ever comes: the caller's time-out or its death ends it.

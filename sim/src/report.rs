@@ -115,7 +115,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 21] = [
+const EVENTS: [&str; 23] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -127,6 +127,8 @@ const EVENTS: [&str; 21] = [
     "test event",
     "delete event",
     "foreign",
+    "newer",
+    "guard fails",
     "step hangs",
     "list lags",
     "step cancelled",

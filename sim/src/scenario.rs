@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluicegate::core::partition::{Grain, Partition};
 
 use crate::faults::Bounds;
+use crate::oracle::Quota;
 
 pub use arrivals::{Message, Object};
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
@@ -40,10 +41,21 @@ pub struct Scenario {
     /// EMR tells of its clusters through the queue.
     pub emr_events: bool,
     pub clusters: ClusterRates,
-    /// When the last message has come and faults may end.
+    /// Until then something is sure to come: a message, an event, a slot.
+    pub busy_until: Timestamp,
+    /// When faults end, at the latest.
     pub ends: Timestamp,
     pub bounds: Bounds,
+    /// Nothing on the clusters helps: no guard, no deadline.
+    pub bare: bool,
+    /// Entries of EMR's lists in one answer.
+    pub page: usize,
+    /// EMR's quotas are `SCARCE`, not what it grants everybody.
+    pub scarce: bool,
 }
+
+/// Quotas that worlds as small as these can use up.
+pub const SCARCE: Quota = Quota { burst: 1, per_second: 0.02 };
 
 /// Something that happens to the machine of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +82,7 @@ pub struct ClusterRates {
     pub instances_lost: u32,
     pub terminated: u32,
     pub refused: u32,
+    pub guard_fails: u32,
     /// The first step of the first task fails once on its cluster, whatever the
     /// chances.
     pub first_fails: bool,
@@ -82,33 +95,59 @@ impl ClusterRates {
     /// Whether nothing but the network can make a task partition fail.
     pub fn are_kind(&self) -> bool {
         let Self { step_fails, step_hangs, step_cancelled, bootstrap_fails, .. } = *self;
-        let Self { instances_lost, terminated, refused, .. } = *self;
-        [step_fails, step_hangs, step_cancelled, bootstrap_fails, instances_lost, terminated]
-            .iter()
-            .all(|rate| *rate == 0)
-            && refused == 0
+        let Self { instances_lost, terminated, refused, guard_fails, .. } = *self;
+        let steps = [step_fails, step_hangs, step_cancelled, guard_fails];
+        let clusters = [bootstrap_fails, instances_lost, terminated, refused];
+        steps.iter().chain(&clusters).all(|rate| *rate == 0)
     }
 }
 
+/// How far a clock is off at most.
+pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
+
 /// From the origin to the last arrival.
-const MINUTES: i64 = 75;
+const MINUTES: i64 = 40;
+/// Until the slot and the ends of periods that a world has have come.
+const CALENDAR_MINUTES: i64 = 17;
 
 impl Scenario {
     pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
-        let clusters = cluster_rates(rng);
-        let (tasks, datasets, profiles) = config::choose(rng);
-        let text = config::text(&tasks, &datasets, &profiles, rng);
-        let next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
-        let all_die = rng.u8(0..12) == 0;
+        let mut clusters = cluster_rates(rng, seed);
+        let (tasks, datasets, profiles) = config::choose(rng, clusters.step_hangs > 0);
+        let mut text = config::text(&tasks, &datasets, &profiles, rng);
+        let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
+        let bare = seed % 6 == 5;
+        // Without a guard the protocol needs its bounds.
+        let bounds = if bare { Bounds::Kept } else { bounds };
+        if bare {
+            text = config::bare(&text);
+            next_text = config::bare(&next_text);
+        }
+        let scarce = seed % 4 == 3;
+        if scarce {
+            text = config::scarce(&text);
+            next_text = config::scarce(&next_text);
+        }
+        let all_die = rng.u8(0..12) == 0 && !bare;
+        if all_die || bare && rng.bool() {
+            // Only what hangs is still there when its deadline comes.
+            clusters.step_hangs = rng.u32(0..300);
+        }
         let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
         let ends = origin + SignedDuration::from_mins(minutes);
-        let messages = arrivals::messages(rng, &datasets, origin, ends);
-        let events = machine_events(rng, replicas, origin, ends, bounds);
+        let mut messages = arrivals::messages(rng, &datasets, origin, ends);
+        if seed % 8 < 3 {
+            messages.extend(arrivals::for_newer(rng, &tasks, &datasets, origin));
+            messages.sort_by_key(|(at, _)| *at);
+        }
+        let events = machine_events(rng, replicas, &messages, (origin, ends), bounds);
+        let busy_until = busy_until(origin, &messages, &events);
         Self {
             seed,
+            busy_until,
             text,
             next_text,
             all_die,
@@ -122,6 +161,9 @@ impl Scenario {
             clusters,
             ends,
             bounds,
+            bare,
+            page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
+            scarce,
         }
     }
 
@@ -134,6 +176,7 @@ impl Scenario {
         let messages = arrivals::plain(&datasets, origin);
         Self {
             seed: 1,
+            busy_until: busy_until(origin, &messages, &[]),
             next_text: text.clone(),
             text,
             all_die: false,
@@ -146,18 +189,37 @@ impl Scenario {
             emr_events: true,
             clusters: ClusterRates {
                 first_fails: true,
-                starting_secs: 120,
-                step_secs_max: 240,
+                starting_secs: 60,
+                step_secs_max: 120,
                 ..ClusterRates::default()
             },
             ends,
             bounds: Bounds::Kept,
+            bare: false,
+            page: 50,
+            scarce: false,
         }
+    }
+
+    /// Messages about something that a newer version has written: this one leaves
+    /// them where they are.
+    pub fn left_alone(&self) -> u64 {
+        self.messages.iter().filter(|(_, message)| message.what == "newer").count() as u64
+    }
+
+    /// Whether machines may stand still: what a process sends that decided long
+    /// ago breaks the bounds, unless it is the only one.
+    pub fn may_stop(&self) -> bool {
+        self.bounds == Bounds::Broken || self.replicas == 1
     }
 
     /// Whether a cluster's lifetime may end before its work.
     pub fn has_short_lifetime(&self) -> bool {
         self.profiles.iter().any(|profile| profile.lifetime_minutes < 300)
+    }
+
+    pub fn clocks_jump(&self) -> bool {
+        self.events.iter().any(|(_, event)| matches!(event, MachineEvent::Clock(..)))
     }
 
     pub fn task(&self, name: &str) -> Option<&Task> {
@@ -177,27 +239,43 @@ impl Scenario {
 /// The hours whose objects arrive, oldest first.
 pub fn hours(origin: Timestamp) -> Vec<Partition> {
     let from = origin - SignedDuration::from_mins(80);
-    let until = origin + SignedDuration::from_mins(20);
+    let until = origin + SignedDuration::from_mins(5);
     Partition::overlapping(from, until, Grain::Hour).collect()
 }
 
-fn cluster_rates(rng: &mut Rng) -> ClusterRates {
+fn busy_until(
+    origin: Timestamp,
+    messages: &[(Timestamp, Message)],
+    events: &[(Timestamp, MachineEvent)],
+) -> Timestamp {
+    let calendar = origin + SignedDuration::from_mins(CALENDAR_MINUTES);
+    let messages = messages.last().map(|(at, _)| *at);
+    let events = events.last().map(|(at, _)| *at);
+    calendar.max(messages.unwrap_or(calendar)).max(events.unwrap_or(calendar))
+}
+
+/// Some worlds are about what follows a failure (see `faults::Unlucky`).
+fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
     let mut rates = ClusterRates {
-        starting_secs: rng.u64(60..400),
-        step_secs_max: rng.u64(60..900),
+        starting_secs: rng.u64(30..240),
+        step_secs_max: rng.u64(30..480),
         ..ClusterRates::default()
     };
-    if rng.bool() {
-        return rates;
+    match seed % 10 {
+        1 | 2 => rates.step_fails = rng.u32(300..700),
+        3 | 4 => rates.bootstrap_fails = rng.u32(300..700),
+        _ if rng.bool() => return rates,
+        _ => {}
     }
     for _ in 0..rng.usize(1..4) {
-        match rng.u8(0..7) {
-            0 => rates.step_fails = rng.u32(50..500),
-            1 => rates.step_hangs = rng.u32(10..80),
+        match rng.u8(0..10) {
+            0 | 7 => rates.step_fails = rates.step_fails.max(rng.u32(50..500)),
+            1 => rates.step_hangs = rng.u32(20..150),
             2 => rates.step_cancelled = rng.u32(20..150),
-            3 => rates.bootstrap_fails = rng.u32(50..400),
+            3 | 8 => rates.bootstrap_fails = rates.bootstrap_fails.max(rng.u32(100..600)),
             4 => rates.instances_lost = rng.u32(50..300),
             5 => rates.terminated = rng.u32(50..300),
+            6 => rates.guard_fails = rng.u32(50..300),
             _ => rates.refused = rng.u32(50..300),
         }
     }
@@ -207,16 +285,22 @@ fn cluster_rates(rng: &mut Rng) -> ClusterRates {
 fn machine_events(
     rng: &mut Rng,
     replicas: usize,
-    origin: Timestamp,
-    ends: Timestamp,
+    messages: &[(Timestamp, Message)],
+    (origin, ends): (Timestamp, Timestamp),
     bounds: Bounds,
 ) -> Vec<(Timestamp, MachineEvent)> {
     let mut events = Vec::new();
+    let seconds = ends.duration_since(origin).as_secs();
     for _ in 0..rng.usize(0..4) {
         let machine = rng.usize(..replicas);
-        let at =
-            origin + SignedDuration::from_secs(rng.i64(10..ends.duration_since(origin).as_secs()));
-        let later = |secs: i64| at + SignedDuration::from_secs(secs);
+        // At any time, or while it works on a message.
+        let any = SignedDuration::from_secs(rng.i64(10..seconds * 3 / 4));
+        let at = match rng.choice(messages) {
+            Some((at, _)) if rng.bool() => *at + SignedDuration::from_millis(rng.i64(0..400)),
+            _ => origin + any,
+        };
+        // Whoever is still down at the end is called back by the world.
+        let later = |secs: i64| ends.min(at + SignedDuration::from_secs(secs));
         match rng.u8(0..6) {
             0 => events.push((at, MachineEvent::Deploy(machine))),
             1 => {

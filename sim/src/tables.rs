@@ -18,6 +18,9 @@ pub const UNIT: &str = "sim-file-unit";
 pub const RUN: &str = "sim-run";
 /// A format that only a later version writes.
 const NEWER: &str = "999";
+/// The task partition of a newer version; an hour for which nothing else comes.
+pub const NEWER_TASK: &str = "t0";
+pub const NEWER_PARTITION: &str = "2013-01-01T01";
 /// Items of a newer version: to be left alone.
 pub const NEWER_ITEMS: [(&str, &str); 2] =
     [(TASK, "t0 2013-01-01T01"), (RUN, "00000000000000000000000000")];
@@ -35,7 +38,9 @@ pub async fn plant(world: &World) {
     let run = "01AAAAAAAAAAAAAAAAAAAAAAAA/1";
     let names = ["somebody's notebook".to_owned(), format!("sim2/{run}"), format!("sim/{run}")];
     for name in names {
+        let past = json!([{ "Key": "sluicegate:expires-at", "Value": "2013-01-01T00:00:00Z" }]);
         let body = json!({
+            "Tags": past,
             "Name": name, "ReleaseLabel": "emr-7.13.0",
             "ServiceRole": "service", "JobFlowRole": "ec2",
             "Instances": {

@@ -3,6 +3,7 @@
 //! has settled, and says what was violated. Not for many worlds: `runner`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct World {
     marks: Mutex<Marks>,
     oracle: Mutex<Oracle>,
     clusters: Notify,
+    /// Requests that are on their way without a sender who waits for them.
+    late: AtomicU64,
 }
 
 /// What became of a world.
@@ -86,6 +89,7 @@ impl World {
                 bootstrapping: secs(45),
                 terminating: secs(60),
                 plain_terminated_on_step_failure: scenario.seed.is_multiple_of(2),
+                page: scenario.page,
                 ..emr::Options::default()
             },
             shutdown: CancellationToken::new(),
@@ -102,6 +106,7 @@ impl World {
             marks: Mutex::default(),
             oracle: Mutex::new(oracle),
             clusters: Notify::new(),
+            late: AtomicU64::new(0),
         };
         let world = Arc::new(world);
         world.provision().await?;
@@ -181,6 +186,10 @@ impl World {
         lock(&self.faults).downtime()
     }
 
+    pub fn standstill(&self) -> Duration {
+        lock(&self.faults).standstill()
+    }
+
     /// Whether a guard's call is lost before or after its effect.
     pub fn guard_fate(&self) -> (bool, bool) {
         lock(&self.faults).guard_fate()
@@ -203,7 +212,7 @@ impl World {
     /// A replica has decided to make a call. If it is stopped now, the call
     /// leaves when it goes on.
     pub fn decided(&self, life: &Life, call: &Call) {
-        self.oracle().decided(call, life.machine.now());
+        self.oracle().decided(&self.scenario, life, call);
         self.tell_violations();
     }
 
@@ -291,6 +300,26 @@ impl World {
             _ => {}
         }
         response
+    }
+
+    /// A request goes on its way by itself; see `has_arrived`.
+    pub fn leaves_late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn has_arrived(&self) {
+        self.late.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is left to do, and nothing is on its way that may change
+    /// that.
+    async fn is_at_rest(&self) -> bool {
+        if self.late.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let depth = self.inbox_depth().await;
+        let oracle = self.oracle();
+        oracle.first_violation().is_some() || oracle.what_is_left(self, depth).is_none()
     }
 
     /// How many messages are in the inbox, those received included.
@@ -406,7 +435,10 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             happen(world, replicas, *event);
         }
     }
-    pass_until(world.time, scenario.ends).await;
+    pass_until(world.time, scenario.busy_until).await;
+    while world.time.now() < scenario.ends && !world.is_at_rest().await {
+        pass(LOOK_EVERY).await;
+    }
 }
 
 fn told(message: &crate::scenario::Message) -> String {

@@ -29,7 +29,7 @@ pub enum Kind {
     Unknown,
 }
 
-const DEFERRED: [&str; 18] = [
+const DEFERRED: [&str; 9] = [
     "ThrottlingException",
     "Throttling",
     "TooManyRequestsException",
@@ -39,6 +39,10 @@ const DEFERRED: [&str; 18] = [
     "LimitExceededException",
     "TransactionConflictException",
     "TransactionInProgressException",
+];
+
+/// The signature was not accepted: credentials have expired, or a clock is off.
+const UNSIGNED: [&str; 9] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "RequestExpired",
@@ -49,6 +53,9 @@ const DEFERRED: [&str; 18] = [
     "RequestTimeTooSkewed",
     "IncompleteSignature",
 ];
+
+/// Why DynamoDB may cancel a transaction that would pass the next time.
+const CANCELLED_FOR_RATE: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
 
 const NOT_FOUND: [&str; 5] = [
     "ResourceNotFoundException",
@@ -71,12 +78,28 @@ impl AwsError {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or("no error code");
                 let text = answer.err().message().unwrap_or("no message");
-                (kind(code, answer.raw().status().as_u16()), format!("{code}: {text}"))
+                (kind(code, text, answer.raw().status().as_u16()), format!("{code}: {text}"))
             }
             SdkError::ConstructionFailure(_) => (Kind::Refused, with_causes(error)),
             other => (Kind::Unknown, with_causes(other)),
         };
         Self { service, action, kind, message }
+    }
+}
+
+impl AwsError {
+    /// Whether it was refused for who asked and not for the rate: asking at the
+    /// quota's pace would not help.
+    pub fn is_about_the_signature(&self) -> bool {
+        let code = self.message.split(':').next().unwrap_or_default();
+        UNSIGNED.contains(&code)
+    }
+
+    /// Whether what the request says is at fault, and not permissions or the
+    /// moment: the same request would be refused again, another one may pass.
+    pub fn is_about_the_request(&self) -> bool {
+        let about = |code| self.message.starts_with(code);
+        self.kind == Kind::Refused && ["ValidationException", "InvalidParameter"].iter().any(about)
     }
 }
 
@@ -95,12 +118,15 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-fn kind(code: &str, status: u16) -> Kind {
+fn kind(code: &str, text: &str, status: u16) -> Kind {
+    let for_its_rate = || CANCELLED_FOR_RATE.iter().any(|reason| text.contains(reason));
     match code {
-        code if DEFERRED.contains(&code) => Kind::Deferred,
+        "TransactionCanceledException" if for_its_rate() => Kind::Deferred,
+        code if DEFERRED.contains(&code) || UNSIGNED.contains(&code) => Kind::Deferred,
         code if NOT_FOUND.contains(&code) => Kind::NotFound,
         _ if status == 429 => Kind::Deferred,
-        _ if status == 408 => Kind::Unknown,
+        // EMR's models declare some of its inner errors as the client's, with 400.
+        _ if status == 408 || code.starts_with("Internal") => Kind::Unknown,
         _ if (400..500).contains(&status) => Kind::Refused,
         _ => Kind::Unknown,
     }
@@ -112,6 +138,43 @@ impl From<AwsError> for CallFailure {
             Kind::Deferred => CallFailure::Deferred(error.message),
             Kind::Refused | Kind::NotFound => CallFailure::Refused(error.message),
             Kind::Unknown => CallFailure::Unknown(error.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_whether_the_call_had_its_effect() {
+        let cancelled = "TransactionCanceledException";
+        for (code, text, status, expected) in [
+            ("ValidationException", "no such release", 400, Kind::Refused),
+            ("ThrottlingException", "Rate exceeded", 400, Kind::Deferred),
+            ("InternalServerException", "", 400, Kind::Unknown),
+            ("InternalFailure", "", 500, Kind::Unknown),
+            ("RequestTimeout", "", 408, Kind::Unknown),
+            ("SlowDown", "", 429, Kind::Deferred),
+            // A batch that is throttled is not too large.
+            (cancelled, "for specific reasons [None, ThrottlingError]", 400, Kind::Deferred),
+            (cancelled, "[ProvisionedThroughputExceeded]", 400, Kind::Deferred),
+            (cancelled, "[ValidationError, None]", 400, Kind::Refused),
+            (cancelled, "[ConditionalCheckFailed]", 400, Kind::Refused),
+        ] {
+            assert_eq!(kind(code, text, status), expected, "{code} {text} {status}");
+        }
+    }
+
+    #[test]
+    fn expired_credentials_are_no_matter_of_rates() {
+        for (message, expected) in [
+            ("ExpiredTokenException: The security token included in the request is expired", true),
+            ("ThrottlingException: Rate exceeded", false),
+        ] {
+            let message = message.to_owned();
+            let error = AwsError { service: "EMR", action: "x", kind: Kind::Deferred, message };
+            assert_eq!(error.is_about_the_signature(), expected);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
@@ -18,6 +17,8 @@ use super::error::{AwsError, Kind};
 /// SQS's longest.
 const LONG_POLL_SECS: i32 = 20;
 const RECEIVE_MAX: i32 = 10;
+const RECEIVE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a receive waits for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub enum Poll {
 #[derive(Debug, Clone)]
 pub struct Sqs {
     client: aws_sdk_sqs::Client,
+    /// The same with the patience that a long poll needs. To give it to each
+    /// receive instead would make the SDK put its client together every time.
+    patient: aws_sdk_sqs::Client,
     inbox: String,
     quarantine: String,
 }
@@ -61,7 +65,14 @@ impl Sqs {
         let client = aws_sdk_sqs::Client::new(config);
         let inbox = url(&client, inbox).await?;
         let quarantine = url(&client, quarantine).await?;
-        Ok(Self { client, inbox, quarantine })
+        let patience = super::timeouts()
+            .to_builder()
+            .operation_attempt_timeout(RECEIVE_ATTEMPT_TIMEOUT)
+            .operation_timeout(RECEIVE_TIMEOUT)
+            .build();
+        let patient = aws_sdk_sqs::config::Builder::from(config).timeout_config(patience).build();
+        let patient = aws_sdk_sqs::Client::from_conf(patient);
+        Ok(Self { client, patient, inbox, quarantine })
     }
 
     /// Receives up to 10 messages, and hides them for `hidden`.
@@ -74,20 +85,14 @@ impl Sqs {
             Poll::Short => 0,
             Poll::Long => LONG_POLL_SECS,
         };
-        let patient = TimeoutConfig::builder()
-            .operation_attempt_timeout(Duration::from_secs(30))
-            .operation_timeout(Duration::from_secs(60))
-            .build();
         let answer = self
-            .client
+            .patient
             .receive_message()
             .queue_url(&self.inbox)
             .wait_time_seconds(wait_secs)
             .max_number_of_messages(RECEIVE_MAX)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(i32::try_from(hidden.as_secs()).unwrap_or(i32::MAX))
-            .customize()
-            .config_override(aws_sdk_sqs::config::Builder::new().timeout_config(patient))
             .send()
             .await
             .map_err(|error| AwsError::new("SQS", "ReceiveMessage", &error))?;

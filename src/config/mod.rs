@@ -17,8 +17,10 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use jiff::SignedDuration;
+use serde_json::Value;
 
 use self::mistake::Mistake;
 use self::source::Sources;
@@ -206,6 +208,9 @@ fn read(path: &Path) -> Result<String, ReadError> {
     })
 }
 
+/// What may be written; task files are checked against it again and again.
+static SCHEMA: LazyLock<Value> = LazyLock::new(json_schema);
+
 /// Checks a configuration text; `path` is for messages.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Findings> {
     assemble(&Source::new(path, text), &[])
@@ -216,12 +221,11 @@ pub fn assemble(main: &Source, files: &[Source]) -> Result<Config, Findings> {
     let sources = Sources::new(main, files);
     let mistakes = |mistakes| Findings::mistakes(&sources, mistakes);
     let Documents { mut document, mut found, hidden } = read_all(&sources).map_err(mistakes)?;
-    let schema = json_schema();
-    found.extend(structure::check(&document, &schema));
+    found.extend(structure::check(&document, &SCHEMA));
     let set_aside = if found.is_empty() {
         Default::default()
     } else {
-        match structure::set_aside(&mut document, &schema, hidden) {
+        match structure::set_aside(&mut document, &SCHEMA, hidden) {
             Some(names) => names,
             None => return Err(mistakes(found)),
         }

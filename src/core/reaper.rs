@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::run::{Attempt, Run};
+use crate::planted::{Bug, planted};
 
 /// How long after its deadline a cluster's own run has to end it.
 const GRACE: SignedDuration = SignedDuration::from_mins(5);
@@ -67,11 +68,15 @@ pub fn verdict(
     if overdue {
         return Some(Reason::Overdue);
     }
+    if run.is_none() && planted(Bug::ReaperTrustsFailure) {
+        return Some(Reason::RunEnded);
+    }
     let run = run?;
     if run.state.is_final() {
         return Some(Reason::RunEnded);
     }
-    if origin.attempt < run.attempts.len() {
+    let current = run.attempts.len() + usize::from(planted(Bug::ReaperIgnoresAttempt));
+    if origin.attempt < current {
         return Some(Reason::AttemptOver);
     }
     let holds_another =
@@ -120,8 +125,11 @@ mod tests {
             cluster_state: None,
             end_reason: String::new(),
             unseen_at_end: false,
+            unterminated: false,
             tries: vec![],
             guards: vec![],
+            settled: 0,
+            ended_at: None,
             adding: None,
         };
         let profile = profile("p");

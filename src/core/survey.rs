@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::run::ClusterSeen;
+use crate::planted::{Bug, planted};
 
 /// Clocks differ: ours and that of EMR's creation dates.
 const MARGIN: SignedDuration = SignedDuration::from_hours(1);
@@ -28,6 +29,10 @@ impl Question {
     fn is_about(&self, listed: &Listed) -> bool {
         match &self.cluster {
             Some(cluster) => *cluster == listed.id,
+            None if planted(Bug::AdoptionByPrefix) => {
+                let run = self.name.rsplit_once('/').map_or("", |(run, _)| run);
+                listed.name.starts_with(run)
+            }
             None => self.name == listed.name,
         }
     }

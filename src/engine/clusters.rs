@@ -8,6 +8,10 @@ use crate::core::run::{Event, Hints, Run};
 /// than the answer to the call that created its cluster.
 const STRANGERS_MAX: usize = 1_000;
 
+/// How many events of such a cluster are remembered: others' clusters may live
+/// for ever and run steps all the time.
+const STRANGERS_EVENTS_MAX: usize = 100;
+
 /// An event of EMR about a cluster or one of its steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterEvent {
@@ -23,6 +27,13 @@ pub(super) struct Watch {
     hints: Hints,
 }
 
+impl Watch {
+    fn hear(&mut self, event: Event) {
+        let is_full = self.run.is_none() && self.hints.events.len() >= STRANGERS_EVENTS_MAX;
+        self.hints.hear(if is_full { Event::Passing } else { event });
+    }
+}
+
 impl Engine {
     /// Something happened to a cluster: its run looks at once, if that may
     /// matter to it.
@@ -35,7 +46,7 @@ impl Engine {
             }
         }
         let watch = memory.clusters.entry(event.cluster.clone()).or_default();
-        watch.hints.hear(event.event.clone());
+        watch.hear(event.event.clone());
         let run = watch.run.clone().filter(|_| event.event != Event::Passing);
         drop(memory);
         if let Some(run) = run {
@@ -82,5 +93,22 @@ impl Engine {
         if is_news {
             self.agenda.wake(Key::Run(run.id.clone()), self.clock.now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_of_others_are_not_remembered_for_ever() {
+        let mut watch = Watch::default();
+        let step = |number| Event::StepCompleted(format!("{number}"));
+        (0..9_999).for_each(|number| watch.hear(step(number)));
+        assert_eq!(watch.hints.events.len(), STRANGERS_EVENTS_MAX);
+        // What is ours forgets by its looks.
+        watch.run = Some("R".to_owned());
+        watch.hear(step(10_000));
+        assert!(watch.hints.events.contains(&step(10_000)));
     }
 }

@@ -11,6 +11,7 @@ use crate::aws::store::StoreError;
 use crate::core::quota::Call;
 use crate::core::run::{Act, CallFailure, Decision, Hints, Observation, Run, StepSeen};
 use crate::core::task::{TaskChange, TaskState};
+use crate::planted::{Bug, planted};
 
 /// From a look to the next wait takes at most this many acts.
 const ACTS_MAX: usize = 8;
@@ -22,6 +23,10 @@ const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 impl Engine {
     pub(super) async fn turn_run(&self, id: &str) -> Result<Option<Timestamp>, StoreError> {
         let Some(mut run) = self.store.run(id).await? else { return Ok(None) };
+        let catalog = planted(Bug::RunFollowsConfig).then(|| self.catalog());
+        if let Some(profile) = catalog.as_ref().and_then(|all| all.profiles.get(&run.profile)) {
+            run.limits = profile.limits;
+        }
         self.count_open(&run);
         let mut hints = self.hints(&run);
         let mut observation = Observation::Nothing;
@@ -91,7 +96,8 @@ impl Engine {
     ) -> Result<Act, StoreError> {
         let before = run.clone();
         let decision = self.follow(run, observation, hints);
-        if *run != before {
+        let early = planted(Bug::LaunchWithoutIntent) && decision.act == Act::Launch;
+        if *run != before && !early {
             let result = self.store.commit_run(run, &decision.changes).await;
             if matches!(result, Err(StoreError::Conflict(_))) {
                 let kept = self.still_ours(run, decision.changes).await?;
@@ -133,7 +139,8 @@ impl Engine {
     }
 
     /// The changes whose partitions still belong to the run. One that somebody
-    /// removed or changed by hand must not keep the run from ending.
+    /// removed, changed or damaged by hand, or that a newer version has written,
+    /// must not keep the run from ending.
     async fn still_ours(
         &self,
         run: &Run,
@@ -141,7 +148,14 @@ impl Engine {
     ) -> Result<Vec<TaskChange>, StoreError> {
         let mut kept = Vec::with_capacity(changes.len());
         for change in changes {
-            let item = self.store.task(&change.key).await?;
+            let item = match self.store.task(&change.key).await {
+                // Left alone, and told of by a turn of its own.
+                Err(StoreError::Unreadable { .. }) => {
+                    self.wake_tasks(std::iter::once(&change.key));
+                    None
+                }
+                item => item?,
+            };
             let item = item.filter(|item| item.run.as_deref() == Some(run.id.as_str()));
             let state = item.map(|item| item.state);
             if state == Some(change.from) {
@@ -190,7 +204,7 @@ impl Engine {
                 })
             }
             Act::Claim { key, holder } => match self.store.claim(&key, &holder).await {
-                Ok(holder) => Observation::Claimed { holder },
+                Ok(holder) => Observation::Claimed { key, holder },
                 Err(error) => {
                     tracing::warn!(run = run.id, %error, "the claim is not settled, will try again");
                     Observation::Postponed(super::after(self.clock.now(), CLAIM_AGAIN_AFTER))
@@ -212,7 +226,7 @@ impl Engine {
             let (page, next) = self.emr.list_steps(cluster, marker).await?;
             steps.extend(page);
             marker = next;
-            if marker.is_none() {
+            if marker.is_none() || planted(Bug::FirstStepPageOnly) {
                 return Ok(steps);
             }
             while let Err(until) = self.permit(Call::ListSteps, &run.id) {
@@ -223,6 +237,7 @@ impl Engine {
 
     /// How long a call may still take, or None when its deadline has passed.
     fn time_to_send(&self, send_by: Option<Timestamp>) -> Option<Duration> {
+        let send_by = if planted(Bug::NoSendBy) { Some(Timestamp::MAX) } else { send_by };
         let left = send_by?.duration_since(self.clock.now());
         let left = self.clock.real_time(left);
         (!left.is_zero()).then(|| left.min(CALL_TIMEOUT_MAX))
@@ -254,6 +269,11 @@ impl Engine {
     ) -> Observation {
         match result {
             Ok(found) => seen(found),
+            Err(error) if error.is_about_the_signature() => {
+                tracing::warn!(run = run.id, %error, "will look again");
+                let interval = run.limits.poll_interval;
+                Observation::Postponed(super::after(self.clock.now(), interval))
+            }
             Err(error) if error.kind == Kind::Deferred => {
                 tracing::warn!(run = run.id, %error, "will look again soon");
                 Observation::Postponed(self.throttled(call))

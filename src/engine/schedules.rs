@@ -4,12 +4,13 @@
 //! too, should a tick not come: the scheduler reads some expressions and the
 //! change of clocks differently.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, Key};
 use crate::aws::store::{Mark, StoreError};
 use crate::core::calendar::{Entry, due_entries};
 use crate::core::task::TaskKey;
+use crate::planted::{Bug, planted};
 
 /// Partitions in one transaction; more go into the next.
 const ENTRIES_MAX: usize = 50;
@@ -23,10 +24,17 @@ impl Engine {
         let now = self.clock.now();
         let mark = self.store.mark(&task.name).await?;
         // A calendar begins when it is first seen: no past is made up.
-        let from = mark.map_or(now, |mark| mark.0);
+        let begins =
+            if planted(Bug::PastMadeUp) { now - SignedDuration::from_hours(3) } else { now };
+        let from = mark.map_or(begins, |mark| mark.0);
         let due = due_entries(task, from, now, ENTRIES_MAX);
         if mark.is_some() && due.entries.is_empty() {
             return Ok(due.next);
+        }
+        let mut mark = mark;
+        if planted(Bug::MarkBeforeSlots) {
+            self.store.fire(&task.name, mark, Mark(due.mark), &[]).await?;
+            mark = Some(Mark(due.mark));
         }
         self.store.fire(&task.name, mark, Mark(due.mark), &due.entries).await?;
         for entry in due.entries {

@@ -18,15 +18,14 @@ impl Engine {
     /// run is woken by the answer.
     pub(super) fn surveyed(&self, run: &Run, act: &Act, hints: &Hints) -> Option<Observation> {
         let question = self.question(run);
+        let now = self.clock.now();
         let mut memory = self.memory();
-        // One that is older than the last look says nothing new.
-        let news = memory.survey.answer(&run.id, &question).filter(|answer| {
-            *act == Act::LookUp || hints.looked.is_none_or(|at| answer.began >= at)
-        });
+        let answer = memory.survey.answer(&run.id, &question);
+        let news = answer.filter(|answer| *act == Act::LookUp || hints.is_news(answer.began, now));
         let Some(answer) = news else {
             memory.survey.ask(&run.id, question);
             drop(memory);
-            self.agenda.wake(Key::Survey, self.clock.now());
+            self.agenda.wake(Key::Survey, now);
             return None;
         };
         Some(match (answer.found, act) {
@@ -63,6 +62,10 @@ impl Engine {
                     }
                     match self.emr.list_clusters(since, marker).await {
                         Ok(page) => self.memory().survey.page(page),
+                        Err(error) if error.is_about_the_signature() => {
+                            tracing::warn!(%error, "the survey of clusters goes on later");
+                            return Some(super::after(now, self.sweep_interval));
+                        }
                         Err(error) if error.kind == Kind::Deferred => {
                             tracing::warn!(%error, "the survey of clusters goes on later");
                             return Some(self.throttled(Call::ListClusters));

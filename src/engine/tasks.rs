@@ -8,6 +8,7 @@ use crate::aws::store::StoreError;
 use crate::core::catalog::Catalog;
 use crate::core::readiness::{Readiness, readiness};
 use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
+use crate::planted::{Bug, planted};
 
 /// From waiting to ready takes two writes; more means that somebody else
 /// keeps changing it, and the next turn goes on.
@@ -34,6 +35,9 @@ impl Engine {
         let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
             item.outputs_pending = false;
+        }
+        if planted(Bug::ForgottenBeforePublished) && !item.notices.is_empty() {
+            self.store.forget_notices(key, &item.notices).await?;
         }
         let published = self.publish(&item.notices).await;
         let published: Vec<_> = item.notices.drain(..published).collect();

@@ -13,6 +13,7 @@ use crate::aws::AwsError;
 use crate::aws::sqs::{Poll, Received, Sqs};
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::engine::{Arrival, Engine};
+use crate::planted::{Bug, planted};
 
 /// After a failed receive.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -77,6 +78,9 @@ impl Inbox {
     }
 
     async fn give_back(&self, messages: &[Received]) {
+        if planted(Bug::StopDeletes) {
+            return self.clone().delete(messages.to_vec()).await;
+        }
         if let Err(error) = self.sqs.give_back(messages).await {
             tracing::warn!(%error, "messages not given back, they come again by themselves");
         }
@@ -96,11 +100,17 @@ impl Inbox {
     /// Has messages recorded; returns those whose effect is durable.
     async fn take(&self, messages: Vec<Received>) -> Vec<Received> {
         self.engine.metrics().messages_received(messages.len());
+        if planted(Bug::DeletedBeforeStored) {
+            self.clone().delete(messages.clone()).await;
+        }
         let mut arrivals: Vec<Arrival> = Vec::new();
         let mut read = Vec::with_capacity(messages.len());
         for message in messages {
             let mut content = message::read(&message.body);
             let first = arrivals.len();
+            if planted(Bug::HalfMessageDropped) && !content.problems.is_empty() {
+                content.arrivals.clear();
+            }
             arrivals.append(&mut content.arrivals);
             read.push((message, content, first..arrivals.len()));
         }
@@ -110,7 +120,8 @@ impl Inbox {
             for cluster in &content.clusters {
                 self.engine.cluster_changed(cluster);
             }
-            let failed: Vec<_> = recorded.failed.range(range).map(|(_, failed)| failed).collect();
+            let failed = recorded.failed.range(range).map(|(_, failed)| failed);
+            let failed: Vec<_> = failed.filter(|_| !planted(Bug::FailedRecordIsDone)).collect();
             if let Some(passing) = failed.iter().find(|failed| !failed.permanent) {
                 tracing::warn!(
                     message = message.id,
@@ -120,7 +131,8 @@ impl Inbox {
                 continue;
             }
             content.problems.extend(failed.iter().map(|failed| failed.reason.clone()));
-            if content.problems.is_empty() || self.quarantine(&message, &content).await {
+            let dropped = planted(Bug::UnreadableDropped);
+            if content.problems.is_empty() || dropped || self.quarantine(&message, &content).await {
                 done.push(message);
             }
         }

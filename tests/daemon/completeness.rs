@@ -166,3 +166,16 @@ async fn a_partition_of_which_nothing_ever_came_fails_in_time() {
     assert!(mail.text.contains(words), "{}", mail.text);
     assert_eq!(world.clusters_ended().await, 0);
 }
+
+/// An expression of DynamoDB holds 4 KB: it has no room for 768 receipts at once.
+#[tokio::test]
+async fn a_month_of_closed_hours_is_closed_together() {
+    let hours = "[datasets.m]\nlocation = \"s3://landing/m/{yyyy}/{MM}/{dd}/{HH}/*\"\n\
+        complete = \"closed\"\nsettle = \"0s\"\n";
+    let task = daily_task("t", &["m"], "true")
+        .replace("dataset = \"m\"", "dataset = \"m\", from = \"-744h\", to = \"24h\"");
+    let world = World::at(&format!("{hours}{task}"), "2013-01-02T00:10:00Z", 1.0).await;
+    world.put("m/2013/01/01/05/a", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(world.mails_about("t/2013-01-02").len(), 0);
+}

@@ -2,6 +2,7 @@
 //! outliving its deadline, on real processes: the guard is the real AWS command
 //! line in bash.
 
+use std::fs;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -124,4 +125,38 @@ async fn a_cluster_ends_by_its_deadline_though_nobody_is_left() {
     assert_eq!(world.clusters_ended().await, 1);
     let ended = world.local.cloud().time().dev();
     assert!(ended < start + SignedDuration::from_hours(2), "{ended}");
+}
+
+/// Whoever cannot tell its own id claims nothing and runs nothing: by the same
+/// wrong word two clusters would both hold the claim.
+#[test]
+fn a_guard_that_does_not_know_itself_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("steps/s-ABC/deeper")).unwrap();
+    let guard = |holder: &str, info: &str, place: &str| {
+        fs::write(path("job-flow.json"), info).unwrap();
+        // The function stands for the AWS command line and grants every claim.
+        let script = concat!("aws() { :; }\n", include_str!("../../deploy/emr/guard.sh"));
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", script, "guard", "table", "claim/R/1/1", holder, "us-east-1"]);
+        bash.env("SLUICEGATE_JOB_FLOW_JSON", path("job-flow.json"));
+        let output = bash.current_dir(path(place)).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then(|| said.trim().to_owned())
+    };
+    for (info, cluster) in [
+        (r#"{"jobFlowId":"j-ONE","x":"y"}"#, Some("j-ONE")),
+        ("{\n  \"jobFlowId\" : \"j-TWO\",\n  \"x\": 1\n}", Some("j-TWO")),
+        (r#"{"jobFlowId":null,"name":"x"}"#, None),
+        (r#"{"jobFlowId":"j-"}"#, None),
+        ("", None),
+    ] {
+        let said = cluster.map(|id| format!("guard: {id} holds claim/R/1/1"));
+        assert_eq!(guard("cluster", info, "."), said, "{info}");
+    }
+    for (place, step) in [("steps/s-ABC", true), ("steps/s-ABC/deeper", true), ("steps", false)] {
+        let said = step.then(|| "guard: s-ABC holds claim/R/1/1".to_owned());
+        assert_eq!(guard("step", "", place), said, "{place}");
+    }
 }

@@ -1,12 +1,13 @@
 //! What a person is told of a failure: at once its reason, and the end of the
 //! step's log when EMR has written it, whatever happens in between.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluicegate::aws::store::DueKey;
 use sluicegate_local::clock::Clock;
 use sluicegate_local::{Options, emr};
 
+use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
 
 /// The daemon looks for logs once a minute: here once a second.
@@ -87,4 +88,23 @@ async fn only_a_failure_for_good_has_its_log_told() {
     assert_eq!(retry.subject, "[test] t 2013-01-01 retries step work: not yet");
     world.until_due(<[DueKey]>::is_empty).await;
     assert_eq!(world.mails_about("step-log").len(), 0);
+}
+
+/// A notice that SNS does not take because of what it says is tried again with
+/// the next look; others need not wait for that.
+#[tokio::test]
+async fn a_notice_that_sns_refuses_keeps_back_no_other() {
+    let mut world = World::new(&(daily_file("a") + &daily_task("t", &["a"], "true"))).await;
+    let network = Network::to(world.local.cloud()).await;
+    world.through(&network).await;
+    network.order("Publish", Fault::Refused, 1);
+    world.put("a/2013-01-01.csv", "1").await;
+    world.until("the refusal", || (network.met("Publish") == 1).then_some(())).await;
+    // As long as a pause after an outage would be.
+    let pause = Duration::from_secs(30);
+    let start = Instant::now();
+    world.put("a/2013-01-02.csv", "1").await;
+    world.mail("t/2013-01-02/succeeded").await;
+    assert!(start.elapsed() < pause, "{:?}", start.elapsed());
+    world.mail("t/2013-01-01/ready").await;
 }

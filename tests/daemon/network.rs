@@ -24,6 +24,10 @@ pub enum Fault {
     Unavailable,
     /// AWS does not want it; the call has no effect.
     Refused,
+    /// AWS has an inner error, which it calls the client's; the call has its effect.
+    Muddled,
+    /// The call has no effect, and its answer has nothing in it.
+    Hollow,
     /// It never arrives, and nobody says so.
     RequestLost,
     /// It has its effect, and the connection breaks before the answer.
@@ -102,7 +106,22 @@ impl Line {
     async fn meet(self: &Arc<Self>, fault: Fault, request: Request) -> Response {
         match fault {
             Fault::Unavailable => error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
-            Fault::Refused => error(StatusCode::BAD_REQUEST, "ValidationException"),
+            Fault::Refused if request.headers.contains_key("x-amz-target") => {
+                error(StatusCode::BAD_REQUEST, "ValidationException")
+            }
+            Fault::Refused => {
+                let error =
+                    "<Error><Code>InvalidParameter</Code><Message>of a test</Message></Error>";
+                let mut response =
+                    Response::new(format!("<ErrorResponse>{error}</ErrorResponse>").into());
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                response
+            }
+            Fault::Muddled => {
+                self.pass(request).await;
+                error(StatusCode::BAD_REQUEST, "InternalServerException")
+            }
+            Fault::Hollow => Response::new("{}".into()),
             Fault::RequestLost => broken(),
             Fault::AnswerLost => {
                 self.pass(request).await;

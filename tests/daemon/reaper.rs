@@ -1,5 +1,6 @@
 //! `sluicegate reap`: ends what nobody needs, and touches nothing else.
 
+use aws_sdk_dynamodb::types::AttributeValue::{N, S};
 use aws_sdk_emr::types::{JobFlowInstancesConfig, Tag};
 use sluicegate::aws;
 
@@ -19,6 +20,14 @@ async fn cluster(world: &World, name: &str, tags: &[(&str, &str)]) -> String {
     let request = request.service_role("service").job_flow_role("ec2");
     let answer = request.set_tags(Some(tags.collect())).send().await.unwrap();
     answer.job_flow_id.unwrap()
+}
+
+/// A run whose document nobody can read.
+async fn damage(world: &World, run: &str) {
+    let tables = aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    let put = tables.put_item().table_name("test-run").item("id", S(run.into()));
+    let put = put.item("format", N("1".into())).item("version", N("3".into()));
+    put.item("document", S("{".into())).send().await.unwrap();
 }
 
 async fn is_alive(world: &World, id: &str) -> bool {
@@ -42,7 +51,11 @@ async fn only_what_is_ours_and_not_needed_is_ended() {
     let run = runs["runs"][0]["id"].as_str().unwrap().to_owned();
     let overdue = cluster(&world, "test/01UNKNOWN/1", &ours(over)).await;
     let late = cluster(&world, &format!("test/{run}/1"), &ours(later)).await;
+    // Nobody can follow it, so nobody else ends its cluster.
+    damage(&world, "01DAMAGED").await;
+    let stuck = cluster(&world, "test/01DAMAGED/1", &ours(over)).await;
     let kept = [
+        cluster(&world, "test/01DAMAGED/1", &ours(later)).await,
         cluster(&world, "test/01UNKNOWN/1", &ours(later)).await,
         // Who gives a cluster our name has not given it our tag.
         cluster(&world, "test/01UNKNOWN/1", &[(expires, over)]).await,
@@ -50,12 +63,12 @@ async fn only_what_is_ours_and_not_needed_is_ended() {
         cluster(&world, "their own", &ours(over)).await,
     ];
     let found = json(&world, &["reap", "--once", "--dry-run"]).await;
-    assert_eq!(found["reaped"].as_array().unwrap().len(), 2, "{found}");
+    assert_eq!(found["reaped"].as_array().unwrap().len(), 3, "{found}");
     assert!(is_alive(&world, &overdue).await);
     let text = answer(&world, &["reap", "--once"]).await;
-    assert!(text.starts_with("ended 2 clusters\n"), "{text}");
+    assert!(text.starts_with("ended 3 clusters\n"), "{text}");
     assert!(text.contains(&format!("{late}  test/{run}/1  its run has ended")), "{text}");
-    for gone in [&overdue, &late] {
+    for gone in [&overdue, &late, &stuck] {
         assert!(!is_alive(&world, gone).await);
         let mail = world.mail(&format!("cluster/{gone}/reaped")).await;
         assert!(mail.subject.contains("is terminated"), "{}", mail.subject);

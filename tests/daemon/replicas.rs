@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
 use sluicegate::aws;
 use sluicegate::aws::store::{Store, StoreError};
@@ -132,4 +133,12 @@ async fn a_stop_hands_the_lease_over_and_a_kill_lets_it_lapse() {
     // A clock that was wrong by years keeps nobody out for years.
     store.take_poll_lease("a", at(9_000_000), term).await.unwrap();
     store.take_poll_lease("b", at(92), term).await.unwrap();
+    // Nor does an end that is none.
+    let tables = aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let damage = tables.put_item().table_name("test-task");
+    let damage = damage.item("task", text("~lease")).item("partition", text("poll"));
+    damage.item("holder", text("b")).item("until", text("later")).send().await.unwrap();
+    store.take_poll_lease("a", at(93), term).await.unwrap();
+    assert!(refused(store.take_poll_lease("b", at(94), term).await));
 }

@@ -154,3 +154,39 @@ async fn what_a_newer_version_wrote_is_left_alone_and_told_once() {
     let found = dynamodb.get_item().table_name("test-run").key("id", text("01NEWER"));
     assert_eq!(found.send().await.unwrap().item, Some(item));
 }
+
+/// Some of EMR's models say that its inner errors are the client's: they are no
+/// refusal, the call may have had its effect.
+#[tokio::test]
+async fn an_inner_error_with_a_clients_status_is_no_refusal() {
+    let task = daily_file("a") + &daily_task("t", &["a"], "true");
+    let mut world = World::new(&task).await;
+    let network = Network::to(world.local.cloud()).await;
+    world.through(&network).await;
+    network.order("RunJobFlow", Fault::Muddled, 1);
+    world.put("a/2013-01-01.csv", "x").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(network.met("RunJobFlow"), 1);
+    assert_eq!(world.clusters_ended().await, 1);
+}
+
+/// An answer without ids does not say that the steps are there: they are looked
+/// for, and submitted again.
+#[tokio::test]
+async fn steps_without_ids_are_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {}/first && exit 1 || true", folder.path().display());
+    let task = daily_task("t", &["a"], &script)
+        + "retry = { attempts = 1, delay = \"1s\", backoff-rate = 1.0 }\n";
+    let mut world = World::new(&format!("{}{task}", daily_file("a"))).await;
+    world.reconfigure("send-within = \"30m\"", "send-within = \"5s\"");
+    world.reconfigure("list-lag = \"30m\"", "list-lag = \"1s\"");
+    let network = Network::to(world.local.cloud()).await;
+    world.through(&network).await;
+    network.order("AddJobFlowSteps", Fault::Hollow, 1);
+    network.order("RunJobFlow", Fault::Hollow, 1);
+    world.put("a/2013-01-01.csv", "x").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!((network.met("AddJobFlowSteps"), network.met("RunJobFlow")), (1, 1));
+    assert_eq!(world.clusters_ended().await, 1);
+}

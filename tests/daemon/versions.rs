@@ -6,6 +6,7 @@ use std::fs;
 
 use aws_sdk_dynamodb::types::AttributeValue::{self, N, S};
 use sluicegate::aws;
+use sluicegate::aws::store::DueKey;
 
 use crate::world::{BUCKET, World, daily_file, daily_task, requests_file};
 
@@ -115,4 +116,43 @@ async fn a_slot_for_a_newer_item_is_made_up_when_it_can_be() {
     assert_eq!(read(&world, "t", "2013-01-01T05").await, newer);
     remove(&world, "t", "2013-01-01T05").await;
     world.mail("t/2013-01-01T05/succeeded").await;
+}
+
+/// While a run of two partitions runs, the first one's item becomes such that it
+/// cannot be read: the run and the other one end, and it stays as it is.
+async fn an_item_of_a_run_becomes(damage: impl Fn(&mut Item)) {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
+    let mut world = World::new(&(daily_file("a") + &daily_task("t", &["a"], &script))).await;
+    world.stop().await;
+    world.reconfigure("[profiles.p]\n", "[profiles.p]\nbatch-size = 2\nmax-wait = \"1h\"\n");
+    world.start().await;
+    for day in ["01", "02"] {
+        world.put(&format!("a/2013-01-{day}.csv"), "1").await;
+    }
+    for day in ["01", "02"] {
+        world.mail(&format!("t/2013-01-{day}/running")).await;
+    }
+    world.until_due(|due| due.iter().all(|key| matches!(key, DueKey::Run(_)))).await;
+    let mut item = read(&world, "t", "2013-01-01").await;
+    damage(&mut item);
+    let put = tables(&world).await.put_item().table_name("test-task");
+    put.set_item(Some(item.clone())).send().await.unwrap();
+    fs::write(go, "").unwrap();
+    world.mail("t/2013-01-02/succeeded").await;
+    world.mail("run-succeeded").await;
+    assert_eq!(world.clusters_ended().await, 1);
+    world.mail("item/t/2013-01-01").await;
+    assert_eq!(read(&world, "t", "2013-01-01").await, item);
+}
+
+#[tokio::test]
+async fn a_run_ends_beside_an_item_that_is_damaged() {
+    an_item_of_a_run_becomes(|item| drop(item.insert("state".into(), S("broken".into())))).await;
+}
+
+#[tokio::test]
+async fn a_run_ends_beside_an_item_that_became_newer() {
+    an_item_of_a_run_becomes(|item| drop(item.insert("format".into(), N("99".into())))).await;
 }

@@ -19,7 +19,6 @@ use super::rules::{check_idle_timeout, check_run_job_flow, check_steps, check_ta
 use super::view::{self, Place};
 use crate::wire::ApiError;
 
-const PAGE: usize = 50;
 /// Job flows in one call that changes them.
 const JOB_FLOWS_MAX: usize = 10;
 /// Step ids in one ListSteps.
@@ -175,7 +174,7 @@ fn list_clusters(
     };
     let found = machine.clusters().filter(wanted);
     let entries = found.map(|cluster| (cluster.number, view::cluster_summary(cluster, place)));
-    page("Clusters", entries.collect(), request.marker.as_deref())
+    page("Clusters", entries.collect(), request.marker.as_deref(), machine.page())
 }
 
 fn describe_step(machine: &Machine, request: &DescribeStep) -> Result<Value, ApiError> {
@@ -201,7 +200,7 @@ fn list_steps(machine: &Machine, request: &ListSteps) -> Result<Value, ApiError>
             && (states.is_empty() || states.contains(&step.state))
     });
     let entries = wanted.map(|(number, step)| (number, view::step(step)));
-    page("Steps", entries.collect(), request.marker.as_deref())
+    page("Steps", entries.collect(), request.marker.as_deref(), machine.page())
 }
 
 fn list_instances(machine: &Machine, request: &ListInstances) -> Result<Value, ApiError> {
@@ -216,7 +215,7 @@ fn list_instances(machine: &Machine, request: &ListInstances) -> Result<Value, A
             && (states.is_empty() || states.contains(&instance.state))
     });
     let answers = wanted.map(|instance| instance.answer).collect();
-    page("Instances", in_order(answers), request.marker.as_deref())
+    page("Instances", in_order(answers), request.marker.as_deref(), machine.page())
 }
 
 fn list_parts(
@@ -226,7 +225,7 @@ fn list_parts(
     parts: fn(&Cluster) -> Vec<Value>,
 ) -> Result<Value, ApiError> {
     let parts = parts(find(machine, &request.cluster_id)?);
-    page(name, in_order(parts), request.marker.as_deref())
+    page(name, in_order(parts), request.marker.as_deref(), machine.page())
 }
 
 fn add_tags(machine: &mut Machine, request: AddTags, now: Now) -> Result<Value, ApiError> {
@@ -317,6 +316,7 @@ fn page(
     name: &str,
     mut entries: Vec<(u64, Value)>,
     marker: Option<&str>,
+    size: usize,
 ) -> Result<Value, ApiError> {
     entries.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
     if let Some(marker) = marker {
@@ -325,8 +325,8 @@ fn page(
         })?;
         entries.retain(|(number, _)| *number < last);
     }
-    let more = entries.len() > PAGE;
-    entries.truncate(PAGE);
+    let more = entries.len() > size;
+    entries.truncate(size);
     let marker = entries.last().map(|(number, _)| number.to_string());
     let shown: Vec<Value> = entries.into_iter().map(|(_, entry)| entry).collect();
     let mut answer = json!({ name: shown });

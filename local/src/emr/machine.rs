@@ -29,6 +29,8 @@ pub struct Settings {
     /// A failed step that ends its cluster leaves a plain TERMINATED with an
     /// empty reason, as EMR has been seen to do.
     pub plain_terminated_on_step_failure: bool,
+    /// Entries of a list in one answer; EMR gives 50.
+    pub page: usize,
     /// Identifiers follow from it.
     pub seed: u64,
 }
@@ -84,6 +86,11 @@ impl Machine {
     #[must_use]
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// Entries of a list in one answer.
+    pub fn page(&self) -> usize {
+        self.settings.page
     }
 
     pub fn cluster(&self, id: &str) -> Option<&Cluster> {

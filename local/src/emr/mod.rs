@@ -54,6 +54,8 @@ pub struct Options {
     /// A failed step that ends its cluster leaves a plain TERMINATED with an
     /// empty reason, as EMR has been seen to do.
     pub plain_terminated_on_step_failure: bool,
+    /// Entries of a list in one answer; EMR gives 50.
+    pub page: usize,
     /// How many calls of an action are refused for their rate before it works.
     pub throttles: BTreeMap<String, u32>,
     /// Needed by steps that use Spark, Hive or the AWS command line.
@@ -70,6 +72,7 @@ impl Default for Options {
             terminating: Duration::from_secs(1),
             log_delay: Duration::ZERO,
             plain_terminated_on_step_failure: false,
+            page: 50,
             throttles: BTreeMap::new(),
             environment: None,
             region: "us-east-1".to_owned(),
@@ -97,6 +100,7 @@ impl Emr {
             bootstrapping: signed(options.bootstrapping),
             terminating: signed(options.terminating),
             plain_terminated_on_step_failure: options.plain_terminated_on_step_failure,
+            page: options.page,
             seed,
         };
         Self {

@@ -36,6 +36,8 @@ struct Work {
     /// (cluster, step name) → how often it was started.
     starts: BTreeMap<(String, String), u32>,
     completed: BTreeSet<(String, String)>,
+    /// How often it has failed.
+    failed: BTreeMap<(String, String), u32>,
     /// How often somebody cancelled it: EMR goes on with what comes next.
     cancelled: BTreeMap<(String, String), u32>,
 }
@@ -61,7 +63,7 @@ impl<'a> StepName<'a> {
 }
 
 /// Run and attempt of a cluster's name.
-fn owner(name: &str) -> Option<(&str, usize)> {
+pub fn owner(name: &str) -> Option<(&str, usize)> {
     let (run, attempt) = name.strip_prefix(DEPLOYMENT)?.strip_prefix('/')?.split_once('/')?;
     Some((run, attempt.split('/').next()?.parse().ok()?))
 }
@@ -72,20 +74,15 @@ fn attempts(items: &Items, run: &str) -> Vec<Value> {
     attempts.and_then(|attempts| attempts.as_array().cloned()).unwrap_or_default()
 }
 
-/// I8: a call that creates something is sent only with its intent stored and
-/// before its deadline.
-pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
-    let about = &call.about;
+/// What is stored of the will to make a call that creates something, for the
+/// attempt that is open.
+pub fn intent(items: &Items, call: &Call) -> Option<Value> {
     let intent = match call.phase {
         Phase::Launch => {
-            let Some((run, number)) = owner(about) else {
-                return violation("I8", format!("a cluster of the name {about:?}"));
-            };
+            let (run, number) = owner(&call.about)?;
             let attempts = attempts(items, run);
-            if attempts.len() != number {
-                return violation("I8", format!("{about} is launched for a past attempt"));
-            }
-            attempts.last().map(|attempt| attempt["launch"].clone())
+            let last = attempts.last().filter(|_| attempts.len() == number);
+            last.map(|attempt| attempt["launch"].clone())
         }
         _ => {
             let cluster = call.body["JobFlowId"].as_str().unwrap_or_default();
@@ -96,7 +93,14 @@ pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
             adding.next().map(|attempt| attempt["adding"].clone())
         }
     };
-    let Some(intent) = intent.filter(Value::is_object) else {
+    intent.filter(Value::is_object)
+}
+
+/// I8: a call that creates something is sent only with its intent stored and
+/// before its deadline.
+pub fn intended(items: &Items, call: &Call, now: Timestamp) -> Found {
+    let about = &call.about;
+    let Some(intent) = intent(items, call) else {
         return violation("I8", format!("{} of {about} without an intent", call.action));
     };
     let send_by = intent["send_by"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
@@ -251,6 +255,7 @@ impl Clusters {
             StepState::Completed => {
                 work.completed.insert(ended);
             }
+            StepState::Failed => *work.failed.entry(ended).or_default() += 1,
             StepState::Cancelled => *work.cancelled.entry(ended).or_default() += 1,
             _ => {}
         }
@@ -271,13 +276,25 @@ impl Clusters {
         }
         let task = name.split(' ').next().unwrap_or_default();
         let steps = self.steps.get(task).map(Vec::as_slice).unwrap_or_default();
-        let done = self.work.get(name).is_some_and(|work| work.is_done(steps));
+        let work = self.work.get(name);
+        let done = work.is_some_and(|work| work.is_done(steps));
+        let has_tries_left = |new: &Value| {
+            let blamed = blamed(new, steps);
+            blamed.is_some_and(|step| !work.is_some_and(|work| work.is_exhausted(step)))
+        };
         match is.as_str() {
             "succeeded" if !done => {
                 violation("I1", format!("{name} is said to have succeeded, its steps have not"))
             }
             "failed" if done => {
                 violation("I1", format!("{name} is said to have failed, its steps are completed"))
+            }
+            "failed" if has_tries_left(new) => {
+                let reason = text(new, "reason").unwrap_or_default();
+                violation("I2", format!("{name} failed with tries left: {reason}"))
+            }
+            "failed" if scenario.clusters.step_cancelled == 0 && said_cancelled(new) => {
+                violation("I2", format!("{name} failed for a cancelled step, nobody cancelled one"))
             }
             "failed" if scenario.clusters.are_kind() && !scenario.has_short_lifetime() => {
                 let reason = text(new, "reason").unwrap_or_default();
@@ -288,7 +305,24 @@ impl Clusters {
     }
 }
 
+/// Whether a person is told that somebody cancelled a step.
+fn said_cancelled(item: &Value) -> bool {
+    text(item, "reason").is_some_and(|reason| reason.contains("cancelled from outside"))
+}
+
+/// The step that a partition is said to have failed for.
+fn blamed<'a>(item: &Value, steps: &'a [(String, u32)]) -> Option<&'a (String, u32)> {
+    let reason = text(item, "reason")?;
+    let name = reason.strip_prefix("step ")?.split_once(" failed")?.0;
+    steps.iter().find(|(step, _)| step == name)
+}
+
 impl Work {
+    /// Whether all tries of a step have failed on one cluster.
+    fn is_exhausted(&self, (step, most): &(String, u32)) -> bool {
+        self.failed.iter().any(|((_, failed), times)| failed == step && times >= most)
+    }
+
     /// Whether one cluster has completed all steps.
     fn is_done(&self, steps: &[(String, u32)]) -> bool {
         let clusters: BTreeSet<_> = self.completed.iter().map(|(cluster, _)| cluster).collect();
@@ -315,7 +349,7 @@ fn unclaimed(world: &World, cluster: &str) -> Option<String> {
     (holder.as_deref() != Some(cluster)).then(|| format!("{claim} is {holder:?}'s"))
 }
 
-fn name_of(world: &World, id: &str) -> String {
+pub fn name_of(world: &World, id: &str) -> String {
     let name = |cluster: &Cluster| cluster.request.name.clone();
     world.cloud.emr().with(|machine, _| machine.cluster(id).map(name)).unwrap_or_default()
 }

@@ -2,11 +2,15 @@
 //! step as it starts, each message as it is deleted, and everything at the end.
 //! One file a subject. Knows the scenario and the cloud, not the daemon's code.
 
+mod calls;
 mod clusters;
+mod counts;
 mod end;
+mod guards;
 mod items;
 mod messages;
 mod notices;
+mod quotas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +19,19 @@ use serde_json::Value;
 use sluicegate_local::wire::Response;
 
 use crate::call::{Call, Phase, Service};
-use crate::scenario::{Message, Scenario};
+use crate::replica::Life;
+use crate::scenario::{Message, SCARCE, Scenario};
 use crate::tables;
 use crate::world::World;
 
-use self::clusters::Clusters;
+use self::calls::Calls;
+use self::clusters::{Clusters, name_of};
+use self::guards::Guards;
 use self::messages::Messages;
 use self::notices::Notices;
+use self::quotas::Quotas;
+
+pub use self::quotas::Quota;
 
 /// An invariant that did not hold, and what shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +52,14 @@ pub struct Oracle {
     items: BTreeMap<(String, String), Value>,
     notices: Notices,
     clusters: Clusters,
+    emr_calls: Calls,
+    guards: Guards,
+    quotas: Quotas,
     messages: Messages,
     /// Task → the mark that its calendar began with.
     marks: BTreeMap<String, Timestamp>,
+    /// Run → when it began to terminate its cluster.
+    terminating: BTreeMap<String, Timestamp>,
     /// Calls since the faults ended.
     calls: u64,
 }
@@ -57,8 +72,12 @@ impl Oracle {
             items: BTreeMap::new(),
             notices: Notices::default(),
             clusters: Clusters::new(scenario),
+            emr_calls: Calls::default(),
+            guards: Guards::default(),
+            quotas: Quotas::default(),
             messages: Messages::default(),
             marks: BTreeMap::new(),
+            terminating: BTreeMap::new(),
             calls: 0,
         }
     }
@@ -83,12 +102,21 @@ impl Oracle {
         self.messages.sent(id, message);
     }
 
-    /// A replica is about to make a call; `now` is what its clock shows.
-    pub fn decided(&mut self, call: &Call, now: Timestamp) {
+    /// A replica is about to make a call.
+    pub fn decided(&mut self, scenario: &Scenario, life: &Life, call: &Call) {
         self.calls += 1;
-        if matches!(call.phase, Phase::Launch | Phase::AddSteps) {
-            let found = clusters::intended(&self.items, call, now);
-            self.violations.extend(found);
+        if !matches!(call.phase, Phase::Launch | Phase::AddSteps) {
+            return;
+        }
+        let now = life.machine.now();
+        let intended = clusters::intended(&self.items, call, now);
+        let own = self.emr_calls.decided(&self.items, call);
+        self.violations.extend([intended, own].concat());
+        if !scenario.clocks_jump() {
+            let quota = if scenario.scarce { SCARCE } else { quotas::GRANTED };
+            let many = self.quotas.called(&life.to_string(), call, now, quota);
+            let early = self.emr_calls.repeated(&self.items, call, now);
+            self.violations.extend([many, early].concat());
         }
     }
 
@@ -100,6 +128,15 @@ impl Oracle {
                 let answer = json_of(response);
                 let found = self.clusters.called(world, &self.items, call, &answer);
                 self.violations.extend(found);
+                match call.phase {
+                    Phase::Terminate => {
+                        let found = self.emr_calls.terminated(world, &self.items, call);
+                        self.violations.extend(found);
+                    }
+                    Phase::AddSteps => self.guards.added(&answer),
+                    Phase::Launch => self.emr_calls.launched(call, world.time.now()),
+                    _ => {}
+                }
             }
             Service::Sns => {
                 if let Some(event) = call.event() {
@@ -133,6 +170,9 @@ impl Oracle {
                 // A transaction that was sent again with its token.
                 continue;
             }
+            if tables::NEWER_ITEMS.contains(&(write.table, &key.1)) {
+                self.violated("I10", format!("{} of a newer version is written to", key.1));
+            }
             let old = self.items.insert(key.clone(), new.clone());
             changes.push((key, old, new));
         }
@@ -145,13 +185,19 @@ impl Oracle {
                     let found = items::task(&world.scenario, &name, old.as_ref(), &new);
                     let told = self.notices.of_task(&name, old.as_ref(), &new);
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);
-                    [found, told, truth].concat()
+                    let (old, now) = (old.as_ref(), world.time.now());
+                    let counts = counts::task(&world.scenario, &self.items, &name, old, &new, now);
+                    [found, counts, told, truth].concat()
                 }
                 tables::RUN if !name.contains('/') => {
                     let found = items::run(&name, old.as_ref(), &new);
                     let told = self.notices.of_run(&name, old.as_ref(), &new);
                     let clusters = self.clusters.of_run(world, &name, old.as_ref(), &new);
-                    [found, told, clusters].concat()
+                    let own = calls::own_clusters(&name, &new, |id| name_of(world, id));
+                    if items::text(&new, "state").as_deref() == Some("terminating") {
+                        self.terminating.entry(name).or_insert(world.time.now());
+                    }
+                    [found, told, clusters, own].concat()
                 }
                 tables::RUN => items::claim(&name, old.as_ref(), &new),
                 _ => Vec::new(),
@@ -179,6 +225,11 @@ impl Oracle {
     pub fn step_started(&mut self, world: &World, cluster: &str, step: &str, name: &str) {
         let found = self.clusters.step_started(world, cluster, step, name);
         self.violations.extend(found);
+        let given_up = calls::given_up(&self.items, &name_of(world, cluster));
+        let unguarded = self.guards.step_started(world, cluster, step);
+        for words in given_up.into_iter().chain(unguarded) {
+            self.violated("I1", format!("{name} starts on {cluster}: {words}"));
+        }
     }
 
     pub fn step_ended(

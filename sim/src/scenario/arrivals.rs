@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sluicegate::core::partition::Partition;
 use sluicegate::sources::simulate::{self, notification};
 
-use super::{BUCKET, Dataset, DatasetKind, hours};
+use super::{BUCKET, Dataset, DatasetKind, Task, hours};
+use crate::tables::{NEWER_PARTITION, NEWER_TASK};
 
 /// An object that is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +51,28 @@ pub fn messages(
         }
     }
     for _ in 0..rng.usize(0..3) {
-        let at = origin + SignedDuration::from_secs(rng.i64(5..3000));
+        let at = origin + SignedDuration::from_secs(rng.i64(5..1200));
         messages.push((at, stranger(rng, at)));
     }
     gather(rng, &mut messages);
     messages.sort_by_key(|(at, _)| *at);
     messages
+}
+
+/// An object for the task partition that a newer version has written.
+pub fn for_newer(
+    rng: &mut Rng,
+    tasks: &[Task],
+    datasets: &[Dataset],
+    origin: Timestamp,
+) -> Option<(Timestamp, Message)> {
+    let task = tasks.iter().find(|task| task.name == NEWER_TASK)?;
+    let read = |dataset: &&Dataset| task.inputs.contains(&dataset.name);
+    let mut read = datasets.iter().filter(read);
+    let dataset = read.find(|dataset| dataset.kind == DatasetKind::Object)?;
+    let object = object(dataset, NEWER_PARTITION.parse().ok()?, 0, rng);
+    let at = origin + SignedDuration::from_secs(rng.i64(5..3000));
+    Some((at, Message { what: "newer", ..of_object(&object, at) }))
 }
 
 /// Each object once, soon.
@@ -124,19 +141,19 @@ fn tell(
     ends: Timestamp,
     messages: &mut Vec<(Timestamp, Message)>,
 ) {
-    let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..900));
+    let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..600));
     let late = rng.u8(0..12) == 0;
-    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..3600)) } else { earliest };
+    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..1200)) } else { earliest };
     let at = at.min(ends);
     messages.push((at, of_object(object, at)));
     if rng.u8(0..4) == 0 {
-        let again = (at + SignedDuration::from_secs(rng.i64(0..1200))).min(ends);
+        let again = (at + SignedDuration::from_secs(rng.i64(0..900))).min(ends);
         messages.push((again, of_object(object, again)));
     }
     if rng.u8(0..10) == 0 {
         let mut newer = object.clone();
         newer.etag = format!("{:032x}", rng.u128(..));
-        let again = (at + SignedDuration::from_secs(rng.i64(1..1200))).min(ends);
+        let again = (at + SignedDuration::from_secs(rng.i64(1..900))).min(ends);
         messages.push((again, of_object(&newer, again)));
     }
 }
@@ -199,6 +216,9 @@ fn gather(rng: &mut Rng, messages: &mut Vec<(Timestamp, Message)>) {
         }
     }
     for (_, message) in &mut gathered {
+        if rng.u8(0..16) == 0 {
+            spoil(message);
+        }
         if message.what == "object" && rng.u8(0..8) == 0 {
             let body = json!({ "Type": "Notification", "Message": message.body });
             message.body = body.to_string();
@@ -206,6 +226,15 @@ fn gather(rng: &mut Rng, messages: &mut Vec<(Timestamp, Message)>) {
         }
     }
     *messages = gathered;
+}
+
+/// Adds a record that cannot be read to those that can.
+fn spoil(message: &mut Message) {
+    let mut body: Value = serde_json::from_str(&message.body).unwrap_or(Value::Null);
+    let Some(records) = body["Records"].as_array_mut().filter(|_| message.readable) else { return };
+    records.push(json!({ "eventSource": "aws:s3" }));
+    message.body = body.to_string();
+    (message.readable, message.what) = (false, "half");
 }
 
 fn together(one: &Message, other: &Message) -> bool {

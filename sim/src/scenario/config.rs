@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use fastrand::Rng;
 
-use super::{BUCKET, DEPLOYMENT};
+use super::{BUCKET, DEPLOYMENT, SCARCE};
 use crate::objects::LOG_URI;
+use crate::oracle::Quota;
 
 #[derive(Debug, Clone)]
 pub struct Task {
@@ -63,14 +64,15 @@ pub struct Profile {
     pub step_concurrency: u32,
 }
 
-/// One to three tasks on one or two profiles.
-pub fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
+/// One to three tasks on one or two profiles. Where steps may hang, only the
+/// lifetime of their cluster ends them.
+pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
     let profiles: Vec<Profile> = (0..rng.usize(1..3))
         .map(|number| Profile {
             name: format!("p{number}"),
             batch_size: rng.u32(1..4),
-            max_attempts: rng.u32(1..4),
-            lifetime_minutes: if rng.u8(0..6) == 0 { 45 } else { 360 },
+            max_attempts: rng.u32(1..5).min(3),
+            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { 360 },
             step_concurrency: 1,
         })
         .collect();
@@ -78,7 +80,7 @@ pub fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
     for number in 0..rng.usize(1..4) {
         let name = format!("t{number}");
         let mut inputs = Vec::new();
-        let scheduled = rng.u8(0..5) == 0;
+        let scheduled = rng.u8(0..4) == 0;
         let count = if scheduled { rng.usize(0..2) } else { rng.usize(1..3) };
         for input in 0..count {
             let kind = match rng.u8(0..6) {
@@ -163,7 +165,7 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
-poll-interval = "1m"
+poll-interval = "2m"
 sweep-interval = "5m"
 receivers = 1
 [http]
@@ -211,6 +213,23 @@ primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
         task_text(&mut text, task);
     }
     text
+}
+
+/// The same with nothing on the clusters that would help: no guard, no deadline,
+/// and EMR ends an idle one only after days.
+pub fn bare(text: &str) -> String {
+    let assets = format!("assets = \"s3://{BUCKET}/assets/\"\n");
+    let idle = "idle-timeout = \"30m\"";
+    text.replace(&assets, "").replace(idle, "idle-timeout = \"168h\"\nguard = false")
+}
+
+/// The same with quotas that a few runs use up.
+pub fn scarce(text: &str) -> String {
+    let Quota { burst, per_second } = SCARCE;
+    let quota = format!("{{ burst = {burst}, per-second = {per_second} }}");
+    let quotas =
+        format!("[quotas]\nrun-job-flow = {quota}\nadd-job-flow-steps = {quota}\n[http]\n");
+    text.replace("[http]\n", &quotas)
 }
 
 fn task_text(text: &mut String, task: &Task) {

@@ -19,6 +19,7 @@ use self::request::{GuardPlace, TAG_DEPLOYMENT, TAG_EXPIRES};
 use super::error::{AwsError, Kind};
 use crate::core::run::{CallFailure, ClusterSeen, ClusterState, Run, StepSeen, StepState};
 use crate::core::survey::{Listed, Page};
+use crate::planted::{Bug, planted};
 
 #[derive(Debug, Clone)]
 pub struct Emr {
@@ -63,7 +64,8 @@ impl Emr {
                 .send()
                 .await
                 .map_err(|error| AwsError::new("EMR", "RunJobFlow", &error))?;
-        answer.job_flow_id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
+        let id = answer.job_flow_id.filter(|id| !id.is_empty());
+        id.ok_or_else(|| CallFailure::Unknown("RunJobFlow gave no id".to_owned()))
     }
 
     /// One page of the clusters created since, newest first.
@@ -175,7 +177,13 @@ impl Emr {
             .await
             .map_err(|error| AwsError::new("EMR", "AddJobFlowSteps", &error))?;
         let ids = answer.step_ids.unwrap_or_default();
-        Ok(ids.into_iter().skip(usize::from(run.cluster.guard)).collect())
+        let guards = usize::from(run.cluster.guard);
+        let (given, asked) = (ids.len(), tries.len() + guards);
+        if given != asked {
+            let what = format!("AddJobFlowSteps gave {given} ids for {asked} steps");
+            return Err(CallFailure::Unknown(what));
+        }
+        Ok(ids.into_iter().skip(guards).collect())
     }
 
     /// Asks EMR to end a cluster; it has ended only when a look says so.
@@ -195,18 +203,23 @@ fn page(answer: ListClustersOutput) -> Page {
         let (id, name) = (cluster.id?, cluster.name.unwrap_or_default());
         Some(Listed { id, name, seen: cluster.status.and_then(cluster_seen) })
     });
-    Page { clusters: clusters.collect(), marker: answer.marker }
+    Page {
+        clusters: clusters.collect(),
+        marker: answer.marker.filter(|_| !planted(Bug::FirstClusterPageOnly)),
+    }
 }
 
 /// For calls without a client token: one attempt, no longer than `within`.
 fn once(within: Duration) -> aws_sdk_emr::config::Builder {
+    let retries = match planted(Bug::CreationRetried) {
+        true => super::retries(),
+        false => RetryConfig::disabled(),
+    };
     let bounded = TimeoutConfig::builder()
         .operation_attempt_timeout(within)
         .operation_timeout(within)
         .build();
-    aws_sdk_emr::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(bounded)
+    aws_sdk_emr::config::Builder::new().retry_config(retries).timeout_config(bounded)
 }
 
 fn cluster_seen(status: ClusterStatus) -> Option<ClusterSeen> {

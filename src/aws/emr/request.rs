@@ -16,6 +16,7 @@ use crate::core::cluster::{
 };
 use crate::core::run::{GUARD_PREFIX, Run};
 use crate::core::secret::SecretRef;
+use crate::planted::{Bug, planted};
 
 /// The tag by which our clusters are known.
 pub const TAG_DEPLOYMENT: &str = "sluicegate:deployment";
@@ -97,10 +98,12 @@ pub fn run_job_flow(
 pub fn steps(run: &Run, tries: &[usize], place: &GuardPlace) -> Vec<StepConfig> {
     let Some(attempt) = run.attempt() else { return Vec::new() };
     let guard = run.cluster.guard.then(|| guard(run, attempt.guards.len().max(1), place));
+    let guard = guard.filter(|_| !planted(Bug::NoGuardAtLaunch) || attempt.guards.len() > 1);
+    let guard = guard.filter(|_| !planted(Bug::NoGuardWithSteps) || attempt.guards.len() <= 1);
     let action = match run.cluster.step_concurrency {
         // CONTINUE would start the next step while this one waits for its
         // retry; what this cancels is added again.
-        0 | 1 => ActionOnFailure::CancelAndWait,
+        0 | 1 if !planted(Bug::StepsContinue) => ActionOnFailure::CancelAndWait,
         // EMR takes nothing else here, and every task has one step: no step
         // waits for another.
         _ => ActionOnFailure::Continue,
@@ -131,6 +134,7 @@ pub fn steps(run: &Run, tries: &[usize], place: &GuardPlace) -> Vec<StepConfig> 
 /// twice.
 fn guard(run: &Run, submission: usize, place: &GuardPlace) -> StepConfig {
     let (holder, action) = match submission {
+        1 if planted(Bug::FirstGuardContinues) => ("cluster", ActionOnFailure::Continue),
         1 => ("cluster", ActionOnFailure::TerminateCluster),
         _ => ("step", ActionOnFailure::CancelAndWait),
     };
@@ -188,7 +192,9 @@ fn bootstrap_actions(run: &Run) -> Vec<BootstrapActionConfig> {
             ScriptBootstrapActionConfig::builder().path(script).set_args(Some(args)).build();
         BootstrapActionConfig::builder().name(name).script_bootstrap_action(script).build()
     };
-    let deadline = run.cluster.deadline.iter().zip(run.attempt()).map(|(script, attempt)| {
+    let deadline = run.cluster.deadline.iter().zip(run.attempt());
+    let deadline = deadline.filter(|_| !planted(Bug::DeadlineNotPassed));
+    let deadline = deadline.map(|(script, attempt)| {
         action(DEADLINE_NAME, script, vec![attempt.expires.as_second().to_string()])
     });
     let actions = run.cluster.bootstrap_actions.iter();

@@ -10,6 +10,7 @@ use super::item::{self, Item};
 use super::task::SINCE;
 use crate::core::notice::Notice;
 use crate::core::task::{Element, Receipt, TaskState};
+use crate::planted::{Bug, planted};
 
 /// An update expression that grows by its parts.
 #[derive(Default)]
@@ -45,7 +46,9 @@ impl Expression {
             let attribute = format!("{}{element}", item::RECEIVED_PREFIX);
             let value = item::text(receipt.to_string());
             match receipt {
-                Receipt::Begun(_) => self.set_once(&attribute, value),
+                Receipt::Begun(_) if !planted(Bug::BegunOverwrites) => {
+                    self.set_once(&attribute, value)
+                }
                 _ => self.set(&attribute, value),
             }
         }
@@ -84,7 +87,8 @@ impl Expression {
     /// The condition that no newer version has written the item.
     pub fn not_newer(&mut self) -> String {
         let format = self.name(item::FORMAT);
-        let ours = self.value(item::number(item::THIS_FORMAT));
+        let any = planted(Bug::NewerOverwritten);
+        let ours = self.value(item::number(if any { u64::MAX } else { item::THIS_FORMAT }));
         format!("attribute_not_exists({format}) OR {format} <= {ours}")
     }
 

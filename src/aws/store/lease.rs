@@ -17,7 +17,8 @@ const UNTIL: &str = "until";
 impl Store {
     /// Takes or renews the lease for a replica until `now + term`. A conflict
     /// means that another one has it. One that ends later than anybody could
-    /// have asked for comes from a clock that was wrong, and counts as over.
+    /// have asked for comes from a clock that was wrong, and counts as over; so
+    /// does one whose end is missing or no instant.
     pub async fn take_poll_lease(
         &self,
         holder: &str,
@@ -35,12 +36,14 @@ impl Store {
             .item(HOLDER, item::text(holder))
             .item(UNTIL, item::instant(until))
             .condition_expression(
-                "attribute_not_exists(#until) OR #holder = :holder OR #until <= :now OR #until > :absurd",
+                "NOT attribute_type(#until, :number) OR #holder = :holder OR #until <= :now \
+                 OR #until > :absurd",
             )
             .expression_attribute_names("#holder", HOLDER)
             .expression_attribute_names("#until", UNTIL)
             .expression_attribute_values(":holder", item::text(holder))
             .expression_attribute_values(":now", item::instant(now))
+            .expression_attribute_values(":number", item::text("N"))
             .expression_attribute_values(":absurd", item::instant(after(until)))
             .send()
             .await

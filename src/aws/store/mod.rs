@@ -61,9 +61,7 @@ impl StoreError {
     /// fault (an item too large), not permissions or the moment.
     pub fn is_permanent(&self) -> bool {
         match self {
-            StoreError::Aws(error) => {
-                error.kind == Kind::Refused && error.message.starts_with("ValidationException")
-            }
+            StoreError::Aws(error) => error.is_about_the_request(),
             StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. } => {
                 false
             }

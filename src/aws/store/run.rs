@@ -15,6 +15,7 @@ use super::{Store, StoreError, write_error};
 use crate::aws::error::{AwsError, Kind};
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, Unreadable};
+use crate::planted::{Bug, planted};
 
 pub(super) const PROFILE: &str = "profile";
 pub(super) const CREATED: &str = "created";
@@ -32,9 +33,6 @@ const MEMBERS_NAMED_MAX: usize = 3;
 const DOCUMENT: &str = "document";
 /// Tells one write from another of the same version.
 const WRITE: &str = "write";
-/// DynamoDB takes 400 KB. A new run leaves room for its tries and notices: one
-/// that could not be written any more could not end its cluster.
-const NEW_BYTES_MAX: usize = 340_000;
 
 impl Store {
     /// Stores a changed (or new: version 0) run together with changes of its
@@ -78,7 +76,8 @@ impl Store {
             PutItemError::ConditionalCheckFailedException(failed) => failed.item()?.get(WRITE),
             _ => None,
         });
-        match stored.is_some() && stored == ours.as_ref() {
+        let ours = stored == ours.as_ref() || planted(Bug::ConflictIsSuccess);
+        match stored.is_some() && ours {
             true => Ok(()),
             false => Err(AwsError::new("DynamoDB", "PutItem", &error)),
         }
@@ -126,7 +125,7 @@ impl Store {
             message: format!("run {} cannot be written: {reason}", run.id),
         };
         let document = serde_json::to_string(run).map_err(|error| refused(error.to_string()))?;
-        if run.version == 0 && document.len() > NEW_BYTES_MAX {
+        if run.version == 0 && !run.is_small_enough() {
             let kilobytes = document.len() / 1000;
             return Err(refused(format!("it has {kilobytes} KB and has yet to grow")).into());
         }
@@ -157,6 +156,7 @@ impl Store {
             put = put.item(item::DUE, item::instant(due));
         }
         put = match run.version {
+            _ if planted(Bug::RunUnconditional) => put,
             0 => put
                 .condition_expression("attribute_not_exists(#id)")
                 .expression_attribute_names("#id", item::RUN_ID),
@@ -172,7 +172,8 @@ impl Store {
 /// A run that is not settled is always due, so that any process finds it; the engine itself
 /// knows better when to look.
 fn due(run: &Run) -> Option<Timestamp> {
-    (!run.is_settled()).then_some(run.created)
+    let found = !planted(Bug::RunForgotten);
+    (!run.is_settled() && found).then_some(run.created)
 }
 
 /// `etl 2013-01-01T05, etl 2013-01-01T06 and 3 more`.

@@ -21,6 +21,7 @@ use crate::core::partition::Partition;
 use crate::core::task::{
     Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
+use crate::planted::{Bug, planted};
 
 /// When it entered its state; for a waiting one, when it was first written.
 pub(super) const SINCE: &str = "since";
@@ -32,6 +33,9 @@ const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
 const MARK_PARTITION: &str = "~schedule";
+
+/// Receipts in one write: an expression of DynamoDB holds 4 KB.
+const RECEIPTS_MAX: usize = 100;
 
 /// How far a task's schedule has been turned into slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,9 @@ fn notice_attribute(state: TaskState) -> String {
 fn change_expression(change: &TaskChange) -> (Expression, String) {
     let mut expression = Expression::new();
     expression.set(item::STATE, item::text(change.to.name()));
-    expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    if !planted(Bug::NoticeOutside) {
+        expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    }
     expression.set(item::DUE, item::instant(change.at));
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
@@ -67,12 +73,16 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     if let Some(load) = &change.load {
         expression.set(LOAD, load_text(load));
     }
-    if change.completes_outputs() {
+    if change.completes_outputs() && !planted(Bug::ReadersNotOwed) {
         expression.set(OUTPUTS_PENDING, AttributeValue::Bool(true));
     }
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
-    let mut condition = format!("{state} = {from}");
+    let not_newer = expression.not_newer();
+    let mut condition = format!("{state} = {from} AND ({not_newer})");
+    if planted(Bug::MembersUnconditional) && change.from == TaskState::Ready {
+        condition = format!("({condition}) OR {state} <> {from}");
+    }
     // A partition that runs belongs to its run: no other may end it.
     if let (TaskState::Running | TaskState::Loading, Some(run)) = (change.from, &change.run) {
         let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
@@ -83,11 +93,27 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
-    /// now: one write, no read. Harmless when repeated. `due` says when the
+    /// now: one write, no read (more for more than [`RECEIPTS_MAX`]). Harmless when repeated. `due` says when the
     /// engine must look at it if nothing else happens. One that is `stored`
     /// already needs less said; was it removed since, it is written anew. An item
     /// of a newer version is left alone, and that is an error.
     pub async fn receive(
+        &self,
+        key: &TaskKey,
+        receipts: &[(Element, Receipt)],
+        due: Option<Timestamp>,
+        stored: bool,
+        now: Timestamp,
+    ) -> Result<TaskPartition, StoreError> {
+        let mut parts = receipts.chunks(RECEIPTS_MAX);
+        let last = parts.next_back().unwrap_or_default();
+        for part in parts {
+            self.receive_some(key, part, due, stored, now).await?;
+        }
+        self.receive_some(key, last, due, stored, now).await
+    }
+
+    async fn receive_some(
         &self,
         key: &TaskKey,
         receipts: &[(Element, Receipt)],
@@ -142,7 +168,8 @@ impl Store {
     ) -> Result<TaskPartition, StoreError> {
         let (mut expression, mut condition) = change_expression(change);
         let known = expression.value(item::number(version));
-        condition.push_str(&format!(" AND #version = {known}"));
+        let and = if planted(Bug::ChangeUnconditional) { "OR NOT" } else { "AND" };
+        condition.push_str(&format!(" {and} #version = {known}"));
         let answer = self
             .client
             .update_item()

@@ -4,28 +4,96 @@
 //! what nobody has taken, so that a cluster that turns up later cannot. Needs no
 //! lease and no bound of time. Not for writing it: that is the store's.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Act, ClusterState, Decision, Run, RunState, StepState};
+use super::{
+    Act, Attempt, ClusterState, Decision, Hints, Run, RunState, StepState, StepTry, number,
+};
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// What a guard's name begins with; the number of its submission follows.
 pub const GUARD_PREFIX: &str = "sluicegate/guard/";
 
-/// Takes a claim where no cluster is known.
+/// Takes a claim so that no cluster can.
 const NOBODY: &str = "nobody";
+
+/// EMR's lists of steps lag by seconds. After the end of a cluster this is
+/// waited for them, because what they hide would be done again.
+const STEPS_LAG_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+impl Attempt {
+    /// Whether a step of ours was seen to run on its cluster.
+    fn is_executed(&self) -> bool {
+        let started =
+            |state| matches!(state, StepState::Running | StepState::Completed | StepState::Failed);
+        self.tries.iter().any(|step_try| started(step_try.state))
+    }
+}
 
 impl Run {
     /// Before the attempt ends: takes its claim, unless it is certain that no
     /// other cluster holds it.
     pub(super) fn claim_to_settle(&self) -> Option<Act> {
-        let attempt = self.attempts.last().filter(|_| self.cluster.guard)?;
+        let settles = self.cluster.guard && !planted(Bug::ClaimNotSettled);
+        let attempt = self.attempts.last().filter(|_| settles)?;
         let passed = attempt.guards.first() == Some(&StepState::Completed);
-        let started =
-            |state| matches!(state, StepState::Running | StepState::Completed | StepState::Failed);
-        let executed = attempt.tries.iter().any(|step_try| started(step_try.state));
-        let holder = attempt.cluster.clone().unwrap_or_else(|| NOBODY.to_owned());
-        (!passed && !executed).then(|| Act::Claim { key: self.claim(1), holder })
+        (!passed && !attempt.is_executed()).then(|| self.claim_for_nobody(1))
+    }
+
+    /// The last submission of steps after the first, when all that EMR shows of
+    /// it has ended without passing its guard: another copy, which a list that
+    /// lags hides, may be executed. Nobody may repeat its work before that is
+    /// certain.
+    pub(super) fn submission_to_settle(&self) -> Option<Act> {
+        let attempt = self.attempts.last().filter(|_| self.cluster.guard)?;
+        let last = attempt.guards.len();
+        let gone = attempt.cluster_state.is_some_and(ClusterState::has_ended);
+        let over = |guard: &StepState| gone || guard.has_ended();
+        let open = last > 1 && number(last) > attempt.settled;
+        (open && attempt.guards.last().is_some_and(over)).then(|| self.claim_for_nobody(last))
+    }
+
+    fn claim_for_nobody(&self, submission: usize) -> Act {
+        Act::Claim { key: self.claim(submission), holder: NOBODY.to_owned() }
+    }
+
+    /// The claim of the last submission is held: by nobody, and then none of its
+    /// copies is ever executed, or by one that EMR does not show yet.
+    pub(super) fn submission_claimed(
+        &mut self,
+        holder: &str,
+        hints: &Hints,
+        now: Timestamp,
+    ) -> Decision {
+        let hidden = holder != NOBODY && !self.is_long_gone(now);
+        let Some(attempt) = self.attempts.last_mut().filter(|_| !hidden) else {
+            return Decision::rest_until(self.look_soon(now));
+        };
+        attempt.settled = number(attempt.guards.len());
+        if holder == NOBODY {
+            attempt.adding = None;
+            attempt.guards.last_mut().into_iter().for_each(|guard| *guard = StepState::Failed);
+            let unseen = |step_try: &&mut StepTry| step_try.state == StepState::Submitted;
+            for step_try in attempt.tries.iter_mut().filter(unseen) {
+                step_try.state = StepState::Cancelled;
+            }
+        }
+        self.proceed(Vec::new(), hints, now)
+    }
+
+    /// Its cluster has ended, and EMR still shows the steps as they were before.
+    pub(super) fn awaits_steps(&self, now: Timestamp) -> bool {
+        let Some(attempt) = self.attempts.last() else { return false };
+        let open = attempt.tries.iter().any(|step_try| !step_try.state.has_ended());
+        let executed = self.cluster.guard || attempt.is_executed();
+        open && executed && !self.is_done() && !self.is_long_gone(now)
+    }
+
+    /// Whether its cluster ended so long ago that EMR's lists show all of it.
+    fn is_long_gone(&self, now: Timestamp) -> bool {
+        let ended = self.attempts.last().and_then(|attempt| attempt.ended_at);
+        ended.is_some_and(|ended| now.duration_since(ended) >= STEPS_LAG_MAX)
     }
 
     /// The claim is held by `holder`: the attempt ends, or it goes on where it
@@ -34,13 +102,21 @@ impl Run {
         let Some(attempt) = self.attempts.last_mut() else {
             return Decision::act(Act::Rest(None));
         };
-        if holder == NOBODY || attempt.cluster.as_ref() == Some(&holder) {
+        if holder == NOBODY || planted(Bug::HolderIgnored) {
             return self.close(Vec::new(), now);
+        }
+        if attempt.cluster.as_ref() == Some(&holder) {
+            // It has executed what EMR does not show yet.
+            return match self.awaits_steps(now) {
+                true => Decision::rest_until(self.look_soon(now)),
+                false => self.close(Vec::new(), now),
+            };
         }
         attempt.refused.extend(attempt.cluster.take());
         attempt.cluster_state = None;
         attempt.end_reason.clear();
         attempt.adding = None;
+        attempt.ended_at = None;
         attempt.guards.iter_mut().for_each(|guard| *guard = StepState::Submitted);
         for step_try in &mut attempt.tries {
             step_try.id = None;

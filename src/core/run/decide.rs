@@ -3,12 +3,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::notices::words_kept;
 use super::{
     CallFailure, ClusterState, Event, Hints, Intent, Member, Observation, Outcome, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
 };
 use crate::core::quota::Call;
 use crate::core::task::TaskChange;
+use crate::planted::{Bug, planted};
 
 /// The one thing to do after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,10 @@ impl Run {
             return Decision::act(Act::Rest(None));
         }
         match observation {
+            Observation::NotSeen if planted(Bug::NotSeenIsDead) => self.close(Vec::new(), now),
+            Observation::Surveyed(None) if planted(Bug::MissingIsDead) => {
+                self.close(Vec::new(), now)
+            }
             Observation::Nothing => self.begin(hints, now),
             Observation::Launched(Ok(cluster))
             | Observation::LookedUp { cluster: Some(cluster), .. } => {
@@ -132,8 +138,16 @@ impl Run {
             }
             Observation::Terminated(Ok(())) => Decision::rest_until(self.next_look(hints, now)),
             Observation::Terminated(Err(CallFailure::Postponed(at))) => Decision::rest_until(at),
-            Observation::Terminated(Err(_)) => Decision::rest_until(self.look_soon(now)),
-            Observation::Claimed { holder } => self.claimed(holder, now),
+            Observation::Terminated(Err(failure)) => {
+                if let CallFailure::Refused(reason) = failure {
+                    self.not_terminated(&reason, now);
+                }
+                Decision::rest_until(self.look_soon(now))
+            }
+            Observation::Claimed { key, holder } if key == self.claim(1) => {
+                self.claimed(holder, now)
+            }
+            Observation::Claimed { holder, .. } => self.submission_claimed(&holder, hints, now),
             Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
             Observation::NotSeen => self.not_seen(now),
         }
@@ -189,6 +203,13 @@ impl Run {
             return Decision::act(Act::Rest(None));
         };
         match failure {
+            CallFailure::Deferred(why) if planted(Bug::ThrottledIsRefused) => {
+                self.refused(&why, now)
+            }
+            CallFailure::Unknown(why) if planted(Bug::LostAnswerIsRefusal) => {
+                self.refused(&why, now)
+            }
+            CallFailure::Unknown(_) if planted(Bug::LostAnswerIsNoCall) => self.arm_launch(now),
             CallFailure::Deferred(_) => {
                 let at = after(now, throttle_delay(attempt.launch.throttled));
                 attempt.launch.throttled += 1;
@@ -201,6 +222,7 @@ impl Run {
             }
             CallFailure::Refused(reason) => {
                 let uncertain = attempt.launch.uncertain;
+                let reason = words_kept(&reason);
                 attempt.end_reason.clone_from(&reason);
                 // An earlier call may yet have its effect.
                 match self.claim_to_settle().filter(|_| uncertain) {
@@ -219,7 +241,7 @@ impl Run {
             return Decision::act(Act::Rest(None));
         };
         let settled = after(attempt.launch.send_by, self.limits.list_lag);
-        if began < settled {
+        if began < settled && !planted(Bug::NoListLag) {
             let poll = after(now, self.limits.poll_interval);
             return Decision::rest_until(settled.max(now).min(poll));
         }
@@ -263,20 +285,26 @@ impl Run {
         now: Timestamp,
     ) -> Decision {
         let Some(attempt) = self.attempts.last() else { return Decision::act(Act::Rest(None)) };
-        if attempt.cluster_state.is_some_and(ClusterState::has_ended) {
-            return match self.claim_to_settle() {
+        let early = planted(Bug::NextAttemptTooEarly) && self.is_cluster_ending();
+        if attempt.cluster_state.is_some_and(ClusterState::has_ended) || early {
+            return match self.claim_to_settle().or_else(|| self.submission_to_settle()) {
                 Some(act) => Decision { act, changes },
+                None if self.awaits_steps(now) => {
+                    Decision { act: Act::Rest(Some(self.look_soon(now))), changes }
+                }
                 None => self.close(changes, now),
             };
         }
-        if now >= attempt.expires {
+        if now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
             changes.extend(self.fail_open(
                 "its cluster's lifetime was over",
                 "give the profile a longer lifetime, or find out what took so long",
                 now,
             ));
         }
-        let act = if self.is_done() { self.terminate(hints, now) } else { self.go_on(hints, now) };
+        let any_done = self.members.iter().any(|member| member.outcome.is_some());
+        let is_done = self.is_done() || any_done && planted(Bug::TerminatedTooEarly);
+        let act = if is_done { self.terminate(hints, now) } else { self.go_on(hints, now) };
         Decision { act, changes }
     }
 
@@ -298,6 +326,9 @@ impl Run {
     }
 
     fn terminate(&mut self, hints: &Hints, now: Timestamp) -> Act {
+        if planted(Bug::TerminatedOnce) && self.state == RunState::Terminating {
+            return Act::Rest(Some(self.next_look(hints, now)));
+        }
         if self.state != RunState::Terminating {
             self.state = RunState::Terminating;
             self.tell_terminating(now);
@@ -305,6 +336,15 @@ impl Run {
         match self.attempts.last().and_then(|attempt| attempt.cluster.clone()) {
             Some(cluster) if !self.is_cluster_ending() => Act::Terminate { cluster },
             _ => Act::Rest(Some(self.next_look(hints, now))),
+        }
+    }
+
+    /// EMR will not end the cluster, which costs money: tells so once and goes
+    /// on trying.
+    fn not_terminated(&mut self, reason: &str, now: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        if !std::mem::replace(&mut attempt.unterminated, true) {
+            self.tell_not_terminated(reason, now);
         }
     }
 
@@ -327,6 +367,9 @@ impl Run {
         let open = attempt.tries.iter().any(|step_try| !step_try.state.has_ended());
         if open || attempt.guards.iter().any(|guard| !guard.has_ended()) {
             return Act::Rest(Some(poll));
+        }
+        if let Some(act) = self.submission_to_settle() {
+            return act;
         }
         match self.plan_tries(now) {
             // A retry whose delay is not over yet.
@@ -384,7 +427,7 @@ impl Run {
         for (member, step) in planned {
             let key = &self.members[member].key;
             let step_name = &self.members[member].steps[step].name;
-            let serial = attempt.tries.len() + 1;
+            let serial = if planted(Bug::TryNameReused) { 1 } else { attempt.tries.len() + 1 };
             attempt.tries.push(StepTry {
                 member,
                 step,

@@ -4,15 +4,13 @@
 
 use jiff::Timestamp;
 
+use super::notices::words_kept;
 use super::{
     Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
-    StepState, StepTry,
+    StepState, StepTry, number,
 };
-use crate::core::notice::clipped;
 use crate::core::task::TaskChange;
-
-/// EMR's words for one failed try are stored with it, and there are many tries.
-const FAILURE_CHARS_MAX: usize = 500;
+use crate::planted::{Bug, planted};
 
 /// So few tries have room in every run.
 const TRIES_LOOKED_AFTER: usize = 50;
@@ -32,15 +30,34 @@ enum Verdict {
 
 impl Attempt {
     /// Whether a failure has cancelled this try: EMR cancels what is pending
-    /// when a step fails. Without any since it was submitted, somebody else
-    /// has cancelled it.
+    /// when a step fails. Without any since it was submitted, or if what comes
+    /// after it has run, somebody else has cancelled it.
     fn explains(&self, cancelled: &StepTry) -> bool {
+        if self.went_on_after(cancelled) {
+            return false;
+        }
         let failures = self.tries.iter().filter(|other| other.state == StepState::Failed);
         let since = |failed: &StepTry| match (failed.ended, cancelled.created) {
             (Some(ended), Some(created)) => ended >= created,
             _ => true,
         };
         failures.into_iter().any(since) || self.guards.contains(&StepState::Failed)
+    }
+
+    /// Whether a step has run that was submitted together with this one and
+    /// comes after it.
+    fn went_on_after(&self, cancelled: &StepTry) -> bool {
+        let place = |step_try: &StepTry| (step_try.member, step_try.step);
+        let mut last = place(cancelled);
+        let after = self.tries.iter().skip_while(|other| other.name != cancelled.name).skip(1);
+        // The steps of one submission are in order, the next begins from the front.
+        let mut together = after.take_while(|step_try| {
+            let before = std::mem::replace(&mut last, place(step_try));
+            last > before
+        });
+        together.any(|step_try| {
+            matches!(step_try.state, StepState::Running | StepState::Completed | StepState::Failed)
+        })
     }
 }
 
@@ -54,7 +71,7 @@ impl Run {
         if steps.iter().any(started) {
             self.take_running(now);
         }
-        let changes = self.end_members(false, now);
+        let changes = self.end_members(planted(Bug::CancelledByListAlone), now);
         for step_try in newly_failed {
             self.announce_retry(&step_try, now);
         }
@@ -92,7 +109,8 @@ impl Run {
         }
         attempt.cluster_state = Some(seen.state);
         if seen.state.has_ended() {
-            attempt.end_reason.clone_from(&seen.reason);
+            attempt.ended_at.get_or_insert(now);
+            attempt.end_reason = words_kept(&seen.reason);
         }
         let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
         if working(Some(seen.state)) && !working(before) {
@@ -118,6 +136,9 @@ impl Run {
         for (index, guard) in attempt.guards.iter_mut().enumerate() {
             let name = format!("{GUARD_PREFIX}{}", index + 1);
             let copies = steps.iter().filter(|step| step.name == name).map(|step| step.state);
+            if copies.clone().any(|state| state == StepState::Completed) {
+                attempt.settled = attempt.settled.max(number(index + 1));
+            }
             // One that is still open may cancel what follows it.
             let worst = copies.min_by_key(|state| (state.has_ended(), *state != StepState::Failed));
             *guard = worst.unwrap_or(*guard);
@@ -132,7 +153,7 @@ impl Run {
             step_try.created = step.created;
             step_try.started = step.started;
             step_try.ended = step.ended;
-            step_try.failure = step.failure.as_deref().map(|text| clipped(text, FAILURE_CHARS_MAX));
+            step_try.failure = step.failure.as_deref().map(words_kept);
             if newly {
                 failed.push(step_try.clone());
             }
@@ -156,6 +177,10 @@ impl Run {
     fn verdict(&self, index: usize, alive: bool, full: bool) -> Verdict {
         let member = &self.members[index];
         let Some(attempt) = self.attempts.last() else { return Verdict::Open };
+        let clean = attempt.cluster_state == Some(ClusterState::Terminated);
+        if planted(Bug::SuccessByCluster) && clean {
+            return Verdict::Succeeded;
+        }
         let states = || {
             let tries = attempt.tries.iter().map(|step_try| step_try.state);
             tries.chain(attempt.guards.iter().copied())
@@ -166,7 +191,11 @@ impl Run {
                 .iter()
                 .filter(|step_try| step_try.member == index && step_try.step == number)
                 .collect();
-            if tries.iter().any(|step_try| step_try.state == StepState::Completed) {
+            let mut done = tries.iter().map(|step_try| step_try.state);
+            if done.any(|state| {
+                state == StepState::Completed
+                    || planted(Bug::CancelledIsDone) && state == StepState::Cancelled
+            }) {
                 continue;
             }
             let failures: Vec<_> =
@@ -174,6 +203,7 @@ impl Run {
             let failed = u32::try_from(failures.len()).unwrap_or(u32::MAX);
             if let Some(last) = failures.last()
                 && failed > step.retry.attempts
+                && !planted(Bug::RetriesUnbounded)
             {
                 let why = last.failure.as_deref().unwrap_or(NO_DETAILS);
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
@@ -188,7 +218,9 @@ impl Run {
             let all_ended = states().all(StepState::has_ended);
             // A cluster that goes down takes its steps along: then the attempt
             // is lost, not the partition.
-            if cancelled && all_ended && alive {
+            // Of a copy that a list hides the same holds.
+            let all_shown = self.submission_to_settle().is_none();
+            if cancelled && all_ended && all_shown && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
                 let advice = "find out who cancelled the step";
                 return Verdict::Failed { reason, last: None, advice };

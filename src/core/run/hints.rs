@@ -82,6 +82,13 @@ impl Hints {
         }
     }
 
+    /// Whether a list of clusters that was begun then may say something new: one
+    /// that is older than the last look does not. A look of the future is from
+    /// before the clock was put back, and says nothing about that.
+    pub fn is_news(&self, began: Timestamp, now: Timestamp) -> bool {
+        self.looked.is_none_or(|looked| began >= looked || looked > now)
+    }
+
     /// Whether EMR may be asked for what events said.
     pub(super) fn may_look_for_events(&self, now: Timestamp) -> bool {
         self.look_again.is_none_or(|at| at <= now)

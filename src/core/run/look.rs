@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hints::{Event, Hints};
 use super::{Act, Attempt, ClusterSeen, ClusterState, Decision, Run, RunState};
+use crate::planted::{Bug, planted};
 
 /// The first instant after `from` on a grid that is the same for all runs, so
 /// that they ask in the same moment and share a survey.
@@ -27,11 +28,11 @@ impl Run {
         let working = self.state != RunState::Terminating;
         let may_look = hints.may_look_for_events(now);
         let told = |event: &Event| may_look && self.has_to_read_steps(event);
-        if !working && hints.unterminated {
+        if !working && hints.unterminated && !planted(Bug::TerminatedOnce) {
             Act::Terminate { cluster }
         } else if working && ended {
             Act::ReadSteps { cluster, spare: false }
-        } else if working && now >= attempt.expires {
+        } else if working && now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
             Act::Describe { cluster }
         } else if may_look && hints.events.contains(&Event::Ended) {
             Act::Survey
@@ -80,7 +81,11 @@ impl Run {
         let needed = match attempt.cluster_state {
             Some(state) if state.has_ended() => true,
             Some(ClusterState::Waiting) if open > 0 => true,
-            _ => attempt.adding.is_some() || now >= attempt.expires,
+            _ => {
+                attempt.adding.is_some()
+                    || now >= attempt.expires
+                    || self.submission_to_settle().is_some()
+            }
         };
         // A step that is not the last changes no state of the cluster. Without
         // events nothing tells that the first step runs.
@@ -119,6 +124,9 @@ impl Run {
     }
 
     fn look_after(&self, looked: Timestamp, hints: &Hints) -> Timestamp {
+        if planted(Bug::LooksOnlyByEvents) {
+            return Timestamp::MAX;
+        }
         let poll = self.limits.poll_interval;
         if !hints.heard {
             return on_the_grid(looked, poll);

@@ -22,6 +22,7 @@ use super::cluster::ClusterSpec;
 use super::command::Command;
 use super::notice::Notice;
 use super::task::{TaskChange, TaskKey, TaskPartition};
+use crate::planted::{Bug, planted};
 
 pub use claim::GUARD_PREFIX;
 pub use decide::{Act, Decision};
@@ -148,12 +149,22 @@ pub struct Attempt {
     /// Its lifetime ended while EMR could not be asked about it.
     #[serde(default)]
     pub unseen_at_end: bool,
+    /// EMR has refused to terminate it, and people were told.
+    #[serde(default)]
+    pub unterminated: bool,
     /// Every submission of a step to this cluster, in order.
     pub tries: Vec<StepTry>,
     /// How each submission's guard is, where there are guards. The first came
     /// with the launch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<StepState>,
+    /// For so many of the submissions it is certain who executes them: a guard was
+    /// seen to pass, or nobody can any more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settled: u32,
+    /// When its cluster was first seen to have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
     /// A submission of steps that EMR has not yet confirmed.
     pub adding: Option<Intent>,
 }
@@ -335,8 +346,9 @@ pub enum Observation {
     /// The ids of the steps added, in order.
     Added(Result<Vec<String>, CallFailure>),
     Terminated(Result<(), CallFailure>),
-    /// Who holds the attempt's claim now: whoever asked, or who was faster.
+    /// Who holds this claim now: whoever asked, or who was faster.
     Claimed {
+        key: String,
         holder: String,
     },
     /// A look did not succeed; nothing follows from that.
@@ -391,6 +403,9 @@ impl Run {
     /// The key of the claim that the guard of the open attempt's nth submission
     /// makes: 1 came with the launch.
     pub fn claim(&self, submission: usize) -> String {
+        if planted(Bug::GuardWithoutAttempt) {
+            return format!("claim/{}/1/{submission}", self.id);
+        }
         format!("claim/{}/{}/{submission}", self.id, self.attempts.len())
     }
 
@@ -403,7 +418,7 @@ impl Run {
         let expires = now.saturating_add(self.limits.lifetime).unwrap_or(Timestamp::MAX);
         self.state = RunState::Launching;
         self.attempts.push(Attempt {
-            number: u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX),
+            number: number(self.attempts.len() + 1),
             opened: now,
             expires,
             launch: Intent { send_by: now, send_at: Some(now), throttled: 0, uncertain: false },
@@ -412,8 +427,11 @@ impl Run {
             cluster_state: None,
             end_reason: String::new(),
             unseen_at_end: false,
+            unterminated: false,
             tries: Vec::new(),
             guards: Vec::new(),
+            settled: 0,
+            ended_at: None,
             adding: None,
         });
     }
@@ -425,6 +443,11 @@ impl Run {
 }
 
 /// A count that need not be stored; serde hands out references.
+/// The number of a submission, or of anything else that is counted.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }

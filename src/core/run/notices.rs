@@ -1,6 +1,6 @@
-//! How many notices a run keeps while SNS does not take them: as many as its
-//! item has room for, so that the run can always be stored and its cluster
-//! ended. Not for what notices say: that is `words`.
+//! What a run has room for: how large it may begin, how many tries it may make,
+//! which words of EMR and which notices it keeps while SNS does not take them;
+//! so that it can always be stored and its cluster ended. Not for what notices say: that is `words`.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,14 @@ const CLIPS: [usize; 6] = [1_500, 1_000, 500, 250, 100, 40];
 const LEFT_OUT_BYTES: usize = 1_500;
 /// What a try may grow to, with EMR's words for its failure.
 const TRY_BYTES: usize = 1_000;
+/// What a member's end may add: the reason of a failure, and the log wanted.
+const END_BYTES: usize = 1_500;
+/// A new run leaves room for its tries and notices.
+const NEW_BYTES_MAX: usize = 340_000;
+/// EMR's words are stored with what they are about, and there are many tries:
+/// clipped to the first of these that makes them fit.
+const WORDS_CHARS: [usize; 3] = [500, 250, 100];
+const WORDS_BYTES_MAX: usize = 650;
 const LEFT_OUT: &str = "left-out";
 
 /// What may be left out when there is no room, the first of it first. A
@@ -87,8 +95,19 @@ impl Run {
     /// the run could never end.
     pub(super) fn room_for_tries(&self) -> usize {
         let rest = stored_bytes(self).saturating_sub(stored_bytes(&self.notices));
-        let room = DOCUMENT_BYTES_MAX.saturating_sub(NOTICES_BYTES_MIN + rest);
+        let kept = NOTICES_BYTES_MIN + self.bytes_of_ends();
+        let room = DOCUMENT_BYTES_MAX.saturating_sub(kept + rest);
         (room / TRY_BYTES).max(1)
+    }
+
+    /// Whether a new run leaves room for all that is yet to come. One that could
+    /// not be written any more could not end its cluster.
+    pub fn is_small_enough(&self) -> bool {
+        stored_bytes(self) + self.bytes_of_ends() <= NEW_BYTES_MAX
+    }
+
+    fn bytes_of_ends(&self) -> usize {
+        END_BYTES * self.members.iter().filter(|member| member.outcome.is_none()).count()
     }
 
     /// These notices go. One stands for all that ever went, where the first
@@ -134,6 +153,18 @@ fn least_first(notices: &[Notice]) -> Vec<usize> {
         ranks.insert((rank, index));
     }
     ranks.into_iter().map(|(_, index)| index).collect()
+}
+
+/// EMR's words, as short as there is room for them.
+pub(super) fn words_kept(words: &str) -> String {
+    let mut kept = words.to_owned();
+    for chars in WORDS_CHARS {
+        kept = clipped(words, chars);
+        if stored_bytes(&kept) <= WORDS_BYTES_MAX {
+            break;
+        }
+    }
+    kept
 }
 
 /// The notice with its texts clipped, if it would take too much.

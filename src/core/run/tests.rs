@@ -16,6 +16,7 @@ use crate::core::task::TaskState;
 
 mod looks;
 mod notices;
+mod submissions;
 
 /// How a call that creates something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,10 @@ struct FakeEmr {
     outcomes: BTreeMap<String, Vec<bool>>,
     /// What it says of each failure.
     words: String,
+    /// How often it still refuses to end a cluster.
+    unterminable: usize,
+    /// What it says of each cluster's end.
+    end_words: String,
     /// A failure cancels nothing: steps side by side.
     continues: bool,
     /// Clusters that die before their first step.
@@ -104,6 +109,8 @@ impl Default for FakeEmr {
             fates: vec![],
             outcomes: BTreeMap::new(),
             words: "exit code 3".into(),
+            unterminable: 0,
+            end_words: String::new(),
             continues: false,
             dying: 0,
             executed: vec![],
@@ -272,7 +279,8 @@ impl FakeEmr {
             let guard = run.cluster.guard.then(|| format!("{GUARD_PREFIX}{submission}"));
             guard.into_iter().chain(tries.map(|step_try| step_try.name.clone())).collect::<Vec<_>>()
         };
-        let seen = |state| ClusterSeen { state, reason: String::new() };
+        let reason = self.end_words.clone();
+        let seen = |state| ClusterSeen { state, reason: reason.clone() };
         let shared = matches!(act, Act::LookUp | Act::Survey).then_some("ListClusters");
         if let Some(name) = act.call().map(Call::name).or(shared) {
             *self.counts.entry(name).or_default() += 1;
@@ -286,8 +294,8 @@ impl FakeEmr {
                 Observation::Launched(launched.map(|ids| ids[0].clone()))
             }
             Act::Claim { key, holder } => {
-                let holder = self.claims.entry(key).or_insert(holder).clone();
-                Observation::Claimed { holder }
+                let holder = self.claims.entry(key.clone()).or_insert(holder).clone();
+                Observation::Claimed { key, holder }
             }
             Act::LookUp => {
                 let settled = attempt.launch.send_by + run.limits.list_lag;
@@ -330,6 +338,10 @@ impl FakeEmr {
                 let added = self.call(Delayed::Add { cluster: number, steps }, now);
                 let own = usize::from(run.cluster.guard);
                 Observation::Added(added.map(|ids| ids.into_iter().skip(own).collect()))
+            }
+            Act::Terminate { .. } if self.unterminable > 0 => {
+                self.unterminable -= 1;
+                Observation::Terminated(Err(CallFailure::Refused("it is protected".into())))
             }
             Act::Terminate { cluster } => {
                 self.clusters[number(&cluster)].enter(ClusterState::Terminated);

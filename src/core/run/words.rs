@@ -164,6 +164,24 @@ impl Run {
         self.tell(notice);
     }
 
+    pub(super) fn tell_not_terminated(&mut self, reason: &str, now: Timestamp) {
+        let cluster = self.open_cluster();
+        let notice = self
+            .own_notice(now, Severity::Failure, "not-terminated", "")
+            .detailed(&format!("cluster {cluster} cannot be terminated"))
+            .saying(format!("EMR refuses to terminate cluster {cluster}, which is not needed"))
+            .with([
+                Fact::new("reason", reason),
+                Fact::new(
+                    "next",
+                    "it costs money until it ends: terminate it by hand, or correct the \
+                     permissions of sluicegate, which goes on trying",
+                ),
+            ])
+            .with(self.cluster_facts(None));
+        self.tell(notice);
+    }
+
     pub(super) fn tell_attempt_lost(&mut self, reason: &str, now: Timestamp) {
         let (next, max) = (self.attempts.len() + 1, self.limits.max_attempts);
         let notice = self

@@ -31,6 +31,7 @@ impl World {
             bootstrapping: SignedDuration::from_secs(5),
             terminating: SignedDuration::from_secs(3),
             plain_terminated_on_step_failure: false,
+            page: 50,
             seed: 7,
         };
         change(&mut settings);

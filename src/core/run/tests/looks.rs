@@ -224,6 +224,14 @@ fn a_process_looks_at_once_at_a_run_that_it_found() {
 }
 
 #[test]
+fn after_the_clock_was_put_back_a_list_says_something_new_again() {
+    let hints = Hints { looked: Some(at(10)), ..Hints::default() };
+    for (began, now, news) in [(9, 11, false), (10, 11, true), (11, 11, true), (5, 5, true)] {
+        assert_eq!(hints.is_news(at(began), at(now)), news, "begun at {began}, now {now}");
+    }
+}
+
+#[test]
 fn all_runs_look_in_the_same_moment() {
     let looks = [3, 11, 19].map(|secs| decide(&mut running(1), Observation::NotSeen, secs));
     assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
@@ -289,6 +297,39 @@ fn cancelled_steps_are_blamed_on_somebody_only_when_the_cluster_goes_on_after_th
             let _ = decide(&mut run, cancelled, 34);
             assert_eq!((run.attempts.len(), run.state), (2, RunState::Launching));
         }
+    }
+}
+
+#[test]
+fn a_failure_is_not_blamed_for_a_cancelled_step_after_which_others_ran() {
+    use StepState::{Cancelled, Completed, Failed};
+    // Two partitions of two steps; the first of the second one is cancelled.
+    for (states, blamed) in [
+        // By EMR: a step before it has failed.
+        ([Completed, Failed, Cancelled, Cancelled], false),
+        ([Failed, Cancelled, Cancelled, Cancelled], false),
+        // By somebody: EMR went on with the next, which failed or not.
+        ([Completed, Completed, Cancelled, Failed], true),
+        ([Completed, Completed, Cancelled, Completed], true),
+    ] {
+        let mut run = run(2, 2);
+        assert_eq!(decide(&mut run, Observation::Nothing, 0), Act::Launch);
+        let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+        let _ = decide(&mut run, Observation::Surveyed(Some(seen(ClusterState::Running))), 30);
+        let Observation::Steps(mut shown) = steps(&run, Cancelled) else { panic!() };
+        assert_eq!(shown.len(), states.len());
+        for (step, state) in shown.iter_mut().zip(states) {
+            step.state = state;
+        }
+        let _ = decide(&mut run, Observation::Steps(shown), 31);
+        let waiting = Observation::Described(seen(ClusterState::Waiting));
+        let _ = decide(&mut run, waiting, 32);
+        let failed = run.members[1].outcome.as_ref().map(|outcome| match outcome {
+            Outcome::Failed { reason } => reason.as_str(),
+            Outcome::Succeeded => "succeeded",
+        });
+        let expected = blamed.then_some("step s0 was cancelled from outside");
+        assert_eq!(failed, expected, "{states:?}");
     }
 }
 

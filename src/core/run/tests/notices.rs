@@ -137,3 +137,62 @@ fn tries_are_bounded_and_what_they_leave_undone_fails() {
     let failed = run.members.iter().filter(|member| reason(member) == full).count();
     assert!(failed > 30, "{failed}");
 }
+
+/// EMR's validation errors repeat what they complain about.
+#[test]
+fn long_words_of_emr_leave_room_for_the_end() {
+    let words = "Value '[\u{1b}\u{1f986}]' at 'steps' failed to satisfy constraint ".repeat(2_000);
+    let mut refused = run(50, 1);
+    let launch = refused.decide(Observation::Nothing, &Hints::default(), at(0));
+    assert_eq!(launch.act, Act::Launch);
+    let answer = Observation::Launched(Err(CallFailure::Refused(words.clone())));
+    let end = refused.decide(answer, &Hints::default(), at(1));
+    assert_eq!((refused.state, end.changes.len()), (RunState::Failed, 50));
+    let bytes = stored_bytes(&refused);
+    assert!(bytes < 150_000, "{bytes}");
+
+    let mut lost = run(50, 1);
+    lost.limits.max_attempts = 1;
+    let mut emr = FakeEmr { dying: 1, end_words: words, ..FakeEmr::default() };
+    follow(&mut lost, &mut emr, |_| false);
+    assert_eq!(lost.state, RunState::Failed);
+    let bytes = stored_bytes(&lost);
+    assert!(bytes < 150_000, "{bytes}");
+}
+
+#[test]
+fn a_run_as_large_as_may_be_can_record_how_each_member_failed() {
+    for words in ["x".repeat(500), "\u{1b}".repeat(500)] {
+        let mut run = run(50, 1);
+        run.cluster.log_uri = Some("s3://logs/".into());
+        while run.is_small_enough() {
+            for member in &mut run.members {
+                let command = &mut member.steps[0].command;
+                command.args.extend(vec![command.args[0].clone(); 10]);
+            }
+        }
+        run.limits.lifetime = SignedDuration::from_hours(24);
+        // Or each failure would cancel the others, which take room too.
+        let mut emr = FakeEmr { words, continues: true, ..FakeEmr::default() };
+        for member in &mut run.members {
+            member.steps[0].retry.attempts = 0;
+            let name = format!("{}/2013-01-01T05/s0", member.key.task);
+            emr.outcomes.insert(name, vec![false]);
+        }
+        follow(&mut run, &mut emr, |_| false);
+        assert_eq!((run.state, run.logs.len()), (RunState::Failed, 50));
+        let bytes = stored_bytes(&run);
+        assert!((200_000..400_000).contains(&bytes), "{bytes}");
+    }
+}
+
+#[test]
+fn a_termination_that_emr_refuses_is_told_once_and_goes_on() {
+    let (mut run, mut emr) = (run(1, 1), FakeEmr { unterminable: 5, ..FakeEmr::default() });
+    follow(&mut run, &mut emr, |act| act % 3 == 0);
+    assert_eq!((run.state, emr.alive(), emr.unterminable), (RunState::Succeeded, 0, 0));
+    let told: Vec<_> =
+        run.notices.iter().filter(|notice| notice.status == "not-terminated").collect();
+    let [told] = told[..] else { panic!("{told:?}") };
+    insta::assert_snapshot!("not-terminated", told.message("prod").as_text());
+}

@@ -1,0 +1,170 @@
+//! Steps that were submitted twice, or that a lagging list hides: nothing is
+//! submitted again before it is certain that they are not executed.
+
+use super::*;
+
+fn decide(run: &mut Run, observation: Observation, secs: i64) -> Act {
+    run.decide(observation, &Hints::default(), at(secs)).act
+}
+
+fn shown(name: &str, state: StepState, secs: i64) -> StepSeen {
+    StepSeen {
+        id: format!("s-{name}-{secs}"),
+        name: name.to_owned(),
+        state,
+        created: Some(at(secs)),
+        started: None,
+        ended: state.has_ended().then_some(at(secs + 1)),
+        failure: None,
+    }
+}
+
+fn guard(number: u32) -> String {
+    format!("{GUARD_PREFIX}{number}")
+}
+
+/// A guarded run of one step whose first try has failed, and whose second was
+/// submitted without an answer; with what EMR showed of the first.
+fn resubmitted() -> (Run, Vec<StepSeen>) {
+    let mut run = run(1, 1);
+    run.cluster.guard = true;
+    assert_eq!(decide(&mut run, Observation::Nothing, 0), Act::Launch);
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let first = run.attempt().unwrap().tries[0].name.clone();
+    let steps =
+        vec![shown(&guard(1), StepState::Completed, 1), shown(&first, StepState::Failed, 2)];
+    let _ = decide(&mut run, Observation::Steps(steps.clone()), 3);
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let act = decide(&mut run, Observation::Described(waiting), 60);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    let _ = decide(&mut run, Observation::Added(Err(CallFailure::Unknown("no answer".into()))), 60);
+    (run, steps)
+}
+
+/// What EMR shows when the copy that comes second is refused.
+fn refused_copy(run: &Run, steps: &[StepSeen]) -> Vec<StepSeen> {
+    let second = run.attempt().unwrap().tries[1].name.clone();
+    let copy = [shown(&guard(2), StepState::Failed, 90), shown(&second, StepState::Cancelled, 90)];
+    steps.iter().cloned().chain(copy).collect()
+}
+
+fn second_claim(run: &Run) -> Act {
+    Act::Claim { key: run.claim(2), holder: "nobody".into() }
+}
+
+#[test]
+fn a_copy_that_was_refused_is_not_repeated_while_another_may_be_executed() {
+    let (mut run, steps) = resubmitted();
+    let refused = refused_copy(&run, &steps);
+    assert_eq!(decide(&mut run, Observation::Steps(refused.clone()), 100), second_claim(&run));
+    let claimed = |holder: &str, run: &Run| Observation::Claimed {
+        key: run.claim(2),
+        holder: holder.to_owned(),
+    };
+    let held = claimed("s-hidden", &run);
+    assert!(matches!(decide(&mut run, held, 100), Act::Rest(Some(_))));
+    // The next look reads the steps, although none of those known is open.
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let read = Act::ReadSteps { cluster: "j-0".into(), spare: false };
+    assert_eq!(decide(&mut run, Observation::Surveyed(Some(waiting)), 130), read);
+    // At last the list shows the copy that ran.
+    let second = run.attempt().unwrap().tries[1].name.clone();
+    let ran =
+        [shown(&guard(2), StepState::Completed, 80), shown(&second, StepState::Completed, 80)];
+    let all: Vec<_> = refused.into_iter().chain(ran).collect();
+    let act = decide(&mut run, Observation::Steps(all), 131);
+    assert_eq!(act, Act::Terminate { cluster: "j-0".into() });
+    assert_eq!(run.members[0].outcome, Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_submission_that_nobody_can_execute_any_more_is_repeated() {
+    let (mut run, steps) = resubmitted();
+    let refused = refused_copy(&run, &steps);
+    assert_eq!(decide(&mut run, Observation::Steps(refused), 100), second_claim(&run));
+    let nobody = Observation::Claimed { key: run.claim(2), holder: "nobody".into() };
+    let act = decide(&mut run, nobody, 100);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    assert_eq!(run.attempt().unwrap().guards.len(), 3);
+}
+
+#[test]
+fn an_attempt_whose_last_submission_is_hidden_is_not_given_up() {
+    let (mut run, steps) = resubmitted();
+    let ended = ClusterSeen { state: ClusterState::Terminated, reason: String::new() };
+    let read = Act::ReadSteps { cluster: "j-0".into(), spare: false };
+    assert_eq!(decide(&mut run, Observation::Described(ended), 100), read);
+    assert_eq!(decide(&mut run, Observation::Steps(steps.clone()), 100), second_claim(&run));
+    let held = Observation::Claimed { key: run.claim(2), holder: "s-hidden".into() };
+    assert!(matches!(decide(&mut run, held, 100), Act::Rest(Some(_))));
+    assert_eq!(run.attempts.len(), 1);
+    // Its guard shows first, as if its step were still open.
+    let second = run.attempt().unwrap().tries[1].name.clone();
+    let guarded = shown(&guard(2), StepState::Completed, 80);
+    let stale: Vec<_> =
+        steps.iter().cloned().chain([guarded, shown(&second, StepState::Running, 80)]).collect();
+    assert!(matches!(decide(&mut run, Observation::Steps(stale.clone()), 130), Act::Rest(Some(_))));
+    assert_eq!(run.attempts.len(), 1);
+    // After an hour nothing more is to be expected of that list.
+    let _ = decide(&mut run, Observation::Steps(stale), 100 + 3_600);
+    assert_eq!(run.attempts.len(), 2);
+}
+
+#[test]
+fn an_attempt_whose_last_submission_never_ran_is_given_up() {
+    let (mut run, steps) = resubmitted();
+    let ended = ClusterSeen { state: ClusterState::Terminated, reason: String::new() };
+    let _ = decide(&mut run, Observation::Described(ended), 100);
+    assert_eq!(decide(&mut run, Observation::Steps(steps), 100), second_claim(&run));
+    let nobody = Observation::Claimed { key: run.claim(2), holder: "nobody".into() };
+    let _ = decide(&mut run, nobody, 100);
+    assert_eq!(run.attempts.len(), 2);
+}
+
+/// Three partitions; the first one's step fails and cancels the others, is
+/// submitted again twice over, and fails again before the second copy begins.
+#[test]
+fn a_failure_explains_what_it_cancelled_of_both_copies() {
+    let mut run = run(3, 1);
+    run.cluster.guard = true;
+    let _ = decide(&mut run, Observation::Nothing, 0);
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let names = |run: &Run| -> Vec<String> {
+        run.attempt().unwrap().tries.iter().map(|step_try| step_try.name.clone()).collect()
+    };
+    let first = names(&run);
+    let mut steps = vec![
+        shown(&guard(1), StepState::Completed, 1),
+        shown(&first[0], StepState::Failed, 2),
+        shown(&first[1], StepState::Cancelled, 2),
+        shown(&first[2], StepState::Cancelled, 2),
+    ];
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let act = decide(&mut run, Observation::Steps(steps.clone()), 5);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    let second = names(&run);
+    for (at, guarded, state) in [
+        (80, StepState::Completed, StepState::Failed),
+        (90, StepState::Cancelled, StepState::Cancelled),
+    ] {
+        steps.push(shown(&guard(2), guarded, at));
+        steps.push(StepSeen { ended: self::at(95).into(), ..shown(&second[3], state, at) });
+        steps.push(StepSeen {
+            ended: self::at(95).into(),
+            ..shown(&second[4], StepState::Cancelled, at)
+        });
+        steps.push(StepSeen {
+            ended: self::at(95).into(),
+            ..shown(&second[5], StepState::Cancelled, at)
+        });
+    }
+    steps.reverse();
+    // As long as the list hides the copy that ran, nobody is to blame.
+    let hides_first: Vec<_> =
+        steps.iter().filter(|step| step.created != Some(at(80))).cloned().collect();
+    for shown in [hides_first, steps] {
+        let _ = decide(&mut run, Observation::Steps(shown), 100);
+        let _ = decide(&mut run, Observation::Described(waiting.clone()), 101);
+        assert_eq!(run.members.iter().filter(|member| member.outcome.is_some()).count(), 0);
+    }
+}
