@@ -88,6 +88,7 @@ impl World {
                 plain_terminated_on_step_failure: scenario.seed.is_multiple_of(2),
                 ..emr::Options::default()
             },
+            redshift: sluicegate_local::redshift::Database::Absent,
             shutdown: CancellationToken::new(),
         })?;
         let oracle = Oracle::new(&scenario);

@@ -1,0 +1,1 @@
+//! COPY of real Parquet files out of the local S3 into real PostgreSQL.
