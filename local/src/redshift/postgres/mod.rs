@@ -103,7 +103,8 @@ impl Postgres {
         let psql = self.programs.program("psql");
         let script = format!(
             "#!/bin/sh\n# A prompt on the local Redshift: the name of the database comes first.\n\
-             exec '{}' -h '{}' -U {USER} -d \"${{1:-dev}}\"\n",
+             database=\"${{1:-dev}}\"\n[ $# -eq 0 ] || shift\n\
+             exec '{}' -h '{}' -U {USER} -d \"$database\" \"$@\"\n",
             psql.display(),
             socket.display()
         );

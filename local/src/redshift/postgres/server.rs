@@ -92,7 +92,8 @@ impl Server {
 
     fn spawn(programs: &Programs, data: &Path, log: &Path) -> Result<Self, ServerError> {
         // In the folder for temporary files, for a socket's path is short.
-        let socket = tempfile::Builder::new().prefix("sluicegate-").tempdir();
+        let private = Permissions::from_mode(0o700);
+        let socket = tempfile::Builder::new().prefix("sluicegate-").permissions(private).tempdir();
         let socket = socket.map_err(|source| io_error(&std::env::temp_dir(), source))?;
         give_away(socket.path())?;
         let output = File::create(log).map_err(|source| io_error(log, source))?;
