@@ -280,9 +280,8 @@ impl Machine {
         self.tokens.retain(|_, (_, until)| *until > now);
         let is_old =
             |s: &Submitted| s.status.has_ended() && now.duration_since(s.updated) >= STATEMENT_LIFE;
-        while let Some(oldest) = self.statements.first_entry().filter(|e| is_old(e.get())) {
-            self.by_id.remove(&oldest.remove().id);
-        }
+        self.statements.retain(|_, statement| !is_old(statement));
+        self.by_id.retain(|_, number| self.statements.contains_key(number));
     }
 }
 

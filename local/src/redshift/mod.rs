@@ -336,3 +336,6 @@ fn refuse(refusal: Refusal) -> ApiError {
 fn not_found(message: &str) -> ApiError {
     ApiError::bad_request("ResourceNotFoundException", message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,6 +296,38 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing() {
     world.end().await;
 }
 
+/// What a load stage does: lock, refuse, stage, swap, note.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_is_swapped_in_one_transaction_exactly_once() {
+    let world = World::start().await;
+    put(&world, "in/1.parquet", &people(&[(1, "new"), (2, "new")])).await;
+    world
+        .batch_done(&[
+            "create table people (id bigint, who varchar(3))",
+            "create table ledger (what varchar(99), unique (what))",
+            "insert into people values (1, 'old'), (7, 'old')",
+        ])
+        .await;
+    let copy = format!("copy stage from 's3://lake/in/' {PARQUET}");
+    let load = [
+        "lock ledger",
+        "select 1 / (case when exists (select 1 from ledger where what = 'p') then 0 else 1 end)",
+        "create temp table stage (like people)",
+        &copy,
+        "delete from people using stage where people.id = stage.id",
+        "insert into people select * from stage",
+        "insert into ledger values ('p')",
+    ];
+    world.batch_done(&load).await;
+    let expected = json!([[1, "new"], [2, "new"], [7, "old"]]);
+    let rows = "select id, who from people order by id";
+    assert_eq!(world.query(rows).await, expected);
+    let again = world.ended(&world.batch(&load).await).await;
+    assert_eq!(again["Error"], "Query #2 failed with ERROR: division by zero");
+    assert_eq!(world.query(rows).await, expected);
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rows_are_loaded_in_chunks_and_can_be_cancelled() {
     let world = World::start().await;

@@ -144,6 +144,28 @@ async fn a_lock_keeps_a_second_transaction_waiting_until_it_is_cancelled() {
     world.end().await;
 }
 
+/// Also if it looked at other tables before.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_a_lock_sees_what_was_committed() {
+    let world = World::start().await;
+    world.batch_done(&["create table ledger (a int)", "create table other (a int)"]).await;
+    let insert = "insert into ledger select 1 where not exists (select 1 from ledger)";
+    let gate = world.batch(&["select pg_advisory_xact_lock(1)", "select pg_sleep(600)"]).await;
+    world.until(&gate, |d| d["SubStatements"][1]["Status"] == "STARTED").await;
+    let first = world.batch(&["lock ledger", insert, "select pg_advisory_xact_lock(1)"]).await;
+    world.until(&first, |d| d["SubStatements"][2]["Status"] == "STARTED").await;
+    let early = world.batch(&["select count(*) from other", "lock ledger", insert]).await;
+    let late = world.batch(&["lock ledger", insert]).await;
+    world.until(&early, |d| d["SubStatements"][1]["Status"] == "STARTED").await;
+    world.until(&late, |d| d["SubStatements"][0]["Status"] == "STARTED").await;
+    world.ok("CancelStatement", json!({ "Id": gate })).await;
+    world.finished(&first).await;
+    assert_eq!(world.finished(&early).await["SubStatements"][2]["ResultRows"], 0);
+    assert_eq!(world.finished(&late).await["SubStatements"][1]["ResultRows"], 0);
+    assert_eq!(world.query("select count(*) from ledger").await, json!([[1]]));
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_runs_its_statement_once() {
     let world = World::start().await;

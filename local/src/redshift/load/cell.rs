@@ -3,7 +3,7 @@
 //! reading files.
 
 use jiff::civil::date;
-use jiff::{SignedDuration, ToSpan};
+use jiff::{SignedDuration, Span};
 use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::schema::types::ColumnDescriptor;
 
@@ -161,7 +161,8 @@ pub type Cell = Result<String, String>;
 pub fn of_integer(value: i64, form: Form) -> Cell {
     match form {
         Form::Date => {
-            let day = date(1970, 1, 1).checked_add(value.days());
+            let days = Span::new().try_days(value);
+            let day = days.and_then(|days| date(1970, 1, 1).checked_add(days));
             day.map(|day| day.to_string()).map_err(|_| format!("day {value} is out of range"))
         }
         Form::Time { per_second } => time(value, per_second),

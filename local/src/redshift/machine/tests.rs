@@ -104,7 +104,7 @@ fn no_more_than_500_are_under_way() {
 fn a_statement_is_kept_for_a_day_after_its_end() {
     let mut machine = Machine::default();
     let now = start();
-    for id in ["done", "endless"] {
+    for id in ["endless", "done"] {
         machine.submit(request(json!({})), id.to_owned(), now).unwrap();
         machine.started(id, 0, now);
     }

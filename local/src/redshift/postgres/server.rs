@@ -48,12 +48,21 @@ exit "$code"
 pub enum ServerError {
     #[error("cannot use {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("cannot run {program}: {source}")]
+    #[error("cannot run {program}: {source}{}", hint(.program))]
     Run { program: String, source: io::Error },
     #[error("{program} failed: {output}")]
     Failed { program: &'static str, output: String },
     #[error("PostgreSQL did not answer within {} s; its log is {log}", START.as_secs())]
     Silent { log: PathBuf },
+}
+
+fn hint(program: &str) -> &'static str {
+    if program == "setpriv" {
+        "; PostgreSQL refuses to run as root, and only util-linux's setpriv can make it another \
+         user: install util-linux, or run the local AWS as another user"
+    } else {
+        ""
+    }
 }
 
 /// A running server.
@@ -184,6 +193,7 @@ async fn create(programs: &Programs, data: &Path) -> Result<(), ServerError> {
         .env("LC_ALL", "C")
         .current_dir("/")
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .output()
         .await
         .map_err(|source| run_error(program, source))?;

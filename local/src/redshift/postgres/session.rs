@@ -24,9 +24,6 @@ const RESULT_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// between two queries.
 const STOP_AGAIN: Duration = Duration::from_millis(100);
 
-/// As Redshift's SNAPSHOT isolation, which is its default.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
-
 /// The columns of a table in their order, by its name as it was written.
 const COLUMNS: &str = "
     SELECT quote_ident(a.attname), a.attname::text, t.typname::text, a.atttypmod
@@ -53,7 +50,7 @@ impl PostgresSession {
                 let outcome = self.plain(&sql).await?;
                 if self.in_transaction {
                     self.command("COMMIT").await?;
-                    self.command(BEGIN).await?;
+                    self.command("BEGIN").await?;
                 }
                 Ok(outcome)
             }
@@ -150,7 +147,7 @@ impl PostgresSession {
 #[async_trait]
 impl Session for PostgresSession {
     async fn begin(&mut self) -> Result<(), SqlError> {
-        self.command(BEGIN).await?;
+        self.command("BEGIN").await?;
         self.in_transaction = true;
         Ok(())
     }

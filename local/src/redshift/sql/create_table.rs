@@ -252,7 +252,7 @@ mod tests {
             (
                 "create table if not exists s.t (a bigint encode az64 not null, b varchar(20) \
                  distkey sortkey) diststyle key compound sortkey (a, b) backup no;",
-                "create table if not exists s.t (a bigint not null, b varchar(20) );",
+                "create table if not exists s.t (a bigint not null, b varchar(20) ) ;",
             ),
             (
                 "create table t (id int primary key, o int references other (id, x) not null, \
