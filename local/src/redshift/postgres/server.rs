@@ -52,6 +52,11 @@ pub enum ServerError {
     Run { program: String, source: io::Error },
     #[error("{program} failed: {output}")]
     Failed { program: &'static str, output: String },
+    #[error(
+        "the tables in {folder} are of another version of PostgreSQL: use that one, with --postgres \
+         DIR, or remove the folder and begin anew\n{output}"
+    )]
+    Version { folder: PathBuf, output: String },
     #[error("PostgreSQL did not answer within {} s; its log is {log}", START.as_secs())]
     Silent { log: PathBuf },
 }
@@ -91,6 +96,10 @@ impl Server {
             }
             let said = fs::read_to_string(&log).unwrap_or_default();
             // One whose owner was killed may just be ending.
+            if said.contains("incompatible with server") {
+                let output = last_lines(&said);
+                return Err(ServerError::Version { folder: folder.to_owned(), output });
+            }
             if !said.contains("postmaster.pid") || tokio::time::Instant::now() > until {
                 let output = last_lines(&said);
                 return Err(ServerError::Failed { program: "postgres", output });
