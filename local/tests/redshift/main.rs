@@ -60,6 +60,7 @@ async fn what_fails_says_why_and_changes_nothing() {
         ("commit", "the Data API makes the transactions itself"),
         ("copy t from program 'id'", "expected a source after FROM"),
         ("select pg_read_file('/etc/passwd')", "permission denied"),
+        ("create role other", "permission denied"),
     ] {
         let described = world.ended(&world.execute(sql).await).await;
         assert_eq!(described["Status"], "FAILED", "{sql}");

@@ -109,10 +109,11 @@ impl Server {
     }
 
     fn spawn(programs: &Programs, data: &Path, log: &Path) -> Result<Self, ServerError> {
-        // In the folder for temporary files, for a socket's path is short.
         let private = Permissions::from_mode(0o700);
-        let socket = tempfile::Builder::new().prefix("sluicegate-").permissions(private).tempdir();
-        let socket = socket.map_err(|source| io_error(&std::env::temp_dir(), source))?;
+        let place = socket_place();
+        let socket =
+            tempfile::Builder::new().prefix("sluicegate-").permissions(private).tempdir_in(&place);
+        let socket = socket.map_err(|source| io_error(&place, source))?;
         give_away(socket.path())?;
         let output = File::create(log).map_err(|source| io_error(log, source))?;
         let mut server = as_somebody(programs.program("postgres"));
@@ -212,6 +213,14 @@ async fn create(programs: &Programs, data: &Path) -> Result<(), ServerError> {
         return Err(ServerError::Failed { program: "initdb", output });
     }
     fs::rename(&new, data).map_err(|source| io_error(data, source))
+}
+
+/// Where the socket's folder is made: among temporary files, but a socket's path
+/// is at most some hundred bytes long.
+fn socket_place() -> PathBuf {
+    const LENGTH_MAX: usize = 70;
+    let place = std::env::temp_dir();
+    if place.as_os_str().len() <= LENGTH_MAX { place } else { PathBuf::from("/tmp") }
 }
 
 fn is_root() -> bool {
