@@ -237,6 +237,10 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
     let clock = Clock::starting_at(start, arguments.clock_factor);
     // Listened to before anything starts, so that no signal is missed.
     let interrupted = interrupted()?;
+    let redshift = match &postgres {
+        Some(programs) => format!("runs on PostgreSQL in {}", programs.folder().display()),
+        None => "needs PostgreSQL, and there is none: see --python and --postgres".to_owned(),
+    };
     let local = LocalAws::start(Options {
         port: arguments.port,
         data: Some(arguments.data),
@@ -249,6 +253,7 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
     .await?;
     println!("local AWS at {0}, data in {1}", local.endpoint(), local.data().display());
     println!("the clock shows {} and runs {} times as fast", clock.now(), clock.factor);
+    println!("Redshift {redshift}");
     println!("try: aws --endpoint-url {} s3 ls", local.endpoint());
     interrupted.cancelled().await;
     println!("shutting down");

@@ -66,7 +66,6 @@ pub struct List {
     pub max_results: Option<u32>,
     pub statement_name: Option<String>,
     pub status: Option<String>,
-    pub role_level: Option<bool>,
     pub database: Option<String>,
     pub cluster_identifier: Option<String>,
     pub workgroup_name: Option<String>,

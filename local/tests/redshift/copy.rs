@@ -14,7 +14,7 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 use sluicegate_local::wire::Request;
 
-use crate::world::World;
+use crate::world::{World, records};
 
 const PARQUET: &str = "iam_role 'arn:aws:iam::000000000000:role/load' format as parquet";
 
@@ -325,6 +325,27 @@ async fn a_partition_is_swapped_in_one_transaction_exactly_once() {
     let again = world.ended(&world.batch(&load).await).await;
     assert_eq!(again["Error"], "Query #2 failed with ERROR: division by zero");
     assert_eq!(world.query(rows).await, expected);
+    world.end().await;
+}
+
+/// A file that was damaged is loaded whole or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_damage_leads_to_a_part_of_a_file() {
+    let world = World::start().await;
+    world.batch_done(&["create table t (id bigint, who varchar(9))"]).await;
+    let good = people(&[(1, "ann"), (2, "bob"), (3, "cyd")]);
+    let copy = format!("copy t from 's3://lake/damaged' {PARQUET}");
+    for at in (0..good.len()).step_by(7) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x55;
+        put(&world, "damaged", &damaged).await;
+        let described = world.ended(&world.execute(&copy).await).await;
+        let id = world.batch(&["select count(*) from t", "delete from t"]).await;
+        world.finished(&id).await;
+        let count = world.ok("GetStatementResult", json!({ "Id": format!("{id}:1") })).await;
+        let expected = if described["Status"] == "FINISHED" { 3 } else { 0 };
+        assert_eq!(records(&count), json!([[expected]]), "{at}: {described}");
+    }
     world.end().await;
 }
 

@@ -4,6 +4,7 @@
 mod copy;
 mod world;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sluicegate_local::{LocalAws, Options};
 
@@ -59,6 +60,7 @@ async fn what_fails_says_why_and_changes_nothing() {
         ("commit", "the Data API makes the transactions itself"),
         ("copy t from program 'id'", "expected a source after FROM"),
         ("select pg_read_file('/etc/passwd')", "permission denied"),
+        ("create role other", "permission denied"),
     ] {
         let described = world.ended(&world.execute(sql).await).await;
         assert_eq!(described["Status"], "FAILED", "{sql}");
@@ -270,6 +272,28 @@ async fn tables_outlive_a_restart() {
     let world = World::start_in(folder.path()).await;
     assert_eq!(world.query("select a from kept").await, json!([[7]]));
     assert!(folder.path().join("redshift/psql").is_file());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_started_again_when_it_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start_in(folder.path()).await;
+    world.batch_done(&["create table kept (a int)", "insert into kept values (7)"]).await;
+    let running = world.execute("select pg_sleep(600)").await;
+    world.until(&running, |described| described["Status"] == "STARTED").await;
+    let pid = std::fs::read_to_string(folder.path().join("redshift/data/postmaster.pid")).unwrap();
+    let pid = Pid::from_raw(pid.lines().next().unwrap().parse().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    let lost = world.ended(&running).await;
+    assert_eq!(lost["Status"], "FAILED");
+    assert!(lost["Error"].as_str().unwrap().starts_with("ERROR: "), "{lost}");
+    // What comes while it is being noticed may fail too.
+    let mut described = world.ended(&world.execute("select a from kept").await).await;
+    while described["Status"] == "FAILED" {
+        described = world.ended(&world.execute("select a from kept").await).await;
+    }
+    assert_eq!(world.query("select a from kept").await, json!([[7]]));
     world.end().await;
 }
 

@@ -28,7 +28,7 @@ const USER: &str = "awsuser";
 const PREPARE: &str = r"
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'awsuser') THEN
-        CREATE ROLE awsuser LOGIN CREATEROLE;
+        CREATE ROLE awsuser LOGIN;
     END IF;
 END $$;
 CREATE OR REPLACE FUNCTION pg_catalog.getdate() RETURNS timestamp LANGUAGE sql STABLE

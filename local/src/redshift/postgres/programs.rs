@@ -54,6 +54,10 @@ impl Programs {
         (folder.is_absolute() && has("initdb") && has("postgres")).then(|| Self(folder.to_owned()))
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
     pub fn program(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -52,6 +52,11 @@ pub enum ServerError {
     Run { program: String, source: io::Error },
     #[error("{program} failed: {output}")]
     Failed { program: &'static str, output: String },
+    #[error(
+        "the tables in {folder} are of another version of PostgreSQL: use that one, with --postgres \
+         DIR, or remove the folder and begin anew\n{output}"
+    )]
+    Version { folder: PathBuf, output: String },
     #[error("PostgreSQL did not answer within {} s; its log is {log}", START.as_secs())]
     Silent { log: PathBuf },
 }
@@ -91,6 +96,10 @@ impl Server {
             }
             let said = fs::read_to_string(&log).unwrap_or_default();
             // One whose owner was killed may just be ending.
+            if said.contains("incompatible with server") {
+                let output = last_lines(&said);
+                return Err(ServerError::Version { folder: folder.to_owned(), output });
+            }
             if !said.contains("postmaster.pid") || tokio::time::Instant::now() > until {
                 let output = last_lines(&said);
                 return Err(ServerError::Failed { program: "postgres", output });
@@ -100,10 +109,11 @@ impl Server {
     }
 
     fn spawn(programs: &Programs, data: &Path, log: &Path) -> Result<Self, ServerError> {
-        // In the folder for temporary files, for a socket's path is short.
         let private = Permissions::from_mode(0o700);
-        let socket = tempfile::Builder::new().prefix("sluicegate-").permissions(private).tempdir();
-        let socket = socket.map_err(|source| io_error(&std::env::temp_dir(), source))?;
+        let place = socket_place();
+        let socket =
+            tempfile::Builder::new().prefix("sluicegate-").permissions(private).tempdir_in(&place);
+        let socket = socket.map_err(|source| io_error(&place, source))?;
         give_away(socket.path())?;
         let output = File::create(log).map_err(|source| io_error(log, source))?;
         let mut server = as_somebody(programs.program("postgres"));
@@ -203,6 +213,14 @@ async fn create(programs: &Programs, data: &Path) -> Result<(), ServerError> {
         return Err(ServerError::Failed { program: "initdb", output });
     }
     fs::rename(&new, data).map_err(|source| io_error(data, source))
+}
+
+/// Where the socket's folder is made: among temporary files, but a socket's path
+/// is at most some hundred bytes long.
+fn socket_place() -> PathBuf {
+    const LENGTH_MAX: usize = 70;
+    let place = std::env::temp_dir();
+    if place.as_os_str().len() <= LENGTH_MAX { place } else { PathBuf::from("/tmp") }
 }
 
 fn is_root() -> bool {

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use tokio_util::sync::CancellationToken;
 
-use crate::redshift::load::{self, Target};
+use crate::redshift::load::{Load, Target};
 use crate::redshift::sql::{self, Copy, Statement};
 use crate::redshift::warehouse::{Column, Field, Outcome, Session, SqlError, Table};
 use crate::s3::S3;
@@ -99,9 +98,8 @@ impl PostgresSession {
         let sink = self.client.copy_in(&into).await.map_err(|error| failed(&error))?;
         // Dropped before it is finished, it takes all back.
         let mut sink = pin!(sink);
-        let mut rows = load::rows(Arc::clone(&self.s3), copy, targets);
-        while let Some(chunk) = rows.recv().await {
-            let chunk: Bytes = chunk?;
+        let mut load = Load::start(Arc::clone(&self.s3), copy, targets);
+        while let Some(chunk) = load.next().await? {
             sink.send(chunk).await.map_err(|error| failed(&error))?;
         }
         let rows = sink.finish().await.map_err(|error| failed(&error))?;

@@ -121,22 +121,22 @@ fn without_column_attributes<'a>(item: &[Token<'a>]) -> Vec<Token<'a>> {
     while let Some(token) = item.get(at) {
         let second = skip_blank(item, at + 1);
         let is_followed_by = |word| item.get(second).is_some_and(|t: &Token<'_>| t.is_word(word));
-        let after = match () {
-            () if at <= named => None,
-            () if token.is_word("distkey") || token.is_word("sortkey") => Some(at + 1),
-            () if token.is_word("unique") => Some(at + 1),
-            () if token.is_word("encode") => Some(second + 1),
-            () if token.is_word("primary") && is_followed_by("key") => {
-                kept.extend([word("NOT"), space(), word("NULL")]);
-                Some(second + 1)
-            }
-            () if token.is_word("references") => Some(after_reference(item, second)),
-            () => None,
-        };
-        if after.is_none() {
+        at = if at <= named {
             kept.push(*token);
-        }
-        at = after.unwrap_or(at + 1);
+            at + 1
+        } else if ["distkey", "sortkey", "unique"].iter().any(|word| token.is_word(word)) {
+            at + 1
+        } else if token.is_word("encode") {
+            second + 1
+        } else if token.is_word("primary") && is_followed_by("key") {
+            kept.extend([word("NOT"), space(), word("NULL")]);
+            second + 1
+        } else if token.is_word("references") {
+            after_reference(item, second)
+        } else {
+            kept.push(*token);
+            at + 1
+        };
     }
     kept
 }
@@ -185,23 +185,18 @@ fn without_table_attributes<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
             break;
         }
         let next = skip_blank(tokens, at + 1);
-        let after = match () {
-            () if token.is_word("diststyle") || token.is_word("backup") => Some(next + 1),
-            () if token.is_word("encode") => Some(next + 1),
-            () if token.is_word("compound") || token.is_word("interleaved") => Some(at + 1),
-            () if token.is_word("distkey") || token.is_word("sortkey") => {
-                Some(if tokens.get(next).is_some_and(|t| t.is_symbol("(")) {
-                    closing(tokens, next) + 1
-                } else {
-                    next + 1
-                })
-            }
-            () => None,
-        };
-        if after.is_none() {
+        let is = |words: &[&str]| words.iter().any(|word| token.is_word(word));
+        at = if is(&["diststyle", "backup", "encode"]) {
+            next + 1
+        } else if is(&["compound", "interleaved"]) {
+            at + 1
+        } else if is(&["distkey", "sortkey"]) {
+            let has_columns = tokens.get(next).is_some_and(|t| t.is_symbol("("));
+            if has_columns { closing(tokens, next) + 1 } else { next + 1 }
+        } else {
             kept.push(*token);
-        }
-        at = after.unwrap_or(at + 1);
+            at + 1
+        };
     }
     kept
 }

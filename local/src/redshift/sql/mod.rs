@@ -118,6 +118,27 @@ mod tests {
     }
 
     #[test]
+    fn no_cut_of_a_statement_makes_it_panic() {
+        for whole in [
+            "create temp table if not exists \"ü\".t (a varchar(max) primary key, b int encode \
+             raw references o (x), primary key (a, \"b\")) distkey(a) compound sortkey (a) as \
+             select ':x', $$y$$",
+            "copy s.t (a, \"b\") from 's3://b/k' iam_role default format as parquet manifest \
+             acceptinvchars as '?' statupdate off;",
+            "/* ü */ truncate t; -- 'end",
+        ] {
+            let cuts: Vec<usize> = whole.char_indices().map(|(at, _)| at).collect();
+            for (index, from) in cuts.iter().enumerate() {
+                for to in cuts.iter().skip(index).step_by(3) {
+                    let _ = translate(&whole[*from..*to]);
+                    let without = format!("{}{}", &whole[..*from], &whole[*to..]);
+                    let _ = translate(&without);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_literal_says_what_was_meant() {
         for value in ["plain", r"a\b", "it's", r"\'", r"end\", "ünï"] {
             let quoted = literal(value);
