@@ -2,10 +2,14 @@
 //! behind the Data API, exactly once whatever gets lost. What Redshift does
 //! differently is said in local/README.md.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_redshiftdata::types::{Field, StatusString};
 use sluicegate::aws;
+use sluicegate_local::Options;
+use sluicegate_local::python::Environment;
+use sluicegate_local::redshift::postgres::Programs;
 
 use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
@@ -25,6 +29,19 @@ retry-delay = "1s"
 [datasets.out]
 location = "s3://landing/out/{yyyy}-{MM}-{dd}/"
 "#;
+
+/// A world with PostgreSQL of the repository's Python environment, or this
+/// machine's.
+async fn world(tasks: &str) -> World {
+    let find = || {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
+        let environment = Environment::ensure(&folder).unwrap();
+        Programs::find(Some(&environment))
+    };
+    let postgres = tokio::task::spawn_blocking(find).await.unwrap();
+    assert!(postgres.is_some(), "PostgreSQL in .venv or on this machine");
+    World::with(tasks, Options { postgres, ..Options::default() }).await
+}
 
 /// A daily task on file `a` whose output is loaded.
 fn loading(mode: &str, delay: &str) -> String {
@@ -72,12 +89,14 @@ async fn put_day(world: &World, day: &str) {
 
 #[tokio::test]
 async fn what_the_steps_have_made_is_loaded_when_the_cluster_is_gone() {
-    let world = World::new(&loading("", "double precision")).await;
+    let world = world(&loading("", "double precision")).await;
     put_day(&world, "2013-01-01").await;
     let mail = world.mail("t/2013-01-01/loading").await;
     assert!(mail.text.contains("no cluster waits for that"), "{}", mail.text);
     let mail = world.mail("t/2013-01-01/succeeded").await;
-    for said in ["table:         public.flights in mart", "rows:          3", "files:         1, 333 bytes"] {
+    for said in
+        ["table:         public.flights in mart", "rows:          3", "files:         1, 333 bytes"]
+    {
         assert!(mail.text.contains(said), "{}", mail.text);
     }
     let rows = ask(&world, "SELECT carrier, delay FROM flights ORDER BY carrier").await.unwrap();
@@ -89,10 +108,14 @@ async fn what_the_steps_have_made_is_loaded_when_the_cluster_is_gone() {
 
 #[tokio::test]
 async fn a_load_that_cannot_work_fails_with_the_warehouses_words_and_leaves_nothing() {
-    let world = World::new(&loading("", "date")).await;
+    let world = world(&loading("", "date")).await;
     put_day(&world, "2013-01-01").await;
     let mail = world.mail("t/2013-01-01/failed").await;
-    assert!(mail.subject.starts_with("[test] t 2013-01-01 FAILED: the load failed 3 times: "), "{}", mail.subject);
+    assert!(
+        mail.subject.starts_with("[test] t 2013-01-01 FAILED: the load failed 3 times: "),
+        "{}",
+        mail.subject
+    );
     assert!(mail.text.contains("nothing of it is in the table"), "{}", mail.text);
     let missing = ask(&world, "SELECT * FROM flights").await.unwrap_err();
     assert!(missing.contains("flights"), "{missing}");
@@ -104,7 +127,7 @@ async fn replacing_takes_away_what_the_partition_or_the_table_held() {
         ("mode = \"replace-partition\"\npartition-column = \"day_of\"", "6 2"),
         ("mode = \"replace-table\"\npartition-column = \"day_of\"", "3 1"),
     ] {
-        let world = World::new(&loading(mode, "double precision")).await;
+        let world = world(&loading(mode, "double precision")).await;
         for day in ["2013-01-01", "2013-01-02"] {
             put_day(&world, day).await;
             world.mail(&format!("t/{day}/succeeded")).await;
@@ -122,11 +145,14 @@ async fn fifty_loads_on_a_bad_network_are_each_in_the_table_once() {
         guard = false\nservice-role = \"service\"\ninstance-profile = \"ec2\"\n\
         primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n";
     let tasks = loading("", "double precision").replace("profile = \"p\"", "profile = \"b\"");
-    let mut world = World::new(&format!("{profile}{tasks}")).await;
+    let mut world = world(&format!("{profile}{tasks}")).await;
+    // What a killed daemon had in hand comes again soon.
+    world.configure_engine("visibility-timeout = \"5s\"");
     let network = Network::to(world.local.cloud()).await;
     world.through(&network).await;
     let first: jiff::civil::Date = "2013-01-01".parse().unwrap();
-    let days: Vec<_> = (0..DAYS).map(|day| (first + jiff::Span::new().days(day)).to_string()).collect();
+    let days: Vec<_> =
+        (0..DAYS).map(|day| (first + jiff::Span::new().days(day)).to_string()).collect();
     for (number, day) in days.iter().enumerate() {
         put_day(&world, day).await;
         if number % 10 != 9 {
