@@ -71,7 +71,7 @@ fn each_mistake_of_a_load_is_said_with_a_way_out() {
         (
             "mode = \"replace-partition\"",
             "mode = \"upsert\"",
-            "append, replace-partition, replace-table",
+            "expected append, replace-partition or replace-table",
         ),
         ("table = ", "dataset = \"raw\"\ntable = ", "there is no output of this task \"raw\""),
         ("workgroup = \"mart\"", "", "a warehouse is a workgroup or a cluster"),
