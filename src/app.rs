@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::emr::Emr;
 use crate::aws::error::{AwsError, Kind};
+use crate::aws::redshift::Redshift;
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::sqs::Sqs;
@@ -134,6 +135,7 @@ pub async fn start(
         store: store.clone(),
         sns,
         s3: S3::new(&aws),
+        redshift: Redshift::new(&aws),
         clock,
         sweep_interval: settings.sweep_interval,
         quotas: settings.quotas,

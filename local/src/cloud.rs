@@ -15,6 +15,9 @@ use crate::dynamodb::DynamoDb;
 use crate::emr::{self, Emr};
 use crate::events::Events;
 use crate::ids::Ids;
+use crate::redshift::postgres::Postgres;
+use crate::redshift::warehouse::Warehouse;
+use crate::redshift::{self, RedshiftData};
 use crate::request_log::RequestLog;
 use crate::route::{Route, Service, route, target_action};
 use crate::s3::{Listeners, S3};
@@ -38,6 +41,8 @@ pub struct Parts {
     /// Identifiers follow from it.
     pub seed: u64,
     pub emr: emr::Options,
+    /// What is behind Redshift's API.
+    pub redshift: redshift::Database,
     /// Ends long polls.
     pub shutdown: CancellationToken,
 }
@@ -47,6 +52,7 @@ pub struct Cloud {
     dynamodb: DynamoDb,
     emr: Arc<Emr>,
     events: Arc<Events>,
+    redshift: RedshiftData,
     s3: Arc<S3>,
     sns: Arc<Sns>,
     sqs: Arc<Sqs>,
@@ -71,20 +77,30 @@ impl Cloud {
                 .with_context(|| format!("cannot write the call log {}", log.display()))?;
             (DynamoDb::open(&data.join("dynamodb.sqlite")), log)
         };
-        let sqs = Sqs::new(time.clone(), Arc::clone(&ids), endpoint.clone(), shutdown);
+        let sqs = Sqs::new(time.clone(), Arc::clone(&ids), endpoint.clone(), shutdown.clone());
         let sqs = Arc::new(sqs);
         let sns = Sns::open(&data, Arc::clone(&sqs), time.clone(), Arc::clone(&ids), endpoint);
         let sns = Arc::new(sns.context("cannot open the mail folder")?);
         let events = Arc::new(Events::new(Arc::clone(&sqs), time.clone(), Arc::clone(&ids)));
         let listeners =
             Listeners { events: Arc::clone(&events), sns: Arc::clone(&sns), sqs: Arc::clone(&sqs) };
-        let s3 = S3::open(&data, listeners, time.clone(), ids)
+        let s3 = S3::open(&data, listeners, time.clone(), Arc::clone(&ids))
             .with_context(|| format!("cannot open the buckets in {}", data.display()))?;
+        let s3 = Arc::new(s3);
+        let warehouse: Option<Arc<dyn Warehouse>> = match parts.redshift {
+            redshift::Database::Absent => None,
+            redshift::Database::Given(warehouse) => Some(warehouse),
+            redshift::Database::Postgres(programs) => {
+                let folder = data.join("redshift");
+                Some(Arc::new(Postgres::new(programs, folder, Arc::clone(&s3))))
+            }
+        };
         Ok(Self {
             dynamodb: dynamodb.context("cannot open the DynamoDB tables")?,
             emr: Arc::new(Emr::new(&parts.emr, time.clone(), parts.seed)),
             events,
-            s3: Arc::new(s3),
+            redshift: RedshiftData::new(warehouse, time.clone(), ids, shutdown),
+            s3,
             sns,
             sqs,
             calls,
@@ -133,6 +149,10 @@ impl Cloud {
                 let result = body.and_then(|body| self.events.call(action, body, region));
                 json_answer(action, result, JSON_1_1)
             }
+            Service::RedshiftData => {
+                let body = json_body(&request);
+                redshift_answer(action, body, |body| self.redshift.call(action, body))
+            }
             Service::S3 => self.s3.handle(request, region).await,
             // A link has its parameters in the address.
             Service::Sns if request.body.is_empty() => {
@@ -161,6 +181,10 @@ impl Cloud {
 
     pub fn events(&self) -> &Arc<Events> {
         &self.events
+    }
+
+    pub fn redshift(&self) -> &RedshiftData {
+        &self.redshift
     }
 
     pub fn s3(&self) -> &Arc<S3> {
@@ -208,6 +232,24 @@ fn json_answer(
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Answer { response, action: action.to_owned(), outcome: outcome.to_owned() }
+}
+
+/// Its model says which statement was not found.
+fn redshift_answer(
+    action: &str,
+    body: Result<Value, ApiError>,
+    call: impl FnOnce(Value) -> Result<Value, ApiError>,
+) -> Answer {
+    let id = body.as_ref().ok().and_then(|body| body.get("Id")).cloned();
+    let mut answer = json_answer(action, body.and_then(call), JSON_1_1);
+    if answer.outcome == "ResourceNotFoundException"
+        && let Ok(mut refusal) = serde_json::from_slice::<Value>(answer.response.body())
+        && let Some(id) = id
+    {
+        refusal["ResourceId"] = id;
+        *answer.response.body_mut() = Bytes::from(refusal.to_string());
+    }
+    answer
 }
 
 /// In the protocol that the client most likely reads.

@@ -13,6 +13,7 @@ mod ids;
 mod mail;
 mod pattern;
 pub mod python;
+pub mod redshift;
 pub mod replay;
 mod request_log;
 mod route;
@@ -38,6 +39,8 @@ use tokio_util::task::TaskTracker;
 use self::clock::Clock;
 use self::cloud::{Cloud, Parts};
 use self::emr::driver::Surroundings;
+use self::redshift::Database;
+use self::redshift::postgres::Programs;
 use self::time::Time;
 
 /// How to start the local AWS. The default suits a test: any free port, real
@@ -55,6 +58,9 @@ pub struct Options {
     /// Writes the body of every request into this file, secrets included.
     pub requests: Option<PathBuf>,
     pub emr: emr::Options,
+    /// PostgreSQL for Redshift, started with the first statement; without it
+    /// every call of Redshift's API is refused.
+    pub postgres: Option<Programs>,
 }
 
 impl Default for Options {
@@ -66,6 +72,7 @@ impl Default for Options {
             in_memory: true,
             requests: None,
             emr: emr::Options::default(),
+            postgres: None,
         }
     }
 }
@@ -107,6 +114,7 @@ impl LocalAws {
             seed: time.real().as_nanosecond() as u64,
             time,
             emr: options.emr.clone(),
+            redshift: options.postgres.map_or(Database::Absent, Database::Postgres),
             shutdown: shutdown.clone(),
         })?);
         let surroundings = Arc::new(Surroundings {
@@ -150,10 +158,11 @@ impl LocalAws {
         &self.data
     }
 
-    /// Ends long polls and clusters, lets other requests finish, closes the
-    /// port.
+    /// Ends long polls, clusters and statements, lets other requests finish,
+    /// closes the port.
     pub async fn shutdown(self) {
         drop(self.shutdown);
         self.tasks.wait().await;
+        self.cloud.redshift().close().await;
     }
 }

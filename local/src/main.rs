@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use sluicegate_local::clock::Clock;
 use sluicegate_local::python::Environment;
+use sluicegate_local::redshift::postgres::Programs;
 use sluicegate_local::{LocalAws, Options, chaos, demo, emr, stage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,11 @@ struct Serve {
     /// Without it such steps fail.
     #[arg(long, value_name = "DIR")]
     python: Option<PathBuf>,
+
+    /// Folder of PostgreSQL's programs, which Redshift's API needs; without it,
+    /// those of the Python environment or of this machine.
+    #[arg(long, value_name = "DIR", env = "SLUICEGATE_POSTGRES")]
+    postgres: Option<PathBuf>,
 
     /// Writes the body of every request but S3's into this file, one JSON line
     /// each, secrets included.
@@ -223,10 +229,18 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt().with_env_filter(log_filter());
     log.with_writer(std::io::stderr).init();
     let environment = arguments.python.as_deref().map(Environment::ensure).transpose()?;
+    let postgres = match &arguments.postgres {
+        Some(folder) => Some(Programs::at(&std::path::absolute(folder)?)?),
+        None => Programs::find(environment.as_ref()),
+    };
     let start = arguments.clock_start.unwrap_or_else(|| Clock::real().start);
     let clock = Clock::starting_at(start, arguments.clock_factor);
     // Listened to before anything starts, so that no signal is missed.
     let interrupted = interrupted()?;
+    let redshift = match &postgres {
+        Some(programs) => format!("runs on PostgreSQL in {}", programs.folder().display()),
+        None => "needs PostgreSQL, and there is none: see --python and --postgres".to_owned(),
+    };
     let local = LocalAws::start(Options {
         port: arguments.port,
         data: Some(arguments.data),
@@ -234,10 +248,12 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
         in_memory: false,
         requests: arguments.log_requests,
         emr: emr::Options { environment, ..emr::Options::default() },
+        postgres,
     })
     .await?;
     println!("local AWS at {0}, data in {1}", local.endpoint(), local.data().display());
     println!("the clock shows {} and runs {} times as fast", clock.now(), clock.factor);
+    println!("Redshift {redshift}");
     println!("try: aws --endpoint-url {} s3 ls", local.endpoint());
     interrupted.cancelled().await;
     println!("shutting down");

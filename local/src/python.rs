@@ -1,6 +1,6 @@
 //! The Python environment of the local mode: a pinned Spark, a Java, the AWS
-//! command line, boto3 and DuckDB, created on first use and kept after that.
-//! Not for running anything in it.
+//! command line, boto3, DuckDB and PostgreSQL, created on first use and kept
+//! after that. Not for running anything in it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -114,6 +114,13 @@ impl Environment {
     pub fn spark_home(&self) -> &Path {
         &self.spark_home
     }
+
+    /// PostgreSQL's programs, where its package exists for this machine.
+    pub fn postgres_bin(&self) -> Option<PathBuf> {
+        // Packages lie side by side.
+        let folder = self.spark_home.parent()?.join("pgserver/pginstall/bin");
+        folder.is_dir().then_some(folder)
+    }
 }
 
 /// A folder is ours if it is empty or bears our lock; anything else might be
@@ -147,7 +154,7 @@ fn create(root: &Path, progress: &Progress) -> Result<()> {
         // Gone until the end, so that what is interrupted is begun anew.
         fs::remove_file(&stamp).map_err(|source| io_error(&stamp, source))?;
     } else {
-        progress.phase("creating the Python environment for Spark (once, about 560 MB)");
+        progress.phase("creating the Python environment for Spark (once, about 600 MB)");
         clear(root)?;
         create_venv(root)?;
     }

@@ -12,6 +12,7 @@ pub enum Service {
     DynamoDb,
     Emr,
     Events,
+    RedshiftData,
     S3,
     Sns,
     Sqs,
@@ -25,8 +26,15 @@ pub struct Route {
 }
 
 impl Service {
-    pub const ALL: [Self; 6] =
-        [Self::DynamoDb, Self::Emr, Self::Events, Self::S3, Self::Sns, Self::Sqs];
+    pub const ALL: [Self; 7] = [
+        Self::DynamoDb,
+        Self::Emr,
+        Self::Events,
+        Self::RedshiftData,
+        Self::S3,
+        Self::Sns,
+        Self::Sqs,
+    ];
 
     /// By the name in a credential scope.
     fn from_scope(name: &str) -> Option<Self> {
@@ -39,6 +47,7 @@ impl Service {
             Self::DynamoDb => "dynamodb",
             Self::Emr => "elasticmapreduce",
             Self::Events => "events",
+            Self::RedshiftData => "redshift-data",
             Self::S3 => "s3",
             Self::Sns => "sns",
             Self::Sqs => "sqs",
@@ -56,6 +65,7 @@ pub fn route(request: &Request) -> Result<Route, String> {
         Some("AmazonSQS") => Service::Sqs,
         Some("AWSEvents") => Service::Events,
         Some("ElasticMapReduce") => Service::Emr,
+        Some("RedshiftData") => Service::RedshiftData,
         Some(name) if name.starts_with("DynamoDB_") => Service::DynamoDb,
         Some(other) => return Err(other.to_owned()),
         None if is_query_call(request) => Service::Sns,
@@ -140,6 +150,7 @@ mod tests {
             ("/", ("x-amz-target", "AmazonSQS.SendMessage"), Ok(("sqs", "us-east-1"))),
             ("/", ("x-amz-target", "DynamoDB_20120810.Scan"), Ok(("dynamodb", "us-east-1"))),
             ("/", ("x-amz-target", "AWSEvents.PutRule"), Ok(("events", "us-east-1"))),
+            ("/", ("x-amz-target", "RedshiftData.X"), Ok(("redshift-data", "us-east-1"))),
             ("/", ("x-amz-target", "Kinesis_20131202.PutRecord"), Err("Kinesis_20131202")),
             (
                 "/",

@@ -92,6 +92,7 @@ impl World {
                 page: scenario.page,
                 ..emr::Options::default()
             },
+            redshift: sluicegate_local::redshift::Database::Absent,
             shutdown: CancellationToken::new(),
         })?;
         let oracle = Oracle::new(&scenario);

@@ -99,7 +99,7 @@ impl Drop for Counted {
     }
 }
 
-const SERVICES: [&str; 5] = ["dynamodb", "elasticmapreduce", "s3", "sns", "sqs"];
+const SERVICES: [&str; 6] = ["dynamodb", "elasticmapreduce", "redshift-data", "s3", "sns", "sqs"];
 
 /// The service that the signature names.
 fn service(request: &HttpRequest) -> &'static str {

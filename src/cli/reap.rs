@@ -10,6 +10,7 @@ use serde_json::json;
 use super::output::{self, Output};
 use super::{AwsArgs, Failure};
 use crate::aws::emr::Emr;
+use crate::aws::redshift::Redshift;
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::engine::{Engine, Parts, Reaped};
@@ -43,6 +44,7 @@ pub async fn reap(args: &ReapArgs) -> Result<Output, Failure> {
         store: session.store,
         sns: Sns::new(aws, &settings.topic_arn),
         s3: S3::new(aws),
+        redshift: Redshift::new(aws),
         clock: session.clock,
         sweep_interval: settings.sweep_interval,
         quotas: settings.quotas,

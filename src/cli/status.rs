@@ -121,13 +121,15 @@ fn counts(status: &Status) -> String {
             count(TaskState::Waiting),
             count(TaskState::Ready),
             count(TaskState::Running),
+            count(TaskState::Loading),
             count(TaskState::Succeeded),
             count(TaskState::Failed),
             count(TaskState::Skipped),
             or_dash(glance.oldest_waiting),
         ]
     });
-    let header = ["TASK", "WAIT", "READY", "RUN", "DONE", "FAILED", "SKIPPED", "OLDEST WAITING"];
+    let header =
+        ["TASK", "WAIT", "READY", "RUN", "LOAD", "DONE", "FAILED", "SKIPPED", "OLDEST WAITING"];
     output::table(header, rows.collect())
 }
 

@@ -5,6 +5,7 @@ mod files;
 mod json;
 mod meaning;
 mod structure;
+mod warehouse;
 mod warnings;
 
 use std::path::Path;

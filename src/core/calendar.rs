@@ -87,6 +87,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: vec![],
+            load: None,
         }
     }
 

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterSpec;
+use super::load::{LoadSpec, Warehouse};
 use super::partition::{Grain, Partition};
 use super::render::Text;
 use super::schedule::Schedule;
@@ -119,6 +120,8 @@ pub struct Task {
     pub outputs: Vec<String>,
     pub when_empty: WhenEmpty,
     pub steps: Vec<StepSpec>,
+    /// What goes into the warehouse when the steps have completed.
+    pub load: Option<LoadSpec>,
 }
 
 impl Task {
@@ -229,6 +232,7 @@ pub struct Catalog {
     pub datasets: BTreeMap<String, Dataset>,
     pub profiles: BTreeMap<String, Profile>,
     pub tasks: BTreeMap<String, Task>,
+    pub warehouses: BTreeMap<String, Warehouse>,
     /// Bucket → literal start of the key → datasets.
     by_prefix: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Dataset → tasks that read it.
@@ -262,9 +266,17 @@ impl Catalog {
             datasets: datasets.into_iter().map(|dataset| (dataset.name.clone(), dataset)).collect(),
             profiles: profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect(),
             tasks: tasks.into_iter().map(|task| (task.name.clone(), task)).collect(),
+            warehouses: BTreeMap::new(),
             by_prefix,
             readers,
         }
+    }
+
+    #[must_use]
+    pub fn with_warehouses(mut self, warehouses: Vec<Warehouse>) -> Self {
+        let named = warehouses.into_iter().map(|warehouse| (warehouse.name.clone(), warehouse));
+        self.warehouses = named.collect();
+        self
     }
 
     /// The tasks whose waiting partitions have to be decided about again after
@@ -423,6 +435,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: vec![],
+            load: None,
         };
         Catalog::new("x".into(), vec![dataset], vec![], vec![task])
     }

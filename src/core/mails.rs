@@ -61,6 +61,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         wait: None,
         when_empty,
         steps: vec![step("transform")],
+        load: None,
     };
     Catalog::new("prod".into(), datasets, vec![spark()], vec![task])
 }

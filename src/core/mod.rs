@@ -6,6 +6,7 @@ pub mod calendar;
 pub mod catalog;
 pub mod cluster;
 pub mod command;
+pub mod load;
 pub mod notice;
 pub mod partition;
 pub mod quota;

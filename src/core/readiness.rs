@@ -334,6 +334,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Skip,
             steps: vec![],
+            load: None,
         }
     }
 

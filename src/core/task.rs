@@ -8,6 +8,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::load::Load;
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::partition::Partition;
 
@@ -155,16 +156,19 @@ pub enum TaskState {
     Waiting,
     Ready,
     Running,
+    /// Its steps have completed, and their output goes into the warehouse.
+    Loading,
     Succeeded,
     Failed,
     Skipped,
 }
 
 impl TaskState {
-    pub const ALL: [TaskState; 6] = [
+    pub const ALL: [TaskState; 7] = [
         TaskState::Waiting,
         TaskState::Ready,
         TaskState::Running,
+        TaskState::Loading,
         TaskState::Succeeded,
         TaskState::Failed,
         TaskState::Skipped,
@@ -175,6 +179,7 @@ impl TaskState {
             TaskState::Waiting => "waiting",
             TaskState::Ready => "ready",
             TaskState::Running => "running",
+            TaskState::Loading => "loading",
             TaskState::Succeeded => "succeeded",
             TaskState::Failed => "failed",
             TaskState::Skipped => "skipped",
@@ -187,12 +192,13 @@ impl TaskState {
 
     /// The relation that every transition stays within.
     pub fn may_become(self, next: TaskState) -> bool {
-        use TaskState::{Failed, Ready, Running, Skipped, Succeeded, Waiting};
+        use TaskState::{Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
         match self {
             Waiting => matches!(next, Ready | Skipped | Failed),
             // Failed at once: EMR would not take its steps.
             Ready => matches!(next, Running | Failed),
-            Running => matches!(next, Succeeded | Failed),
+            Running => matches!(next, Loading | Succeeded | Failed),
+            Loading => matches!(next, Succeeded | Failed),
             Succeeded | Failed | Skipped => false,
         }
     }
@@ -223,6 +229,8 @@ pub struct TaskPartition {
     pub run: Option<String>,
     /// Why it failed or was skipped.
     pub reason: Option<String>,
+    /// How far its load is, once its steps have completed.
+    pub load: Option<Load>,
     /// Its end has yet to be told to the tasks that read its outputs.
     pub outputs_pending: bool,
     /// Status changes not yet published, in the order of states: a clock that
@@ -241,6 +249,8 @@ pub struct TaskChange {
     pub at: Timestamp,
     pub run: Option<String>,
     pub reason: Option<String>,
+    /// The load that begins with it.
+    pub load: Option<Load>,
     pub notice: Notice,
 }
 
@@ -271,13 +281,20 @@ impl TaskChange {
             .with(facts);
         notice.task = Some(key.task.clone());
         notice.partition = Some(key.partition.to_string());
-        Self { key: key.clone(), from, to, at, run: None, reason: None, notice }
+        Self { key: key.clone(), from, to, at, run: None, reason: None, load: None, notice }
     }
 
     #[must_use]
     pub fn in_run(mut self, run: &str) -> Self {
         self.run = Some(run.to_owned());
         self.notice.run = Some(run.to_owned());
+        self
+    }
+
+    /// What follows is its load.
+    #[must_use]
+    pub fn loading(mut self, load: Load) -> Self {
+        self.load = Some(load);
         self
     }
 
@@ -333,6 +350,10 @@ fn phrases(state: TaskState) -> (&'static str, &'static str) {
         TaskState::Waiting => ("is waiting", "waits for its inputs"),
         TaskState::Ready => ("is ready", "is ready: everything that it waits for is there"),
         TaskState::Running => ("is running", "is running: a batch has taken it"),
+        TaskState::Loading => (
+            "is loading",
+            "is loading: every step has completed, and its output goes into the warehouse",
+        ),
         TaskState::Succeeded => ("succeeded", "succeeded: every step has completed"),
         TaskState::Failed => ("FAILED", "has failed, and nothing more is tried"),
         TaskState::Skipped => ("was skipped", "was skipped: nothing was run for it"),
@@ -351,6 +372,7 @@ impl TaskPartition {
             ready_at: None,
             run: None,
             reason: None,
+            load: None,
             outputs_pending: false,
             notices: Vec::new(),
             due: None,
@@ -384,6 +406,7 @@ impl TaskPartition {
             // Stays in the index until a batch takes it, so that a new
             // process finds it.
             TaskState::Ready => self.ready_at,
+            TaskState::Loading => until,
             _ => None,
         }
     }

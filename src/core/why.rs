@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::catalog::{Catalog, Completeness, Task};
+use super::load::Stage;
 use super::partition::Partition;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
@@ -110,6 +111,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         TaskState::Waiting => waiting::words(catalog, task, item, known, now, &mut why),
         TaskState::Ready => ready(catalog, task, item, known.ready, now, &mut why),
         TaskState::Running => running(item, known.run, now, &mut why),
+        TaskState::Loading => loading(catalog, task, item, now, &mut why),
         TaskState::Succeeded | TaskState::Failed | TaskState::Skipped => {
             ended(catalog, task, item, now, &mut why)
         }
@@ -256,6 +258,39 @@ fn on_cluster(
             format!("step {} is queued on cluster {cluster}", step_name(run, own))
         }
         (None, _) => format!("its next step is about to be added to cluster {cluster}"),
+    }
+}
+
+fn loading(
+    catalog: &Catalog,
+    task: &Task,
+    item: &TaskPartition,
+    now: Timestamp,
+    why: &mut Why,
+) -> String {
+    let Some(load) = &item.load else {
+        return "is loading, but nothing is stored of its load".to_owned();
+    };
+    let Some(spec) = &task.load else {
+        return "is loading, but its task declares no load any more: declare it again".to_owned();
+    };
+    let (table, place) = (spec.table.plain(), &spec.warehouse);
+    let into = format!("is loading into {table} of warehouse {place}");
+    let attempts = catalog.warehouses.get(place).map_or(0, |warehouse| warehouse.attempts);
+    let number = format!("attempt {} of {attempts}", load.attempt);
+    match &load.stage {
+        Stage::Prepare { from } if *from > now => {
+            why.until = Some(*from);
+            let failure = load.failure.as_deref().unwrap_or("no answer says why");
+            let failure = failure.trim_end_matches('.');
+            format!("{into}: {number} comes at {}, after: {failure}", clock(*from, now))
+        }
+        Stage::Prepare { .. } => format!("{into}: {number} lists its files"),
+        Stage::Send { .. } => format!("{into}: {number} is about to be sent"),
+        Stage::Execute { statement, since, .. } => {
+            format!("{into}: {number} runs since {} as {statement}", clock(*since, now))
+        }
+        Stage::Settle => format!("{into}: {number} has ended, and the ledger is asked"),
     }
 }
 

@@ -9,6 +9,7 @@ mod batches;
 mod clusters;
 mod governor;
 mod lease;
+mod loads;
 mod logs;
 mod outbox;
 mod reaper;
@@ -28,6 +29,7 @@ use ulid::Ulid;
 
 use crate::aws::emr::Emr;
 use crate::aws::error::with_causes;
+use crate::aws::redshift::Redshift;
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
@@ -114,6 +116,7 @@ pub struct Engine {
     emr: Emr,
     sns: Sns,
     s3: S3,
+    redshift: Redshift,
     clock: Clock,
     sweep_interval: SignedDuration,
     agenda: Agenda,
@@ -134,6 +137,7 @@ pub struct Parts {
     pub emr: Emr,
     pub sns: Sns,
     pub s3: S3,
+    pub redshift: Redshift,
     pub clock: Clock,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: SignedDuration,
@@ -167,13 +171,25 @@ struct Memory {
 
 impl Engine {
     pub fn new(parts: Parts) -> Self {
-        let Parts { catalog, store, emr, sns, s3, clock, sweep_interval, quotas, metrics } = parts;
+        let Parts {
+            catalog,
+            store,
+            emr,
+            sns,
+            s3,
+            redshift,
+            clock,
+            sweep_interval,
+            quotas,
+            metrics,
+        } = parts;
         Self {
             catalog: watch::Sender::new(Arc::new(catalog)),
             store,
             emr,
             sns,
             s3,
+            redshift,
             sweep_interval,
             agenda: Agenda::default(),
             log_readers: Semaphore::new(logs::READERS_MAX),

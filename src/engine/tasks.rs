@@ -27,7 +27,11 @@ impl Engine {
         if !catalog.tasks.contains_key(&key.task) {
             return self.leave_alone(&item).await;
         }
-        let Decided { mut item, until } = self.decide_task(&catalog, item).await?;
+        let Decided { mut item, mut until } = self.decide_task(&catalog, item).await?;
+        if item.state == TaskState::Loading {
+            let (loaded, next) = self.turn_load(&catalog, item).await?;
+            (item, until) = (loaded, Some(next));
+        }
         let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
             item.outputs_pending = false;

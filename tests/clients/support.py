@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib.util
 import io
 import json
 import os
@@ -34,13 +35,21 @@ REGION = "eu-west-1"
 PATIENCE_SECS = 60
 
 
+def postgres() -> list[str]:
+    """The option that names PostgreSQL's programs, where this environment has them."""
+    found = importlib.util.find_spec("pgserver")
+    if found is None:
+        return []
+    return ["--postgres", str(Path(found.origin).parent / "pginstall/bin")]
+
+
 class Server:
     """A served local AWS with its data in a folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="clients-")
-        self.data = Path(self._folder.name) / "aws"
-        command = [BINARY, "serve", "--port", "0", "--data", self.data]
+        self.data = data or Path(self._folder.name) / "aws"
+        command = [BINARY, "serve", "--port", "0", "--data", self.data, *postgres()]
         with open(Path(self._folder.name) / "log", "wb") as log:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True
@@ -49,6 +58,11 @@ class Server:
         if not line.startswith("local AWS at "):
             raise RuntimeError(f"{BINARY} did not start: {line!r}; is it built?")
         self.endpoint = line.split()[3].rstrip(",")
+
+    def kill(self) -> None:
+        """Ends it without a warning."""
+        self._process.kill()
+        self._process.communicate(timeout=PATIENCE_SECS)
 
     def stop(self) -> None:
         self._process.terminate()

@@ -33,6 +33,7 @@ class Raw(Case):
         foreign = "AWS4-HMAC-SHA256 Credential=A/20130101/us-east-1/kinesis/aws4_request"
         form = {"content-type": FORM}
         sqs, emr, events = "AmazonSQS", "ElasticMapReduce", "AWSEvents"
+        redshift = "RedshiftData"
         db = "DynamoDB_20120810"
         self.ask("PUT", "/raw-bucket", {})
         for method, path, headers, body, status, code in [
@@ -44,6 +45,10 @@ class Raw(Case):
             ("POST", "/", target(f"{sqs}.Fly"), "{}", 400, "UnsupportedOperation"),
             ("POST", "/", target(f"{emr}.Fly"), "{}", 400, "UnknownOperationException"),
             ("POST", "/", target(f"{events}.Fly"), "{}", 400, "UnknownOperationException"),
+            ("POST", "/", target(f"{redshift}.Fly"), "{}", 400, "UnknownOperationException"),
+            ("POST", "/", target(f"{redshift}.ListStatements"), "{", 400, "SerializationException"),
+            ("POST", "/", target(f"{redshift}.ExecuteStatement"), '{"Sql": 7}', 400, "SerializationException"),
+            ("POST", "/", target(f"{redshift}.DescribeStatement"), "{}", 400, "ValidationException"),
             ("POST", "/", target(f"{db}.Fly"), "{}", 400, "UnknownOperationException"),
             ("POST", "/", target(f"{sqs}.SendMessage"), "{", 400, "SerializationException"),
             ("POST", "/", target(f"{sqs}.SendMessage"), "[]", 400, "SerializationException"),

@@ -13,7 +13,14 @@ import botocore.model
 import botocore.validate
 
 # The names of sluicegate-local's call log, and botocore's.
-SERVICES = {"elasticmapreduce": "emr", "dynamodb": "dynamodb", "sqs": "sqs", "sns": "sns", "events": "events"}
+SERVICES = {
+    "dynamodb": "dynamodb",
+    "elasticmapreduce": "emr",
+    "events": "events",
+    "redshift-data": "redshift-data",
+    "sns": "sns",
+    "sqs": "sqs",
+}
 
 
 class Models:

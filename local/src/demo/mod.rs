@@ -22,6 +22,7 @@ use self::watch::Watch;
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::python::Environment;
+use crate::redshift::postgres::Programs;
 use crate::replay::{self, Delivery, Window};
 use crate::stage::account::Account;
 use crate::stage::config::Config;
@@ -91,6 +92,7 @@ pub async fn run(options: &Options, interrupt: CancellationToken) -> anyhow::Res
         clock,
         in_memory: false,
         requests: None,
+        postgres: Programs::find(Some(&options.environment)),
         emr: emr::Options {
             environment: Some(options.environment.clone()),
             region: config.aws.region.clone(),

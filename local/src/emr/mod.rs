@@ -15,13 +15,13 @@ mod life;
 mod logs;
 pub mod machine;
 pub mod model;
-mod parse;
+pub(crate) mod parse;
 mod process;
 mod query;
 pub mod request;
 mod rules;
 mod spark;
-mod view;
+pub(crate) mod view;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

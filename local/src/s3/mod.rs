@@ -88,6 +88,20 @@ impl S3 {
         self.buckets.announce(bucket, key)
     }
 
+    /// The content of an object, for another service.
+    pub fn read(&self, bucket: &str, key: &str) -> Result<Vec<u8>, StoreError> {
+        Ok(self.buckets.store().read(bucket, key)?.1)
+    }
+
+    pub fn has(&self, bucket: &str, key: &str) -> bool {
+        self.buckets.store().head(bucket, key).is_ok()
+    }
+
+    /// The keys that begin with `prefix`, in S3's order.
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.buckets.store().stamps(bucket, prefix)?.into_keys().collect())
+    }
+
     pub async fn handle(&self, request: Request, region: &str) -> Answer {
         let operation = Operation::default();
         let wants_body = request.method != Method::HEAD;

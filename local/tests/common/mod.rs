@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sluicegate_local::clock::Clock;
 use sluicegate_local::cloud::{Cloud, Parts};
 use sluicegate_local::emr;
+use sluicegate_local::redshift;
 use sluicegate_local::time::Time;
 use sluicegate_local::wire::{Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ pub fn cloud_with(data: &Path, time: Time) -> Cloud {
         endpoint: "http://127.0.0.1:1".to_owned(),
         seed: 7,
         emr: emr::Options::default(),
+        redshift: redshift::Database::Absent,
         shutdown: CancellationToken::new(),
     })
     .unwrap()

@@ -15,6 +15,7 @@ use super::item::{self, Item};
 use super::{CONDITION_FAILED, Store, StoreError, is_condition, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
+use crate::core::load::Load;
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
 use crate::core::task::{
@@ -27,6 +28,7 @@ pub(super) const SINCE: &str = "since";
 const READY_AT: &str = "ready-at";
 pub(super) const RUN: &str = "run";
 pub(super) const REASON: &str = "reason";
+const LOAD: &str = "load";
 const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
@@ -68,6 +70,9 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     if let Some(reason) = &change.reason {
         expression.set(REASON, item::text(reason));
     }
+    if let Some(load) = &change.load {
+        expression.set(LOAD, load_text(load));
+    }
     if change.completes_outputs() && !planted(Bug::ReadersNotOwed) {
         expression.set(OUTPUTS_PENDING, AttributeValue::Bool(true));
     }
@@ -79,7 +84,7 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
         condition = format!("({condition}) OR {state} <> {from}");
     }
     // A partition that runs belongs to its run: no other may end it.
-    if let (TaskState::Running, Some(run)) = (change.from, &change.run) {
+    if let (TaskState::Running | TaskState::Loading, Some(run)) = (change.from, &change.run) {
         let (name, value) = (expression.name(RUN), expression.value(item::text(run)));
         condition.push_str(&format!(" AND {name} = {value}"));
     }
@@ -271,6 +276,21 @@ impl Store {
         self.update(&item.key, expression, condition).await
     }
 
+    /// Stores how far a load is. Refused when it was changed since it was read;
+    /// the version rises by one.
+    pub async fn save_load(
+        &self,
+        item: &TaskPartition,
+        load: &Load,
+        due: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut expression = Expression::new();
+        let known = expression.value(item::number(item.version));
+        expression.set(LOAD, load_text(load));
+        expression.set(item::DUE, item::instant(due));
+        self.update(&item.key, expression, format!("#version = {known}")).await
+    }
+
     /// Removes published notices whatever else has changed, so that they are
     /// not published again.
     pub async fn forget_notices(
@@ -427,6 +447,18 @@ fn newer_entry(
     })
 }
 
+fn load_text(load: &Load) -> AttributeValue {
+    // Strings, numbers and instants: JSON can hold each.
+    item::text(serde_json::to_string(load).unwrap_or_default())
+}
+
+fn read_load(item: &Item) -> Result<Option<Load>, Unreadable> {
+    let text = item::read_optional_text(item, LOAD);
+    let load =
+        text.map(|text| serde_json::from_str(&text).map_err(|_| Unreadable::new("load", &text)));
+    load.transpose()
+}
+
 fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
     item::check_format(item)?;
     let mut received = BTreeMap::new();
@@ -453,6 +485,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         ready_at: item::read_instant(item, READY_AT)?,
         run: item::read_optional_text(item, RUN),
         reason: item::read_optional_text(item, REASON),
+        load: read_load(item)?,
         outputs_pending: item
             .get(OUTPUTS_PENDING)
             .is_some_and(|value| value.as_bool() == Ok(&true)),

@@ -7,6 +7,7 @@ mod json;
 mod profile;
 mod quotas;
 mod task;
+mod warehouse;
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Profile};
 pub use quotas::{Quota, Quotas};
 pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
+pub use warehouse::{Column, Load, Warehouse};
 
 /// A value and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -104,6 +106,9 @@ pub struct File {
     /// partitions share one.
     #[serde(default)]
     pub profiles: BTreeMap<Text, Profile>,
+    /// Warehouses: `[warehouses.NAME]` says where tasks may load their output.
+    #[serde(default)]
+    pub warehouses: BTreeMap<Text, Warehouse>,
     /// Datasets: `[datasets.NAME]` says where objects lie and when a partition
     /// of them is complete.
     #[serde(default)]

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Duration, Placed, Text};
+use super::{Duration, Load, Placed, Text};
 use crate::core::catalog::{HiveForm, OnTimeout, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::schedule::SlotPartition;
@@ -43,6 +43,8 @@ pub struct Task {
     /// What runs on the cluster, one step after the other.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// What goes into a warehouse when the steps have completed.
+    pub load: Option<Load>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

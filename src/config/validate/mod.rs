@@ -9,6 +9,7 @@ mod profile;
 mod quotas;
 mod step;
 mod task;
+mod warehouse;
 mod warn;
 mod window;
 
@@ -36,6 +37,8 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
         .iter()
         .filter_map(|(name, raw)| check.profile(name, raw, limits, assets))
         .collect();
+    let warehouses: Vec<_> =
+        file.warehouses.iter().filter_map(|(name, raw)| check.warehouse(name, raw)).collect();
     let producers = check.producers(file);
     let datasets: Vec<_> = file
         .datasets
@@ -45,7 +48,8 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
     let tasks: Vec<_> =
         file.tasks.iter().filter_map(|(name, raw)| check.task(name, raw, file)).collect();
     check.cycles(file, &producers);
-    let catalog = Catalog::new(file.deployment.get_ref().clone(), datasets, profiles, tasks);
+    let catalog = Catalog::new(file.deployment.get_ref().clone(), datasets, profiles, tasks)
+        .with_warehouses(warehouses);
     check.windows(file, &catalog);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);

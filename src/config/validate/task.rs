@@ -72,6 +72,7 @@ impl Check {
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
             steps,
+            load: raw.load.as_ref().and_then(|load| self.load(load, name, raw, file)),
         })
     }
 

@@ -26,6 +26,7 @@ impl Member {
             key: item.key.clone(),
             steps,
             outputs: catalog.outputs(task, &item.key.partition),
+            loads: task.load.is_some(),
             outcome,
         }
     }
@@ -104,6 +105,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: (0..steps).map(step).collect(),
+            load: None,
         }
     }
 

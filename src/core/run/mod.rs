@@ -106,6 +106,9 @@ pub struct Member {
     pub steps: Vec<Step>,
     /// Dataset → where this partition of it lies.
     pub outputs: BTreeMap<String, String>,
+    /// Whether its output goes into the warehouse when its steps have completed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loads: bool,
     /// None while it is open.
     pub outcome: Option<Outcome>,
 }

@@ -386,6 +386,7 @@ fn run(tasks: usize, steps: usize) -> Run {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: steps.clone(),
+            load: None,
         })
         .collect();
     let catalog = Catalog::new("test".into(), Vec::<Dataset>::new(), vec![], tasks);

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::logs::{LogSeen, LogWanted, last_lines};
 use super::{Attempt, Member, NO_DETAILS, Outcome, Run, StepTry};
+use crate::core::load::Load;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
 
@@ -358,7 +359,13 @@ impl Run {
     /// A member's success, with where its outputs are.
     pub(super) fn succeeded(&self, member: &Member, now: Timestamp) -> TaskChange {
         let facts = outputs(member, "").chain(self.cluster_facts(None)).collect();
-        self.ended(member, TaskState::Succeeded, facts, now)
+        match member.loads {
+            false => self.ended(member, TaskState::Succeeded, facts, now),
+            true => self
+                .ended(member, TaskState::Loading, facts, now)
+                .loading(Load::new(&self.id, now))
+                .then("its output goes into the warehouse; no cluster waits for that"),
+        }
     }
 
     /// A member's failure. `advice` says what a person can do about it, `log`

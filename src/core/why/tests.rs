@@ -59,6 +59,7 @@ fn catalog() -> Catalog {
         outputs: outputs.iter().map(ToString::to_string).collect(),
         when_empty: WhenEmpty::Skip,
         steps: vec![step("extract"), step("load")],
+        load: None,
     };
     let mut etl = task("etl", Grain::Hour, vec![input("raw", 0, 1)], &["hourly"]);
     etl.schedule = Some(Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap());

@@ -249,6 +249,7 @@ fn produced(task: &str, missing: &[Partition], producers: &BTreeMap<TaskKey, Tas
         (TaskState::Waiting, "still waits for inputs of"),
         (TaskState::Ready, "is ready to produce"),
         (TaskState::Running, "is running for"),
+        (TaskState::Loading, "loads into the warehouse for"),
     ] {
         let in_state = |partition: &&Partition| {
             producers.get(&TaskKey::new(task, **partition)) == Some(&state)

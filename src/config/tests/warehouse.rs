@@ -1,0 +1,97 @@
+//! Warehouses and what tasks load into them.
+
+use std::path::Path;
+
+use super::{GOOD, mistakes};
+use crate::config::parse;
+use crate::core::load::{Mode, Place};
+
+const WAREHOUSE: &str = r#"
+[tasks.etl.load]
+warehouse = "mart"
+table = "mart.flights"
+mode = "replace-partition"
+partition-column = "hour_of"
+columns = [
+  { name = "carrier", type = "varchar(2)" },
+  { name = "delay", type = "double precision" },
+]
+
+[warehouses.mart]
+workgroup = "mart"
+database = "dev"
+role = "arn:aws:iam::123456789012:role/copy"
+manifests = "s3://landing/manifests/"
+"#;
+
+fn loading() -> String {
+    format!("{GOOD}{WAREHOUSE}")
+}
+
+#[test]
+fn a_load_is_what_is_written() {
+    let catalog = parse(&loading(), Path::new("x.toml")).unwrap().catalog;
+    let load = catalog.tasks["etl"].load.as_ref().unwrap();
+    assert_eq!((load.dataset.as_str(), load.table.plain().as_str()), ("etl", "mart.flights"));
+    assert_eq!(load.mode, Mode::ReplacePartition("hour_of".parse().unwrap()));
+    assert_eq!(load.columns.len(), 2);
+    let warehouse = &catalog.warehouses["mart"];
+    assert_eq!(warehouse.place, Place::Workgroup("mart".into()));
+    assert_eq!(warehouse.ledger.plain(), "public.sluicegate_loads");
+    assert_eq!(warehouse.manifests, ("landing".to_owned(), "manifests/".to_owned()));
+    let cluster = loading().replace("workgroup = \"mart\"", "cluster = \"c1\"\nuser = \"loader\"");
+    let catalog = parse(&cluster, Path::new("x.toml")).unwrap().catalog;
+    let place = Place::Cluster { cluster: "c1".into(), user: Some("loader".into()) };
+    assert_eq!(catalog.warehouses["mart"].place, place);
+}
+
+#[test]
+fn each_mistake_of_a_load_is_said_with_a_way_out() {
+    for (from, to, said) in [
+        (
+            "warehouse = \"mart\"",
+            "warehouse = \"mat\"",
+            "no warehouse \"mat\"\n    did you mean \"mart\"?",
+        ),
+        ("table = \"mart.flights\"", "table = \"mart.Flights\"", "use small letters, digits and _"),
+        (
+            "table = \"mart.flights\"",
+            "table = \"x; drop\"",
+            "\"x; drop\" is no name in the warehouse",
+        ),
+        ("\"carrier\", type", "\"carrier\\\"\", type", "is no name in the warehouse"),
+        ("name = \"delay\"", "name = \"carrier\"", "two columns of one name"),
+        (
+            "\"varchar(2)\"",
+            "\"text\"",
+            "\"text\" is no type of a column\n    write boolean, smallint",
+        ),
+        ("partition-column = \"hour_of\"\n", "", "nothing says which rows belong to a partition"),
+        ("\"hour_of\"", "\"delay\"", "\"delay\" is a column of the files too"),
+        (
+            "mode = \"replace-partition\"",
+            "mode = \"upsert\"",
+            "expected append, replace-partition or replace-table",
+        ),
+        ("table = ", "dataset = \"raw\"\ntable = ", "there is no output of this task \"raw\""),
+        ("workgroup = \"mart\"", "", "a warehouse is a workgroup or a cluster"),
+        ("workgroup = \"mart\"", "workgroup = \"a\"\ncluster = \"b\"", "name one of them"),
+        ("workgroup = \"mart\"", "cluster = \"c1\"", "nothing says who logs in to this cluster"),
+        ("\"arn:aws:iam::123456789012:role/copy\"", "\"copy\"", "\"copy\" is no ARN"),
+        ("s3://landing/manifests/", "s3://landing/manifests", "is no prefix in S3"),
+        (
+            "etl/{yyyy}/{MM}/{dd}/{HH}/\"",
+            "etl/{yyyy}/{MM}/{dd}/{HH}.parquet\"",
+            "a load takes all files of a folder",
+        ),
+        ("outputs = [\"etl\"]", "outputs = []", "nothing says which output is loaded"),
+    ] {
+        let text = loading().replacen(from, to, 1);
+        assert_ne!(text, loading(), "{from}");
+        let told = mistakes(&text);
+        assert!(told.contains(said), "{to}: {told}");
+    }
+    let none = loading().replace("  { name = \"carrier\", type = \"varchar(2)\" },\n", "");
+    let none = none.replace("  { name = \"delay\", type = \"double precision\" },\n", "");
+    assert!(mistakes(&none).contains("0 columns with 0 characters: expected 1 to 1600"));
+}

@@ -1,0 +1,224 @@
+//! Warehouses, and what tasks load into them. Nothing that is not checked here
+//! gets into SQL.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::Check;
+use crate::config::mistake::Mistake;
+use crate::config::schema::{self, File, Placed, Text};
+use crate::core::load::table::{Name, TableError};
+use crate::core::load::{Column, LoadSpec, Mode, ModeName, Place, Warehouse};
+
+const NAME_HELP: &str = "use small letters, digits and _, up to 127, not a digit first; a table may \
+    have its schema before it: \"mart.flights\"";
+const TYPE_HELP: &str = "write boolean, smallint, integer, bigint, real, double precision, date, \
+    timestamp, timestamptz, char(n), varchar(n) or decimal(p, s)";
+/// Redshift's bound on a table's columns.
+const COLUMNS_MAX: usize = 1_600;
+/// All statements of a load go in one request; a column stands in it five times.
+const COLUMNS_CHARS_MAX: usize = 18_000;
+
+impl Check {
+    pub(super) fn warehouse(
+        &mut self,
+        name: &Placed<String>,
+        raw: &schema::Warehouse,
+    ) -> Option<Warehouse> {
+        self.name("warehouse", name);
+        let place = self.place(name, raw);
+        for (text, start) in [(&raw.secret, "arn:"), (&raw.role, "arn:")] {
+            if let Some(text) = text.as_ref().filter(|text| !text.get_ref().starts_with(start)) {
+                let message = format!("{:?} is no ARN", text.get_ref());
+                self.report(
+                    Mistake::at(text.span(), message).help(
+                        "write the whole ARN, arn:aws:…; a password never stands in this file",
+                    ),
+                );
+            }
+        }
+        let ledger = self.warehouse_word(&raw.ledger);
+        let manifests = self.s3_prefix(&raw.manifests);
+        let (second, hours) = (SignedDuration::from_secs(1), SignedDuration::from_hours);
+        let text = |text: &Option<Text>| text.as_ref().map(|text| text.get_ref().clone());
+        Some(Warehouse {
+            name: name.get_ref().clone(),
+            database: raw.database.get_ref().clone(),
+            secret: text(&raw.secret),
+            role: text(&raw.role),
+            attempts: self.count("attempts", &raw.attempts, 1..=20),
+            retry_delay: self.within("retry-delay", &raw.retry_delay, second..=hours(24)),
+            timeout: self.within("timeout", &raw.timeout, second * 10..=hours(24)),
+            place: place?,
+            ledger: ledger?,
+            manifests: manifests?,
+        })
+    }
+
+    fn place(&mut self, name: &Placed<String>, raw: &schema::Warehouse) -> Option<Place> {
+        match (&raw.workgroup, &raw.cluster) {
+            (Some(workgroup), None) => {
+                if let Some(user) = &raw.user {
+                    self.report(
+                        Mistake::at(user.span(), "user belongs to cluster")
+                            .help("Redshift Serverless takes the task role: leave user out"),
+                    );
+                }
+                Some(Place::Workgroup(workgroup.get_ref().clone()))
+            }
+            (None, Some(cluster)) => {
+                if let (Some(user), Some(_)) = (&raw.user, &raw.secret) {
+                    self.report(Mistake::at(user.span(), "user and secret exclude each other"));
+                }
+                if raw.user.is_none() && raw.secret.is_none() {
+                    self.report(
+                        Mistake::at(cluster.span(), "nothing says who logs in to this cluster")
+                            .help("add user = \"…\", or secret = \"arn:aws:secretsmanager:…\""),
+                    );
+                }
+                let user = raw.user.as_ref().map(|user| user.get_ref().clone());
+                Some(Place::Cluster { cluster: cluster.get_ref().clone(), user })
+            }
+            (workgroup, _) => {
+                let span = workgroup.as_ref().map_or(name.span(), Text::span);
+                self.report(
+                    Mistake::at(span, "a warehouse is a workgroup or a cluster: name one of them")
+                        .help("workgroup = \"…\" for Redshift Serverless, or cluster = \"…\""),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn load(
+        &mut self,
+        raw: &schema::Load,
+        task: &Placed<String>,
+        raw_task: &schema::Task,
+        file: &File,
+    ) -> Option<LoadSpec> {
+        let warehouse = raw.warehouse.get_ref();
+        if !file.warehouses.contains_key(warehouse.as_str()) {
+            let known = file.warehouses.keys().map(|name| name.get_ref().as_str());
+            self.report(Mistake::unknown(raw.warehouse.span(), "warehouse", warehouse, known));
+        }
+        let dataset = self.loaded_dataset(raw, task, raw_task, file);
+        let table = self.warehouse_word(&raw.table);
+        let columns = self.columns(&raw.columns);
+        let partition_column = self.partition_column(raw);
+        let mode = match (*raw.mode.get_ref(), &partition_column) {
+            (ModeName::Append, _) => Mode::Append,
+            (ModeName::ReplaceTable, _) => Mode::ReplaceTable,
+            (ModeName::ReplacePartition, Some(name)) => Mode::ReplacePartition(name.clone()),
+            (ModeName::ReplacePartition, None) => {
+                self.report(
+                    Mistake::at(raw.mode.span(), "nothing says which rows belong to a partition")
+                        .help("add partition-column = \"…\": a column that sluicegate fills"),
+                );
+                return None;
+            }
+        };
+        Some(LoadSpec {
+            warehouse: warehouse.clone(),
+            dataset: dataset?,
+            table: table?,
+            mode,
+            columns,
+            partition_column,
+        })
+    }
+
+    /// An output with many files, or one; where the task has one, it is that.
+    fn loaded_dataset(
+        &mut self,
+        raw: &schema::Load,
+        task: &Placed<String>,
+        raw_task: &schema::Task,
+        file: &File,
+    ) -> Option<String> {
+        let outputs = raw_task.outputs.iter().map(|output| output.get_ref().as_str());
+        let dataset = match (&raw.dataset, raw_task.outputs.as_slice()) {
+            (Some(dataset), _) => dataset,
+            (None, [only]) => only,
+            (None, _) => {
+                self.report(
+                    Mistake::at(task.span(), "nothing says which output is loaded")
+                        .help("add dataset = \"…\" to load, and the dataset to outputs"),
+                );
+                return None;
+            }
+        };
+        let name = dataset.get_ref();
+        if !outputs.clone().any(|output| output == name) {
+            self.report(Mistake::unknown(dataset.span(), "output of this task", name, outputs));
+            return None;
+        }
+        let location = file.datasets.get(name.as_str())?.location.get_ref();
+        if !location.ends_with(['/', '*']) {
+            let message = format!("{name:?} is one object, and a load takes all files of a folder");
+            self.report(
+                Mistake::at(dataset.span(), message).help("let the dataset's location end in /"),
+            );
+        }
+        Some(name.clone())
+    }
+
+    fn columns(&mut self, raw: &Placed<Vec<schema::Column>>) -> Vec<Column> {
+        let mut seen = BTreeSet::new();
+        let mut columns = Vec::new();
+        for column in raw.get_ref() {
+            if !seen.insert(column.name.get_ref()) {
+                self.report(Mistake::at(column.name.span(), "two columns of one name"));
+            }
+            let (name, kind) = (self.warehouse_word(&column.name), self.kind(&column.kind));
+            columns.extend(name.zip(kind).map(|(name, kind)| Column { name, kind }));
+        }
+        let chars: usize = raw
+            .get_ref()
+            .iter()
+            .map(|column| column.name.get_ref().len() + column.kind.get_ref().len())
+            .sum();
+        let count = raw.get_ref().len();
+        if count == 0 || count > COLUMNS_MAX || chars > COLUMNS_CHARS_MAX {
+            self.report(
+                Mistake::at(raw.span(), format!("{count} columns with {chars} characters: expected 1 to {COLUMNS_MAX} with at most {COLUMNS_CHARS_MAX}"))
+                    .help("list the columns of the Parquet files in their order: { name = \"…\", type = \"…\" }"),
+            );
+        }
+        columns
+    }
+
+    fn partition_column(&mut self, raw: &schema::Load) -> Option<Name> {
+        let text = raw.partition_column.as_ref()?;
+        if raw.columns.get_ref().iter().any(|column| column.name.get_ref() == text.get_ref()) {
+            self.report(
+                Mistake::at(
+                    text.span(),
+                    format!("{:?} is a column of the files too", text.get_ref()),
+                )
+                .help("sluicegate fills this column itself: give it a name of its own"),
+            );
+        }
+        self.warehouse_word(text)
+    }
+
+    fn kind(&mut self, text: &Text) -> Option<crate::core::load::table::Type> {
+        let parsed = text.get_ref().parse();
+        parsed
+            .map_err(|error: TableError| {
+                self.report(Mistake::at(text.span(), error.to_string()).help(TYPE_HELP));
+            })
+            .ok()
+    }
+
+    /// A table or a column.
+    fn warehouse_word<T: std::str::FromStr<Err = TableError>>(&mut self, text: &Text) -> Option<T> {
+        let parsed = text.get_ref().parse();
+        parsed
+            .map_err(|error: TableError| {
+                self.report(Mistake::at(text.span(), error.to_string()).help(NAME_HELP));
+            })
+            .ok()
+    }
+}

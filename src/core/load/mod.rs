@@ -1,0 +1,412 @@
+//! The load of one task partition's output into the warehouse, after its steps:
+//! what is to be done next, given what has been seen. Whether a partition is
+//! loaded is decided by the ledger in the warehouse alone (see `sql`), so every
+//! act here may be repeated, and nothing follows from an answer that is lost.
+//! Not for talking to the warehouse: that is the engine's.
+
+pub mod manifest;
+pub mod sql;
+pub mod table;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use self::table::{Name, Table, Type};
+use super::notice::clipped;
+use super::run::CallFailure;
+use super::task::TaskKey;
+
+/// The warehouse's words are stored with the partition.
+const FAILURE_CHARS_MAX: usize = 1_000;
+/// The Data API knows a client token for eight hours; one is spared for clocks
+/// that differ.
+const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(7);
+/// While nothing can be said or asked.
+const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// A statement that runs is looked at after a while that grows with its age.
+const LOOK_AFTER_MIN: SignedDuration = SignedDuration::from_secs(1);
+const LOOK_AFTER_MAX: SignedDuration = SignedDuration::from_secs(30);
+
+const CORRECT_IT: &str = "correct the table, the files or the permissions: the output is still in \
+    S3, and nothing of it is in the table";
+const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
+    replace-partition";
+const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is loaded";
+
+/// A warehouse, and how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warehouse {
+    pub name: String,
+    pub place: Place,
+    pub database: String,
+    /// The ARN of the secret with the user's name and password; left out, the
+    /// Data API takes temporary credentials of the task role.
+    pub secret: Option<String>,
+    /// The role that COPY reads S3 with; left out, the warehouse's default.
+    pub role: Option<String>,
+    pub ledger: Table,
+    /// Where manifests are written: bucket, and a prefix that ends in `/`.
+    pub manifests: (String, String),
+    pub attempts: u32,
+    pub retry_delay: SignedDuration,
+    /// One load is cancelled after this time.
+    pub timeout: SignedDuration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Redshift Serverless.
+    Workgroup(String),
+    Cluster {
+        cluster: String,
+        user: Option<String>,
+    },
+}
+
+/// What a task loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadSpec {
+    pub warehouse: String,
+    /// The output whose files are loaded.
+    pub dataset: String,
+    pub table: Table,
+    pub mode: Mode,
+    /// The columns of the files, in their order: COPY goes by position.
+    pub columns: Vec<Column>,
+    /// A column of the table that is not in the files: it gets the partition's
+    /// start.
+    pub partition_column: Option<Name>,
+}
+
+/// What happens to the rows that the table holds already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    Append,
+    /// Those whose column of this name holds the partition's start go.
+    ReplacePartition(Name),
+    /// All go.
+    ReplaceTable,
+}
+
+/// As it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeName {
+    #[default]
+    Append,
+    ReplacePartition,
+    ReplaceTable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: Name,
+    pub kind: Type,
+}
+
+/// What a load is about, as it is declared now.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    pub deployment: &'a str,
+    pub key: &'a TaskKey,
+    pub warehouse: &'a Warehouse,
+    pub spec: &'a LoadSpec,
+}
+
+/// How far the load of a task partition is; stored with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Load {
+    pub run: String,
+    pub began: Timestamp,
+    /// 1 is the first.
+    pub attempt: u32,
+    pub stage: Stage,
+    /// What the manifest names, once it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Files>,
+    /// What the warehouse said to the last attempt that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Files {
+    pub count: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The files are to be listed and the manifest written, from this instant.
+    Prepare { from: Timestamp },
+    /// The statements may have been sent since this instant, under the attempt's
+    /// token.
+    Send { since: Timestamp },
+    /// The warehouse works on them, or has ended.
+    Execute { statement: String, since: Timestamp, cancelled: bool },
+    /// What has become of them only the ledger knows.
+    Settle,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Act {
+    /// Lists the files and writes the manifest that names them.
+    Prepare,
+    /// Sends the statements; the same token gives the same statement again.
+    Send {
+        token: String,
+    },
+    Look {
+        statement: String,
+    },
+    Cancel {
+        statement: String,
+    },
+    /// Reads which run has loaded the partition.
+    AskLedger,
+    Rest(Timestamp),
+    /// Nothing more: to be committed as the partition's end.
+    End(End),
+}
+
+/// How a load has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Loaded,
+    /// `advice` is what a person can do.
+    Failed {
+        reason: String,
+        advice: &'static str,
+    },
+}
+
+/// What has been seen since the last decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// Nothing yet: the turn begins.
+    Nothing,
+    Prepared(Result<Files, CallFailure>),
+    Sent(Result<String, CallFailure>),
+    Looked(Result<Seen, CallFailure>),
+    Cancelled(Result<(), CallFailure>),
+    /// The run that has loaded the partition, if any has.
+    Ledger(Result<Option<String>, CallFailure>),
+}
+
+/// How a statement is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    Working,
+    /// With the number of rows that were inserted, if it is told.
+    Finished {
+        rows: Option<u64>,
+    },
+    Failed(String),
+    /// It has been cancelled.
+    Aborted,
+    /// The Data API has forgotten it.
+    Gone,
+}
+
+impl Load {
+    pub fn new(run: &str, now: Timestamp) -> Self {
+        Self {
+            run: run.to_owned(),
+            began: now,
+            attempt: 1,
+            stage: Stage::Prepare { from: now },
+            files: None,
+            failure: None,
+            rows: None,
+        }
+    }
+
+    /// The attempt's name for the Data API, which takes up to 64 characters.
+    fn token(&self, about: &About<'_>) -> String {
+        let id = format!("{}\n{}\n{}\n{}", about.deployment, about.key, self.run, self.attempt);
+        Sha256::digest(id)[..24].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Takes in what was seen, and says what is to be done. What has changed is
+    /// to be stored before that.
+    pub fn decide(&mut self, about: &About<'_>, observation: Observation, now: Timestamp) -> Act {
+        match observation {
+            Observation::Nothing => self.go_on(about, now),
+            Observation::Prepared(Ok(files)) => {
+                self.files = Some(files);
+                self.stage = Stage::Send { since: now };
+                self.go_on(about, now)
+            }
+            Observation::Prepared(Err(failure)) => later_or_end(failure, now, |words| {
+                format!("its files cannot be listed, or the manifest not be written: {words}")
+            }),
+            Observation::Sent(Ok(statement)) => {
+                self.stage = Stage::Execute { statement, since: now, cancelled: false };
+                self.go_on(about, now)
+            }
+            Observation::Sent(Err(failure)) => later_or_end(failure, now, |words| {
+                format!("the warehouse refuses its statements: {words}")
+            }),
+            Observation::Looked(seen) => self.looked(seen, about, now),
+            Observation::Cancelled(Ok(())) => {
+                if let Stage::Execute { cancelled, .. } = &mut self.stage {
+                    *cancelled = true;
+                }
+                Act::Rest(after(now, LOOK_AFTER_MIN))
+            }
+            Observation::Cancelled(Err(_)) => Act::Rest(after(now, AGAIN_AFTER)),
+            Observation::Ledger(Ok(Some(run))) if run == self.run => Act::End(End::Loaded),
+            Observation::Ledger(Ok(other)) => self.not_loaded(other, about, now),
+            Observation::Ledger(Err(CallFailure::Refused(words))) => failed(
+                &format!("the ledger of loads cannot be read, so it may be loaded or not: {words}"),
+                LOOK_YOURSELF,
+            ),
+            Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
+            Observation::Ledger(Err(_)) => Act::Rest(after(now, AGAIN_AFTER)),
+        }
+    }
+
+    fn go_on(&mut self, about: &About<'_>, now: Timestamp) -> Act {
+        match &self.stage {
+            Stage::Prepare { from } if now < *from => Act::Rest(*from),
+            Stage::Prepare { .. } => Act::Prepare,
+            Stage::Send { since } if now.duration_since(*since) >= TOKEN_LIFE => {
+                self.stage = Stage::Settle;
+                Act::AskLedger
+            }
+            Stage::Send { .. } => Act::Send { token: self.token(about) },
+            Stage::Execute { statement, since, cancelled } => {
+                let late = now.duration_since(*since) >= about.warehouse.timeout;
+                let statement = statement.clone();
+                match late && !*cancelled {
+                    true => Act::Cancel { statement },
+                    false => Act::Look { statement },
+                }
+            }
+            Stage::Settle => Act::AskLedger,
+        }
+    }
+
+    fn looked(
+        &mut self,
+        seen: Result<Seen, CallFailure>,
+        about: &About<'_>,
+        now: Timestamp,
+    ) -> Act {
+        let Stage::Execute { since, cancelled, .. } = self.stage else {
+            return self.go_on(about, now);
+        };
+        let failure = match seen {
+            Ok(Seen::Working) => {
+                let pause = now.duration_since(since) / 4;
+                return Act::Rest(after(now, pause.clamp(LOOK_AFTER_MIN, LOOK_AFTER_MAX)));
+            }
+            Ok(Seen::Finished { rows }) => {
+                self.rows = rows;
+                None
+            }
+            Ok(Seen::Failed(words)) | Err(CallFailure::Refused(words)) => Some(words),
+            Ok(Seen::Aborted) if cancelled => {
+                Some(format!("it took longer than its timeout, {:#}", about.warehouse.timeout))
+            }
+            Ok(Seen::Aborted) => Some("somebody cancelled its statements".to_owned()),
+            Ok(Seen::Gone) => Some("the Data API has forgotten its statements".to_owned()),
+            Err(_) => return Act::Rest(after(now, AGAIN_AFTER)),
+        };
+        self.failure = failure.map(|words| clipped(&words, FAILURE_CHARS_MAX));
+        // A statement says how it ended, the ledger what is loaded.
+        self.stage = Stage::Settle;
+        Act::AskLedger
+    }
+
+    /// The ledger shows no load by this run.
+    fn not_loaded(&mut self, other: Option<String>, about: &About<'_>, now: Timestamp) -> Act {
+        let words = self.failure.as_deref().unwrap_or("no answer says why");
+        if let Some(other) = other.filter(|_| about.spec.mode == Mode::Append) {
+            let reason = format!("run {other} has loaded this partition already");
+            return failed(&reason, USE_ANOTHER_MODE);
+        }
+        if self.attempt >= about.warehouse.attempts {
+            let times = match self.attempt {
+                1 => String::new(),
+                more => format!(" {more} times"),
+            };
+            return failed(&format!("the load failed{times}: {words}"), CORRECT_IT);
+        }
+        let delay = about.warehouse.retry_delay * i32::try_from(self.attempt).unwrap_or(i32::MAX);
+        self.attempt += 1;
+        self.files = None;
+        self.stage = Stage::Prepare { from: after(now, delay) };
+        self.go_on(about, now)
+    }
+}
+
+/// A call that may work later is made again; one that is refused for good ends
+/// the load.
+fn later_or_end(failure: CallFailure, now: Timestamp, reason: impl Fn(&str) -> String) -> Act {
+    match failure {
+        CallFailure::Refused(words) => failed(&reason(&words), CORRECT_IT),
+        CallFailure::Postponed(until) => Act::Rest(until),
+        CallFailure::Deferred(_) | CallFailure::Unknown(_) => Act::Rest(after(now, AGAIN_AFTER)),
+    }
+}
+
+fn failed(reason: &str, advice: &'static str) -> Act {
+    Act::End(End::Failed { reason: clipped(reason, FAILURE_CHARS_MAX), advice })
+}
+
+fn after(instant: Timestamp, duration: SignedDuration) -> Timestamp {
+    instant.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    pub fn warehouse() -> Warehouse {
+        Warehouse {
+            name: "mart".into(),
+            place: Place::Workgroup("mart".into()),
+            database: "dev".into(),
+            secret: None,
+            role: Some("arn:aws:iam::123456789012:role/copy".into()),
+            ledger: "sluicegate_loads".parse().unwrap(),
+            manifests: ("b".into(), "m/".into()),
+            attempts: 3,
+            retry_delay: SignedDuration::from_secs(60),
+            timeout: SignedDuration::from_hours(1),
+        }
+    }
+
+    pub fn spec(mode: Mode) -> LoadSpec {
+        let column = |name: &str, kind: &str| Column {
+            name: name.parse().unwrap(),
+            kind: kind.parse().unwrap(),
+        };
+        let partition_column = match &mode {
+            Mode::ReplacePartition(name) => Some(name.clone()),
+            Mode::Append | Mode::ReplaceTable => None,
+        };
+        LoadSpec {
+            warehouse: "mart".into(),
+            dataset: "hourly".into(),
+            table: "mart.flights".parse().unwrap(),
+            mode,
+            columns: vec![column("carrier", "varchar(2)"), column("delay", "integer")],
+            partition_column,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The statements of a load: one transaction that loads a partition, or finds
+//! that it is loaded and undoes itself. Not for sending them.
+//!
+//! Redshift enforces no uniqueness, so every load first locks the ledger, and a
+//! batch of statements cannot branch, so a loaded partition makes one of them
+//! raise. A lost answer, a repeated request and a second replica are therefore
+//! all harmless, whatever becomes of the client token.
+
+use jiff::Timestamp;
+
+use super::table::{Table, literal};
+use super::{LoadSpec, Mode, Warehouse};
+use crate::core::task::TaskKey;
+
+/// The table that COPY fills. It lives as long as the transaction.
+const STAGE: &str = "\"sluicegate_stage\"";
+const LEDGER_COLUMNS: &str = "deployment varchar(64), task varchar(64), part varchar(16), \
+    run varchar(64), target varchar(256), files bigint, manifest varchar(2048), \
+    loaded_at timestamp";
+
+/// What one load is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    pub deployment: &'a str,
+    pub key: &'a TaskKey,
+    pub run: &'a str,
+    /// How many files the manifest names, and where it lies.
+    pub files: u64,
+    pub manifest: &'a str,
+    pub now: Timestamp,
+}
+
+impl Subject<'_> {
+    fn ledger_row(&self) -> String {
+        format!(
+            "deployment = {} AND task = {} AND part = {}",
+            literal(self.deployment),
+            literal(&self.key.task),
+            literal(&self.key.partition.to_string())
+        )
+    }
+}
+
+/// The statements of one transaction, in order.
+pub fn statements(warehouse: &Warehouse, spec: &LoadSpec, subject: &Subject<'_>) -> Vec<String> {
+    let (ledger, table) = (&warehouse.ledger, &spec.table);
+    let row = subject.ledger_row();
+    // What was appended cannot be taken back, so no run may append again.
+    let refused = match &spec.mode {
+        Mode::Append => row.clone(),
+        Mode::ReplacePartition(_) | Mode::ReplaceTable => {
+            format!("{row} AND run = {}", literal(subject.run))
+        }
+    };
+    let staged: Vec<_> =
+        spec.columns.iter().map(|column| format!("{} {}", column.name, column.kind)).collect();
+    let mut stored = staged.clone();
+    stored.extend(spec.partition_column.as_ref().map(|name| format!("{name} timestamp")));
+    let mut statements = vec![
+        format!("CREATE TABLE IF NOT EXISTS {ledger} ({LEDGER_COLUMNS})"),
+        format!("LOCK TABLE {ledger}"),
+        format!(
+            "SELECT 1 / CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END FROM {ledger} WHERE {refused}"
+        ),
+        format!("CREATE TABLE IF NOT EXISTS {table} ({})", stored.join(", ")),
+    ];
+    let partition = timestamp(subject.key.partition.start());
+    match &spec.mode {
+        Mode::Append => {}
+        Mode::ReplacePartition(name) => {
+            statements.push(format!("DELETE FROM {table} WHERE {name} = {partition}"));
+        }
+        // DELETE, because TRUNCATE commits on Redshift.
+        Mode::ReplaceTable => statements.push(format!("DELETE FROM {table}")),
+    }
+    if subject.files > 0 {
+        statements.push(format!("CREATE TEMP TABLE {STAGE} ({})", staged.join(", ")));
+        statements.push(copy(warehouse, subject.manifest));
+        statements.push(insert(table, spec, &partition));
+        statements.push(format!("DROP TABLE {STAGE}"));
+    }
+    statements.push(format!("DELETE FROM {ledger} WHERE {row}"));
+    statements.push(format!(
+        "INSERT INTO {ledger} VALUES ({}, {}, {}, {}, {}, {}, {}, {})",
+        literal(subject.deployment),
+        literal(&subject.key.task),
+        literal(&subject.key.partition.to_string()),
+        literal(subject.run),
+        literal(&table.plain()),
+        subject.files,
+        literal(subject.manifest),
+        timestamp(subject.now)
+    ));
+    statements
+}
+
+fn copy(warehouse: &Warehouse, manifest: &str) -> String {
+    let role = match &warehouse.role {
+        Some(role) => literal(role),
+        None => "default".to_owned(),
+    };
+    format!("COPY {STAGE} FROM {} IAM_ROLE {role} FORMAT AS PARQUET MANIFEST", literal(manifest))
+}
+
+fn insert(table: &Table, spec: &LoadSpec, partition: &str) -> String {
+    let names: Vec<_> = spec.columns.iter().map(|column| column.name.to_string()).collect();
+    let names = names.join(", ");
+    match &spec.partition_column {
+        Some(name) => format!(
+            "INSERT INTO {table} ({names}, {name}) SELECT {names}, {partition} FROM {STAGE}"
+        ),
+        None => format!("INSERT INTO {table} ({names}) SELECT {names} FROM {STAGE}"),
+    }
+}
+
+/// Which of the statements puts rows into the table, so that they can be
+/// counted.
+pub fn is_insert(statement: &str) -> bool {
+    statement.starts_with("INSERT INTO") && statement.ends_with(&format!("FROM {STAGE}"))
+}
+
+/// Asks the ledger which run has loaded a partition; the last statement gives
+/// no row, or one of one text. The ledger may not be there yet, and a load that is
+/// under way holds its lock: the answer waits for its end.
+pub fn question(warehouse: &Warehouse, deployment: &str, key: &TaskKey) -> Vec<String> {
+    let subject =
+        Subject { deployment, key, run: "", files: 0, manifest: "", now: Timestamp::UNIX_EPOCH };
+    let ledger = &warehouse.ledger;
+    vec![
+        format!("CREATE TABLE IF NOT EXISTS {ledger} ({LEDGER_COLUMNS})"),
+        format!("LOCK TABLE {ledger}"),
+        format!("SELECT run FROM {ledger} WHERE {}", subject.ledger_row()),
+    ]
+}
+
+fn timestamp(at: Timestamp) -> String {
+    format!("TIMESTAMP '{}'", at.strftime("%Y-%m-%d %H:%M:%S"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::load::testing::{spec, warehouse};
+
+    fn all(spec: &LoadSpec, files: u64) -> String {
+        let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+        let now = "2013-01-01T06:30:00Z".parse().unwrap();
+        let subject = Subject {
+            deployment: "prod",
+            key: &key,
+            run: "R1",
+            files,
+            manifest: "s3://b/m'/R1.json",
+            now,
+        };
+        statements(&warehouse(), spec, &subject).join(";\n")
+    }
+
+    #[test]
+    fn each_mode_is_one_transaction_of_plain_statements() {
+        insta::assert_snapshot!("append", all(&spec(Mode::Append), 2));
+        let by = "part_of".parse().unwrap();
+        insta::assert_snapshot!("replace-partition", all(&spec(Mode::ReplacePartition(by)), 2));
+        insta::assert_snapshot!("replace-table", all(&spec(Mode::ReplaceTable), 2));
+    }
+
+    #[test]
+    fn a_partition_without_files_replaces_what_was_there() {
+        let text = all(&spec(Mode::ReplaceTable), 0);
+        assert!(
+            text.contains("DELETE FROM \"mart\".\"flights\"") && !text.contains("COPY"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_ledger_is_locked_before_it_is_asked() {
+        let text = all(&spec(Mode::Append), 1);
+        let place = |what: &str| text.find(what).unwrap();
+        assert!(place("LOCK TABLE") < place("SELECT 1 /"));
+        assert!(place("SELECT 1 /") < place("COPY"));
+        assert!(place("COPY") < place("INSERT INTO \"public\".\"sluicegate_loads\""));
+    }
+
+    #[test]
+    fn the_statement_that_gives_rows_is_known() {
+        let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+        let subject = Subject {
+            deployment: "prod",
+            key: &key,
+            run: "R1",
+            files: 1,
+            manifest: "s3://b/m",
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let all = statements(&warehouse(), &spec(Mode::Append), &subject);
+        assert_eq!(all.iter().filter(|statement| is_insert(statement)).count(), 1);
+    }
+}

@@ -1,0 +1,301 @@
+//! Loads against a warehouse that loses answers, forgets tokens and lets its
+//! statements fail, with a process that dies after any act: each partition ends,
+//! and is in the table exactly as often as its end says.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::testing::{spec, warehouse};
+use super::*;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_second(1_357_000_000 + secs).unwrap()
+}
+
+/// What becomes of the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Works,
+    /// It has its effect, and nobody hears of it.
+    AnswerLost,
+    /// It never arrives.
+    Lost,
+    Throttled,
+    /// The statements run, and fail.
+    Fails,
+    /// The statements hang until they are cancelled.
+    Hangs,
+    /// The Data API forgets the token and the statement.
+    Forgets,
+}
+
+/// One table and its ledger, behind the Data API.
+#[derive(Default)]
+struct FakeWarehouse {
+    /// Token → statement.
+    tokens: BTreeMap<String, String>,
+    statements: BTreeMap<String, Statement>,
+    /// Who has loaded the partition, as the ledger says.
+    ledger: Option<String>,
+    /// How many copies the table holds.
+    copies: usize,
+    sent: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Statement {
+    Hanging { run: String },
+    Ended(Seen),
+}
+
+impl FakeWarehouse {
+    /// The transaction of `sql::statements`.
+    fn transaction(&mut self, run: &str, mode: &Mode) -> Seen {
+        let refused = match (mode, &self.ledger) {
+            (_, None) => false,
+            (Mode::Append, Some(_)) => true,
+            (_, Some(loaded)) => loaded == run,
+        };
+        if refused {
+            return Seen::Failed("division by zero".into());
+        }
+        if *mode != Mode::Append {
+            self.copies = 0;
+        }
+        self.copies += 1;
+        self.ledger = Some(run.to_owned());
+        Seen::Finished { rows: Some(7) }
+    }
+
+    fn send(&mut self, token: &str, run: &str, mode: &Mode, fate: Fate) -> String {
+        if let Some(id) = self.tokens.get(token) {
+            return id.clone();
+        }
+        self.sent += 1;
+        let id = format!("st-{}", self.sent);
+        let statement = match fate {
+            Fate::Fails => Statement::Ended(Seen::Failed("no such column".into())),
+            Fate::Hangs => Statement::Hanging { run: run.to_owned() },
+            _ => Statement::Ended(self.transaction(run, mode)),
+        };
+        self.tokens.insert(token.to_owned(), id.clone());
+        self.statements.insert(id.clone(), statement);
+        id
+    }
+
+    /// A statement that hung goes through after all.
+    fn wake(&mut self, mode: &Mode) {
+        let hanging = self.statements.iter().find_map(|(id, statement)| match statement {
+            Statement::Hanging { run } => Some((id.clone(), run.clone())),
+            Statement::Ended(_) => None,
+        });
+        if let Some((id, run)) = hanging {
+            let seen = self.transaction(&run, mode);
+            self.statements.insert(id, Statement::Ended(seen));
+        }
+    }
+
+    fn observe(&mut self, act: &Act, run: &str, mode: &Mode, fate: Fate) -> Observation {
+        let failure = match fate {
+            Fate::Lost | Fate::AnswerLost => Some(CallFailure::Unknown("no answer".into())),
+            Fate::Throttled => Some(CallFailure::Deferred("rate".into())),
+            _ => None,
+        };
+        let arrives = !matches!(fate, Fate::Lost | Fate::Throttled);
+        if fate == Fate::Forgets {
+            self.tokens.clear();
+            self.statements.retain(|_, statement| matches!(statement, Statement::Hanging { .. }));
+        }
+        fn answer<T>(failure: Option<CallFailure>, value: T) -> Result<T, CallFailure> {
+            failure.map_or(Ok(value), Err)
+        }
+        match act {
+            Act::Prepare => Observation::Prepared(answer(failure, Files { count: 2, bytes: 9 })),
+            Act::Send { token } => {
+                let id = if arrives { self.send(token, run, mode, fate) } else { String::new() };
+                Observation::Sent(answer(failure, id))
+            }
+            Act::Look { statement } => {
+                let seen = match self.statements.get(statement) {
+                    None => Seen::Gone,
+                    Some(Statement::Hanging { .. }) => Seen::Working,
+                    Some(Statement::Ended(seen)) => seen.clone(),
+                };
+                Observation::Looked(answer(failure, seen))
+            }
+            Act::Cancel { statement } => {
+                if arrives
+                    && let Some(statement @ Statement::Hanging { .. }) =
+                        self.statements.get_mut(statement)
+                {
+                    *statement = Statement::Ended(Seen::Aborted);
+                }
+                Observation::Cancelled(answer(failure, ()))
+            }
+            Act::AskLedger => Observation::Ledger(answer(failure, self.ledger.clone())),
+            Act::Rest(_) | Act::End(_) => Observation::Nothing,
+        }
+    }
+}
+
+/// Follows a load to its end as the engine does. `crash` says whether all memory
+/// is lost after the nth act: before what it learnt is stored.
+fn follow(
+    mode: &Mode,
+    warehouse: &mut FakeWarehouse,
+    fates: &[Fate],
+    crash: impl Fn(usize) -> bool,
+) -> End {
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let (declared, spec) = (super::testing::warehouse(), spec(mode.clone()));
+    let about = About { deployment: "prod", key: &key, warehouse: &declared, spec: &spec };
+    let (mut now, mut stored) = (at(0), Load::new("R1", at(0)));
+    let mut observation = Observation::Nothing;
+    let mut fates = fates.iter().copied();
+    let mut load = stored.clone();
+    for number in 0..2_000 {
+        let act = load.decide(&about, observation, now);
+        stored = serde_json::from_str(&serde_json::to_string(&load).unwrap()).unwrap();
+        observation = match act {
+            Act::End(end) => return end,
+            Act::Rest(until) => {
+                assert!(until > now, "it rests until {until}, and it is {now}");
+                now = until;
+                Observation::Nothing
+            }
+            act => {
+                let fate = fates.next().unwrap_or(Fate::Works);
+                now += SignedDuration::from_millis(20);
+                if fate == Fate::Works && number % 5 == 0 {
+                    warehouse.wake(mode);
+                }
+                warehouse.observe(&act, "R1", mode, fate)
+            }
+        };
+        if crash(number) {
+            load = stored.clone();
+            observation = Observation::Nothing;
+        }
+    }
+    panic!("the load does not end: {load:?}");
+}
+
+fn modes() -> [Mode; 3] {
+    [Mode::Append, Mode::ReplacePartition("part".parse().unwrap()), Mode::ReplaceTable]
+}
+
+#[test]
+fn a_load_costs_three_calls_of_the_data_api_and_one_question() {
+    let mut warehouse = FakeWarehouse::default();
+    assert_eq!(follow(&Mode::Append, &mut warehouse, &[], |_| false), End::Loaded);
+    assert_eq!((warehouse.copies, warehouse.sent), (1, 1));
+}
+
+#[test]
+fn a_lost_answer_loads_nothing_twice() {
+    for mode in modes() {
+        for lost in 0..4 {
+            let mut fates = vec![Fate::Works; lost];
+            fates.push(Fate::AnswerLost);
+            let mut warehouse = FakeWarehouse::default();
+            assert_eq!(follow(&mode, &mut warehouse, &fates, |_| false), End::Loaded, "{fates:?}");
+            assert_eq!(warehouse.copies, 1);
+        }
+    }
+}
+
+#[test]
+fn a_load_that_fails_is_tried_so_often_and_then_says_what_the_warehouse_said() {
+    let fates: Vec<_> = [Fate::Works, Fate::Fails, Fate::Works, Fate::Works].repeat(3);
+    let mut warehouse = FakeWarehouse::default();
+    let End::Failed { reason, .. } = follow(&Mode::Append, &mut warehouse, &fates, |_| false)
+    else {
+        panic!("it cannot be loaded")
+    };
+    assert_eq!(reason, "the load failed 3 times: no such column");
+    assert_eq!((warehouse.copies, warehouse.sent), (0, 3));
+}
+
+#[test]
+fn what_another_run_has_loaded_is_replaced_but_never_appended_to() {
+    for mode in modes() {
+        let mut warehouse =
+            FakeWarehouse { ledger: Some("R0".into()), copies: 1, ..FakeWarehouse::default() };
+        let end = follow(&mode, &mut warehouse, &[], |_| false);
+        assert_eq!(warehouse.copies, 1);
+        match mode {
+            Mode::Append => {
+                let End::Failed { reason, .. } = end else { panic!("appended twice") };
+                assert_eq!(reason, "run R0 has loaded this partition already");
+            }
+            _ => assert_eq!((end, warehouse.ledger.as_deref()), (End::Loaded, Some("R1"))),
+        }
+    }
+}
+
+#[test]
+fn a_statement_that_hangs_is_cancelled_after_the_timeout() {
+    let mut warehouse = FakeWarehouse::default();
+    let fates = [Fate::Works, Fate::Hangs];
+    // Nothing wakes it: every look comes with a fate of its own.
+    let fates: Vec<_> = fates.into_iter().chain(vec![Fate::Throttled; 150]).collect();
+    assert_eq!(follow(&Mode::ReplaceTable, &mut warehouse, &fates, |_| false), End::Loaded);
+    assert_eq!(warehouse.copies, 1);
+}
+
+#[test]
+fn a_token_names_one_attempt_of_one_run() {
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let other = TaskKey::new("etl", "2013-01-01T06".parse().unwrap());
+    let (declared, spec) = (warehouse(), spec(Mode::Append));
+    let token = |deployment, key, run: &str, attempt| {
+        let about = About { deployment, key, warehouse: &declared, spec: &spec };
+        Load { attempt, ..Load::new(run, at(0)) }.token(&about)
+    };
+    let first = token("prod", &key, "R1", 1);
+    assert!(first.len() <= 64);
+    assert_eq!(first, token("prod", &key, "R1", 1));
+    for another in [
+        token("test", &key, "R1", 1),
+        token("prod", &other, "R1", 1),
+        token("prod", &key, "R2", 1),
+        token("prod", &key, "R1", 2),
+    ] {
+        assert_ne!(first, another);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_gets_lost_a_partition_is_loaded_once_or_said_to_have_failed(
+        mode in 0usize..3,
+        fates in proptest::collection::vec(
+            prop_oneof![
+                3 => Just(Fate::Works),
+                1 => Just(Fate::AnswerLost),
+                1 => Just(Fate::Lost),
+                1 => Just(Fate::Throttled),
+                1 => Just(Fate::Fails),
+                1 => Just(Fate::Hangs),
+                1 => Just(Fate::Forgets),
+            ],
+            0..40,
+        ),
+        crashes in proptest::collection::btree_set(0usize..60, 0..12),
+    ) {
+        let mode = modes()[mode].clone();
+        let mut warehouse = FakeWarehouse::default();
+        let end = follow(&mode, &mut warehouse, &fates, |act| crashes.contains(&act));
+        match end {
+            End::Loaded => {
+                prop_assert_eq!(warehouse.copies, 1);
+                prop_assert_eq!(warehouse.ledger.as_deref(), Some("R1"));
+            }
+            End::Failed { .. } => prop_assert_eq!((warehouse.copies, warehouse.ledger), (0, None)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A turn of one load: decide, store, act, until it can only wait. Everything
+//! that it does may be done twice (see `core::load`).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Engine;
+use super::tasks::log_change;
+use crate::aws::error::{AwsError, Kind};
+use crate::aws::store::StoreError;
+use crate::core::catalog::Catalog;
+use crate::core::load::manifest::{Object, manifest};
+use crate::core::load::sql::{self, Subject};
+use crate::core::load::{About, Act, Files, Load, Observation, Seen};
+use crate::core::run::CallFailure;
+use crate::core::task::TaskPartition;
+
+/// From a look to the next wait takes at most this many acts.
+const ACTS_MAX: usize = 8;
+/// More files than a manifest is meant for.
+const FILES_MAX: usize = 50_000;
+/// The ledger is asked by a statement of its own, which takes a moment.
+const LEDGER_LOOKS: u32 = 20;
+const LEDGER_LOOK_AFTER: SignedDuration = SignedDuration::from_millis(500);
+/// Its configuration may come back.
+const UNDECLARED_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+impl Engine {
+    /// Goes on with the load of a partition; returns the partition as it is
+    /// then, and when to look again.
+    pub(super) async fn turn_load(
+        &self,
+        catalog: &Catalog,
+        mut item: TaskPartition,
+    ) -> Result<(TaskPartition, Timestamp), StoreError> {
+        let now = self.clock.now();
+        let key = item.key.clone();
+        let spec = catalog.tasks.get(&key.task).and_then(|task| task.load.as_ref());
+        let warehouse = spec.and_then(|spec| catalog.warehouses.get(&spec.warehouse));
+        let (Some(spec), Some(warehouse), Some(mut load)) = (spec, warehouse, item.load.clone())
+        else {
+            return Ok((item, super::after(now, UNDECLARED_AFTER)));
+        };
+        let about = About { deployment: &catalog.deployment, key: &key, warehouse, spec };
+        let mut observation = Observation::Nothing;
+        for _ in 0..ACTS_MAX {
+            let act = load.decide(&about, observation, self.clock.now());
+            let until = match &act {
+                Act::Rest(until) => *until,
+                _ => self.clock.now(),
+            };
+            if item.load.as_ref() != Some(&load) {
+                let before = item.load.as_ref().and_then(|load| load.failure.as_ref());
+                if let Some(failure) =
+                    load.failure.as_ref().filter(|failure| before != Some(failure))
+                {
+                    let (task, partition, attempt) = (&key.task, key.partition, load.attempt);
+                    tracing::warn!(task, %partition, run = load.run, attempt, failure, "load failed");
+                }
+                self.store.save_load(&item, &load, until).await?;
+                item.version += 1;
+                item.due = Some(until);
+                item.load = Some(load.clone());
+            }
+            observation = match act {
+                Act::Rest(until) => return Ok((item, until)),
+                Act::End(end) => {
+                    let output = catalog.datasets.get(&spec.dataset);
+                    let output = output.map(|output| output.location.uri_of(&key.partition));
+                    let output = output.unwrap_or_default();
+                    let change = load.ended(&about, &end, &output, self.clock.now());
+                    let item = self.store.change_task(&change, item.version).await?;
+                    self.metrics.partition_became(&change.key, change.to);
+                    log_change(&change);
+                    return Ok((item, self.clock.now()));
+                }
+                Act::Prepare => Observation::Prepared(
+                    self.prepare(catalog, &about, &load).await.map_err(CallFailure::from),
+                ),
+                Act::Send { token } => Observation::Sent(
+                    self.send(&about, &load, &token).await.map_err(CallFailure::from),
+                ),
+                Act::Look { statement } => Observation::Looked(
+                    self.redshift.look(&statement).await.map_err(CallFailure::from),
+                ),
+                Act::Cancel { statement } => Observation::Cancelled(
+                    self.redshift.cancel(&statement).await.map_err(CallFailure::from),
+                ),
+                Act::AskLedger => {
+                    Observation::Ledger(self.ask_ledger(&about).await.map_err(CallFailure::from))
+                }
+            };
+            let (task, partition) = (&key.task, key.partition);
+            tracing::debug!(task, %partition, run = load.run, ?observation, "load");
+        }
+        Ok((item, self.clock.now()))
+    }
+
+    /// Lists what the run has made, and writes the manifest that names it.
+    async fn prepare(
+        &self,
+        catalog: &Catalog,
+        about: &About<'_>,
+        load: &Load,
+    ) -> Result<Files, AwsError> {
+        let dataset = catalog.datasets.get(&about.spec.dataset);
+        let Some(location) = dataset.map(|dataset| &dataset.location) else {
+            return Err(refused(
+                "ListObjectsV2",
+                "its dataset is not declared any more".to_owned(),
+            ));
+        };
+        let (bucket, prefix) = (location.bucket(), location.key_of(&about.key.partition));
+        let prefix = prefix.trim_end_matches('*');
+        let listed = self.s3.list(bucket, prefix, FILES_MAX + 1).await?;
+        if listed.len() > FILES_MAX {
+            let message = format!("more than {FILES_MAX} objects under s3://{bucket}/{prefix}");
+            return Err(refused("ListObjectsV2", message));
+        }
+        let objects: Vec<_> = listed
+            .into_iter()
+            .map(|object| Object { key: object.key, bytes: object.bytes })
+            .collect();
+        let (text, files) = manifest(bucket, prefix, &objects);
+        let (bucket, key) = manifest_place(about, load);
+        self.s3.put(&bucket, &key, &text).await?;
+        Ok(files)
+    }
+
+    async fn send(&self, about: &About<'_>, load: &Load, token: &str) -> Result<String, AwsError> {
+        let (bucket, key) = manifest_place(about, load);
+        let subject = Subject {
+            deployment: about.deployment,
+            key: about.key,
+            run: &load.run,
+            files: load.files.map_or(0, |files| files.count),
+            manifest: &format!("s3://{bucket}/{key}"),
+            now: load.began,
+        };
+        let statements = sql::statements(about.warehouse, about.spec, &subject);
+        let name = format!("{} {} {}", about.deployment, about.key, load.run);
+        self.redshift.execute(about.warehouse, &name, statements, Some(token)).await
+    }
+
+    /// Which run has loaded the partition, as the ledger says.
+    async fn ask_ledger(&self, about: &About<'_>) -> Result<Option<String>, AwsError> {
+        let question = sql::question(about.warehouse, about.deployment, about.key);
+        let (number, name) = (question.len(), format!("{} ledger", about.deployment));
+        let id = self.redshift.execute(about.warehouse, &name, question, None).await?;
+        for _ in 0..LEDGER_LOOKS {
+            match self.redshift.look(&id).await? {
+                Seen::Finished { .. } => return self.redshift.only_text(&id, number).await,
+                Seen::Working => {
+                    let until = super::after(self.clock.now(), LEDGER_LOOK_AFTER);
+                    self.clock.sleep_until(until).await;
+                }
+                Seen::Failed(words) => return Err(unknown(words)),
+                Seen::Aborted | Seen::Gone => {
+                    return Err(unknown("the question was cancelled".to_owned()));
+                }
+            }
+        }
+        self.redshift.cancel(&id).await?;
+        Err(unknown("another load holds the ledger".to_owned()))
+    }
+}
+
+/// Bucket and key of the manifest of a run's load.
+fn manifest_place(about: &About<'_>, load: &Load) -> (String, String) {
+    let (bucket, prefix) = &about.warehouse.manifests;
+    let (task, partition) = (&about.key.task, about.key.partition);
+    (bucket.clone(), format!("{prefix}{task}/{partition}/{}-{}.json", load.run, load.attempt))
+}
+
+fn refused(action: &'static str, message: String) -> AwsError {
+    AwsError { service: "S3", action, kind: Kind::Refused, message }
+}
+
+fn unknown(message: String) -> AwsError {
+    AwsError { service: "Redshift", action: "reading the ledger", kind: Kind::Unknown, message }
+}
