@@ -46,7 +46,7 @@ async fn the_walk_by_hand_works_as_written() {
     assert!(text.contains("run-of-invoices-2024-05-01-succeeded.eml"), "{text}");
     assert!(text.contains("/1\tTERMINATED"), "{text}");
     assert!(text.contains("invoices 2024-05-02 waits for stock 2024-05-02.\n"), "{text}");
-    assert!(text.contains("invoices  1     0      0    1     0 "), "{text}");
+    assert!(text.contains("invoices  1     0      0    0     1     0 "), "{text}");
     let mails = std::fs::read_dir(folder.path().join("out/hand/mail")).unwrap().count();
     assert_eq!(
         mails, 8,
