@@ -68,6 +68,8 @@ impl Engine {
                     let output = output.map(|output| output.location.uri_of(&key.partition));
                     let output = output.unwrap_or_default();
                     let change = load.ended(&about, &end, &output, self.clock.now());
+                    let profile = catalog.tasks.get(&key.task).map(|task| task.profile.as_str());
+                    let change = change.on(profile.unwrap_or_default());
                     let item = self.store.change_task(&change, item.version).await?;
                     self.metrics.partition_became(&change.key, change.to);
                     log_change(&change);
@@ -90,7 +92,9 @@ impl Engine {
                 }
             };
             let (task, partition) = (&key.task, key.partition);
-            tracing::debug!(task, %partition, run = load.run, ?observation, "load");
+            if let Some(failure) = observation.failure() {
+                tracing::warn!(task, %partition, run = load.run, ?failure, "a call of the load failed");
+            }
         }
         Ok((item, self.clock.now()))
     }

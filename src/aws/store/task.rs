@@ -93,8 +93,9 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
 
 impl Store {
     /// Records what has come in for a task partition and returns it as it is
-    /// now: one write, no read (more for more than [`RECEIPTS_MAX`]). Harmless when repeated. `due` says when the
-    /// engine must look at it if nothing else happens. One that is `stored`
+    /// now: one write for so many as [`RECEIPTS_MAX`], no read. Harmless when
+    /// repeated. `due` says when the engine must look at it if nothing else
+    /// happens. One that is `stored`
     /// already needs less said; was it removed since, it is written anew. An item
     /// of a newer version is left alone, and that is an error.
     pub async fn receive(

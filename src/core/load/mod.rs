@@ -206,6 +206,20 @@ pub enum Observation {
     Ledger(Result<Option<String>, CallFailure>),
 }
 
+impl Observation {
+    /// What kept it from being seen or done.
+    pub fn failure(&self) -> Option<&CallFailure> {
+        match self {
+            Observation::Prepared(Err(failure))
+            | Observation::Sent(Err(failure))
+            | Observation::Looked(Err(failure))
+            | Observation::Cancelled(Err(failure))
+            | Observation::Ledger(Err(failure)) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
 /// How a statement is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
