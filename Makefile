@@ -28,9 +28,10 @@ sim: ## Play the daemon in worlds of faults and crashes, on virtual time
 	@target/sim/sluicegate-sim boundaries
 	@target/sim/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
 
-sim-pairs: ## Play every two crashes of a small world
+# ALL=1 plays every pair: hours.
+sim-pairs: ## Play two crashes of a small world: all near ones, and some of the others
 	cargo build --profile sim --workspace --bin sluicegate-sim
-	@target/sim/sluicegate-sim pairs
+	@target/sim/sluicegate-sim pairs $(if $(ALL),--all)
 
 # SEEDS: in how many worlds each has to be found. The tables go to out/planted-bugs.
 planted-bugs: ## Plant mistakes in the daemon, one at a time; each has to be found
