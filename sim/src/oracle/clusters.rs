@@ -87,8 +87,7 @@ pub fn intent<'a>(items: &'a Items, call: &Call) -> Option<&'a Value> {
         _ => {
             let cluster = call.body["JobFlowId"].as_str().unwrap_or_default();
             let runs = items.iter().filter(|((table, _), _)| table == tables::RUN);
-            let last =
-                runs.filter_map(|(_, item)| document(item)["attempts"].as_array()?.last());
+            let last = runs.filter_map(|(_, item)| document(item)["attempts"].as_array()?.last());
             let mut adding = last.filter(|attempt| attempt["cluster"] == cluster);
             adding.next().map(|attempt| &attempt["adding"])
         }
