@@ -24,18 +24,19 @@ bench: ## Measure the daemon: each figure beside its aim, in out/bench
 
 # SEEDS and FROM choose the worlds.
 sim: ## Play the daemon in worlds of faults and crashes, on virtual time
-	cargo build --profile sim --workspace --bin sluicegate-sim
-	@target/sim/sluicegate-sim boundaries
-	@target/sim/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
+	cargo build --release --workspace --bin sluicegate-sim
+	@target/release/sluicegate-sim boundaries
+	@target/release/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
 
-sim-pairs: ## Play every two crashes of a small world
-	cargo build --profile sim --workspace --bin sluicegate-sim
-	@target/sim/sluicegate-sim pairs
+# ALL=1 plays every pair: hours.
+sim-pairs: ## Play two crashes of a small world: all near ones, and some of the others
+	cargo build --release --workspace --bin sluicegate-sim
+	@target/release/sluicegate-sim pairs $(if $(ALL),--all)
 
 # SEEDS: in how many worlds each has to be found. The tables go to out/planted-bugs.
 planted-bugs: ## Plant mistakes in the daemon, one at a time; each has to be found
-	cargo build --profile sim --workspace --bin sluicegate-sim --features sluicegate-sim/planted-bugs
-	@target/sim/sluicegate-sim planted-bugs --seeds $(or $(SEEDS),1000) --out out/planted-bugs
+	cargo build --release --workspace --bin sluicegate-sim --features sluicegate-sim/planted-bugs
+	@target/release/sluicegate-sim planted-bugs --seeds $(or $(SEEDS),1000) --out out/planted-bugs
 
 test: lint rust-tests python-tests ## Everything that has to pass before a change lands
 

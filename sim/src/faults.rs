@@ -31,6 +31,8 @@ pub enum Fault {
     Refused,
     /// Refused for lack of permission.
     Denied,
+    /// Never arrives: its cluster is ended at that very moment, as by a person.
+    ClusterLost,
     /// Refused because credentials have expired.
     Expired,
     /// The service cannot be reached.
@@ -50,7 +52,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 17] = [
+    pub const ALL: [Fault; 18] = [
         Fault::Throttled,
         Fault::FailedBefore,
         Fault::FailedAfter,
@@ -60,6 +62,7 @@ impl Fault {
         Fault::Truncated,
         Fault::Refused,
         Fault::Denied,
+        Fault::ClusterLost,
         Fault::Expired,
         Fault::Unreachable,
         Fault::Stale,
@@ -83,6 +86,7 @@ impl Fault {
             Fault::Truncated => "truncated",
             Fault::Refused => "refused",
             Fault::Denied => "denied",
+            Fault::ClusterLost => "cluster lost",
             Fault::Expired => "expired",
             Fault::Unreachable => "unreachable",
             Fault::Stale => "stale",
@@ -98,6 +102,12 @@ impl Fault {
         Self::CRASHES.contains(&self)
     }
 
+    /// Whether a task partition may fail because of it: how often it happens is
+    /// up to the scenario.
+    fn is_a_cause(self) -> bool {
+        matches!(self, Fault::Refused | Fault::ClusterLost)
+    }
+
     /// Whether it takes the whole replica out of service for a while.
     fn is_costly(self) -> bool {
         self.is_crash() || self == Fault::Stopped
@@ -108,6 +118,7 @@ impl Fault {
         match self {
             Fault::Stale => matches!(phase, Phase::Find),
             Fault::Refused => matches!(phase, Phase::Launch | Phase::AddSteps),
+            Fault::ClusterLost => phase == Phase::AddSteps,
             // What has no effect has none later either; a refused start only
             // starts again.
             Fault::Delayed | Fault::CrashInFlight => phase.has_effect(),
@@ -157,7 +168,7 @@ pub enum Bounds {
     /// Requests that create something arrive, and lists show it, within the
     /// configured times.
     Kept,
-    /// Forty minutes late.
+    /// Up to 25 minutes late.
     Broken,
 }
 
@@ -179,7 +190,7 @@ pub struct Faults {
     over: bool,
 }
 
-const COSTLY_MAX: u32 = 12;
+const COSTLY_MAX: u32 = 8;
 
 /// One phase that meets one fault far more often than the others: what takes
 /// two rare things at once would otherwise hardly ever happen.
@@ -204,7 +215,7 @@ impl Unlucky {
             _ => &effects[..],
         };
         let phase = phases[rng.usize(..phases.len())];
-        let met = |fault: &Fault| fault.applies(phase) && *fault != Fault::Refused;
+        let met = |fault: &Fault| fault.applies(phase) && !fault.is_a_cause();
         let faults: Vec<_> = Fault::ALL.into_iter().filter(met).collect();
         let fault = faults[rng.usize(..faults.len())];
         Some(Self { phase, fault, rate: rng.u32(100..600) })
@@ -215,9 +226,9 @@ impl Faults {
     /// Some kinds of faults, some outages, all from the seed.
     pub fn of_scenario(scenario: &Scenario, from: Timestamp) -> Self {
         let mut rng = Rng::with_seed(scenario.seed ^ 0x5eed_fa17);
-        // That something is refused for good is up to the scenario: it is a
-        // cause for a task partition to fail.
-        let mut rates = vec![(Fault::Refused, scenario.clusters.refused)];
+        let clusters = &scenario.clusters;
+        let mut rates =
+            vec![(Fault::Refused, clusters.refused), (Fault::ClusterLost, clusters.lost)];
         let seconds = scenario.ends.duration_since(from).as_secs();
         for _ in 0..rng.usize(0..7) {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
@@ -227,7 +238,7 @@ impl Faults {
                 _ => rng.u32(5..150),
             };
             let known = rates.iter().any(|(known, _)| *known == fault);
-            if !known && fault != Fault::Refused {
+            if !known && !fault.is_a_cause() {
                 rates.push((fault, rate));
             }
         }
@@ -332,7 +343,7 @@ impl Faults {
         let secs = match self.bounds {
             Bounds::Kept if creates => self.rng.u64(1..25),
             _ if self.rng.bool() => self.rng.u64(1..120),
-            _ => self.rng.u64(600..2400),
+            _ => self.rng.u64(600..1500),
         };
         Duration::from_secs(secs)
     }

@@ -16,6 +16,7 @@ pub mod marks;
 mod network;
 mod objects;
 mod oracle;
+pub mod pairs;
 pub mod planted;
 mod replica;
 pub mod report;

@@ -85,6 +85,10 @@ async fn exchange(
         Some(Fault::Expired) => Ok(refusal(call.service, 400, "ExpiredTokenException")),
         Some(Fault::Unreachable) => Err(failure("connection refused")),
         Some(Fault::RequestLost) => return never().await,
+        Some(Fault::ClusterLost) => {
+            world.lose_cluster(&call);
+            return never().await;
+        }
         Some(Fault::Stale) => Ok(world.stale(&call).unwrap_or_else(empty_query)),
         _ => {
             let response = world.apply(&life.to_string(), &call, request).await;

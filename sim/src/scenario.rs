@@ -48,6 +48,8 @@ pub struct Scenario {
     pub bounds: Bounds,
     /// Nothing on the clusters helps: no guard, no deadline.
     pub bare: bool,
+    /// A newer version has been here, and has left items behind.
+    pub newer: bool,
     /// Entries of EMR's lists in one answer.
     pub page: usize,
     /// EMR's quotas are `SCARCE`, not what it grants everybody.
@@ -83,6 +85,8 @@ pub struct ClusterRates {
     pub terminated: u32,
     pub refused: u32,
     pub guard_fails: u32,
+    /// It is ended while steps are on their way to it.
+    pub lost: u32,
     /// The first step of the first task fails once on its cluster, whatever the
     /// chances.
     pub first_fails: bool,
@@ -95,9 +99,9 @@ impl ClusterRates {
     /// Whether nothing but the network can make a task partition fail.
     pub fn are_kind(&self) -> bool {
         let Self { step_fails, step_hangs, step_cancelled, bootstrap_fails, .. } = *self;
-        let Self { instances_lost, terminated, refused, guard_fails, .. } = *self;
+        let Self { instances_lost, terminated, refused, guard_fails, lost, .. } = *self;
         let steps = [step_fails, step_hangs, step_cancelled, guard_fails];
-        let clusters = [bootstrap_fails, instances_lost, terminated, refused];
+        let clusters = [bootstrap_fails, instances_lost, terminated, refused, lost];
         steps.iter().chain(&clusters).all(|rate| *rate == 0)
     }
 }
@@ -106,9 +110,9 @@ impl ClusterRates {
 pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 40;
+const MINUTES: i64 = 30;
 /// Until the slot and the ends of periods that a world has have come.
-const CALENDAR_MINUTES: i64 = 17;
+const CALENDAR_MINUTES: i64 = 9;
 
 impl Scenario {
     pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
@@ -119,7 +123,7 @@ impl Scenario {
         let (tasks, datasets, profiles) = config::choose(rng, clusters.step_hangs > 0);
         let mut text = config::text(&tasks, &datasets, &profiles, rng);
         let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
-        let bare = seed % 6 == 5;
+        let bare = is_bare(seed);
         // Without a guard the protocol needs its bounds.
         let bounds = if bare { Bounds::Kept } else { bounds };
         if bare {
@@ -139,7 +143,8 @@ impl Scenario {
         let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
         let ends = origin + SignedDuration::from_mins(minutes);
         let mut messages = arrivals::messages(rng, &datasets, origin, ends);
-        if seed % 8 < 3 {
+        let newer = seed % 8 < 3;
+        if newer {
             messages.extend(arrivals::for_newer(rng, &tasks, &datasets, origin));
             messages.sort_by_key(|(at, _)| *at);
         }
@@ -162,6 +167,7 @@ impl Scenario {
             ends,
             bounds,
             bare,
+            newer,
             page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
             scarce,
         }
@@ -172,7 +178,7 @@ impl Scenario {
         let (tasks, datasets, profiles) = config::fixed();
         let mut rng = Rng::with_seed(1);
         let text = config::text(&tasks, &datasets, &profiles, &mut rng);
-        let ends = origin + SignedDuration::from_mins(40);
+        let ends = origin + SignedDuration::from_mins(MINUTES);
         let messages = arrivals::plain(&datasets, origin);
         Self {
             seed: 1,
@@ -196,6 +202,7 @@ impl Scenario {
             ends,
             bounds: Bounds::Kept,
             bare: false,
+            newer: false,
             page: 50,
             scarce: false,
         }
@@ -239,8 +246,7 @@ impl Scenario {
 /// The hours whose objects arrive, oldest first.
 pub fn hours(origin: Timestamp) -> Vec<Partition> {
     let from = origin - SignedDuration::from_mins(80);
-    let until = origin + SignedDuration::from_mins(5);
-    Partition::overlapping(from, until, Grain::Hour).collect()
+    Partition::overlapping(from, origin, Grain::Hour).collect()
 }
 
 fn busy_until(
@@ -254,21 +260,30 @@ fn busy_until(
     calendar.max(messages.unwrap_or(calendar)).max(events.unwrap_or(calendar))
 }
 
+fn is_bare(seed: u64) -> bool {
+    seed % 6 == 5
+}
+
 /// Some worlds are about what follows a failure (see `faults::Unlucky`).
 fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
     let mut rates = ClusterRates {
-        starting_secs: rng.u64(30..240),
-        step_secs_max: rng.u64(30..480),
+        starting_secs: rng.u64(20..150),
+        step_secs_max: rng.u64(20..300),
         ..ClusterRates::default()
     };
     match seed % 10 {
-        1 | 2 => rates.step_fails = rng.u32(300..700),
+        1 | 2 => {
+            rates.step_fails = rng.u32(300..700);
+            if is_bare(seed) {
+                rates.lost = rng.u32(200..600);
+            }
+        }
         3 | 4 => rates.bootstrap_fails = rng.u32(300..700),
         _ if rng.bool() => return rates,
         _ => {}
     }
     for _ in 0..rng.usize(1..4) {
-        match rng.u8(0..10) {
+        match rng.u8(0..11) {
             0 | 7 => rates.step_fails = rates.step_fails.max(rng.u32(50..500)),
             1 => rates.step_hangs = rng.u32(20..150),
             2 => rates.step_cancelled = rng.u32(20..150),
@@ -276,6 +291,7 @@ fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
             4 => rates.instances_lost = rng.u32(50..300),
             5 => rates.terminated = rng.u32(50..300),
             6 => rates.guard_fails = rng.u32(50..300),
+            9 => rates.lost = rates.lost.max(rng.u32(100..500)),
             _ => rates.refused = rng.u32(50..300),
         }
     }
@@ -294,7 +310,7 @@ fn machine_events(
     for _ in 0..rng.usize(0..4) {
         let machine = rng.usize(..replicas);
         // At any time, or while it works on a message.
-        let any = SignedDuration::from_secs(rng.i64(10..seconds * 3 / 4));
+        let any = SignedDuration::from_secs(rng.i64(10..seconds / 2));
         let at = match rng.choice(messages) {
             Some((at, _)) if rng.bool() => *at + SignedDuration::from_millis(rng.i64(0..400)),
             _ => origin + any,

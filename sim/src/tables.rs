@@ -32,9 +32,8 @@ pub async fn create(world: &Arc<World>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clusters of others, some with names like ours but without our tag, and items
-/// of a newer version.
-pub async fn plant(world: &World) {
+/// Clusters of others, some with names like ours but without our tag.
+pub async fn plant_clusters(world: &World) {
     let run = "01AAAAAAAAAAAAAAAAAAAAAAAA/1";
     let names = ["somebody's notebook".to_owned(), format!("sim2/{run}"), format!("sim/{run}")];
     for name in names {
@@ -53,6 +52,10 @@ pub async fn plant(world: &World) {
         });
         world.ask("ElasticMapReduce.RunJobFlow", &body).await;
     }
+}
+
+/// Items of a newer version.
+pub async fn plant_items(world: &World) {
     for (table, name) in NEWER_ITEMS {
         let mut item = key(table, name);
         item["format"] = json!({ "N": NEWER });
@@ -65,12 +68,18 @@ pub async fn plant(world: &World) {
     }
 }
 
-/// An item as it is, or None.
+/// An item as it is, or None. The document of a run is read once, here: what is
+/// asked about it is asked often.
 pub fn read(world: &World, table: &str, name: &str) -> Option<Value> {
     let body = json!({ "TableName": table, "Key": key(table, name), "ConsistentRead": true });
     let answer = world.cloud.dynamodb().call("GetItem", &Bytes::from(body.to_string()));
     let mut answer: Value = serde_json::from_slice(answer.response.body()).ok()?;
-    answer.get_mut("Item").map(Value::take)
+    let mut item = answer.get_mut("Item").map(Value::take)?;
+    let document = item["document"]["S"].as_str().map(serde_json::from_str::<Value>);
+    if let Some(document) = document {
+        item["document"] = document.unwrap_or(Value::Null);
+    }
+    Some(item)
 }
 
 /// The key of an item by its name (see `call::Write::name`).

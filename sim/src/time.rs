@@ -10,7 +10,7 @@ use sluicegate_local::time::Time;
 use tokio::time::Instant;
 
 /// What every world shows when it begins.
-pub const ORIGIN: &str = "2013-01-01T04:55:00Z";
+pub const ORIGIN: &str = "2013-01-01T04:58:00Z";
 
 /// The time of one world.
 #[derive(Debug, Clone, Copy)]

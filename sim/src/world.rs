@@ -128,7 +128,10 @@ impl World {
             self.ask("AWSEvents.PutTargets", &target).await;
         }
         tables::create(self).await?;
-        tables::plant(self).await;
+        tables::plant_clusters(self).await;
+        if self.scenario.newer {
+            tables::plant_items(self).await;
+        }
         Ok(())
     }
 
@@ -208,6 +211,14 @@ impl World {
 
     pub fn wake_clusters(&self) {
         self.clusters.notify_one();
+    }
+
+    /// Somebody ends the cluster that a call would add steps to.
+    pub fn lose_cluster(&self, call: &Call) {
+        let cluster = call.body["JobFlowId"].as_str().unwrap_or_default().to_owned();
+        // One that has ended meanwhile has nothing left to lose.
+        let _ = self.cloud.emr().with(|machine, now| machine.terminate(&[cluster], now));
+        self.wake_clusters();
     }
 
     /// A replica has decided to make a call. If it is stopped now, the call

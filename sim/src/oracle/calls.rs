@@ -107,8 +107,7 @@ fn works(items: &Items, name: &str, id: &str, now: Timestamp) -> bool {
 
 /// I8: the cluster of each attempt bears its name.
 pub fn own_clusters(run: &str, new: &Value, name_of: impl Fn(&str) -> String) -> Found {
-    let document = document(new);
-    let attempts = document["attempts"].as_array().into_iter().flatten();
+    let attempts = document(new)["attempts"].as_array().into_iter().flatten();
     let clusters = (1..).zip(attempts).filter_map(|(number, attempt)| {
         let cluster = attempt["cluster"].as_str()?;
         let name = name_of(cluster);
@@ -153,7 +152,7 @@ mod tests {
     fn stored(state: &str, attempts: &Value) -> Items {
         let members = json!([{ "outcome": null }]);
         let document = json!({ "state": state, "attempts": attempts, "members": members });
-        let item = json!({ "document": { "S": document.to_string() } });
+        let item = json!({ "document": document });
         Items::from([((tables::RUN.to_owned(), "r".to_owned()), item)])
     }
 

@@ -68,32 +68,31 @@ pub fn owner(name: &str) -> Option<(&str, usize)> {
     Some((run, attempt.split('/').next()?.parse().ok()?))
 }
 
-fn attempts(items: &Items, run: &str) -> Vec<Value> {
+fn attempts<'a>(items: &'a Items, run: &str) -> &'a [Value] {
     let item = items.get(&(tables::RUN.to_owned(), run.to_owned()));
-    let attempts = item.map(|item| document(item)["attempts"].take());
-    attempts.and_then(|attempts| attempts.as_array().cloned()).unwrap_or_default()
+    let attempts = item.and_then(|item| document(item)["attempts"].as_array());
+    attempts.map(Vec::as_slice).unwrap_or_default()
 }
 
 /// What is stored of the will to make a call that creates something, for the
 /// attempt that is open.
-pub fn intent(items: &Items, call: &Call) -> Option<Value> {
+pub fn intent<'a>(items: &'a Items, call: &Call) -> Option<&'a Value> {
     let intent = match call.phase {
         Phase::Launch => {
             let (run, number) = owner(&call.about)?;
             let attempts = attempts(items, run);
             let last = attempts.last().filter(|_| attempts.len() == number);
-            last.map(|attempt| attempt["launch"].clone())
+            last.map(|attempt| &attempt["launch"])
         }
         _ => {
             let cluster = call.body["JobFlowId"].as_str().unwrap_or_default();
             let runs = items.iter().filter(|((table, _), _)| table == tables::RUN);
-            let last =
-                runs.filter_map(|(_, item)| document(item)["attempts"].as_array()?.last().cloned());
+            let last = runs.filter_map(|(_, item)| document(item)["attempts"].as_array()?.last());
             let mut adding = last.filter(|attempt| attempt["cluster"] == cluster);
-            adding.next().map(|attempt| attempt["adding"].clone())
+            adding.next().map(|attempt| &attempt["adding"])
         }
     };
-    intent.filter(Value::is_object)
+    intent.filter(|intent| intent.is_object())
 }
 
 /// I8: a call that creates something is sent only with its intent stored and
@@ -179,9 +178,9 @@ impl Clusters {
     /// A write to a run: a new attempt needs an end of the one before, and the
     /// end of a run that of its cluster.
     pub fn of_run(&self, world: &World, name: &str, old: Option<&Value>, new: &Value) -> Found {
-        let (before, after) = (old.map(document).unwrap_or_default(), document(new));
-        let count = |run: &Value| run["attempts"].as_array().map_or(0, Vec::len);
-        let (had, has) = (count(&before), count(&after));
+        let after = document(new);
+        let count = |item: &Value| document(item)["attempts"].as_array().map_or(0, Vec::len);
+        let (had, has) = (old.map_or(0, count), count(new));
         let ended = matches!(after["state"].as_str(), Some("succeeded" | "failed"));
         let over = if ended { has } else { has.saturating_sub(1) };
         let mut found = Vec::new();

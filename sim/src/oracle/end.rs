@@ -75,7 +75,8 @@ impl Oracle {
             return;
         }
         self.overdue(world);
-        for (table, name) in tables::NEWER_ITEMS {
+        let newer = world.scenario.newer.then_some(tables::NEWER_ITEMS);
+        for (table, name) in newer.into_iter().flatten() {
             let state = tables::read(world, table, name).and_then(|item| text(&item, "state"));
             if state.as_deref() != Some("dreaming")
                 || self.items.contains_key(&(table.to_owned(), name.to_owned()))
@@ -127,6 +128,28 @@ impl Oracle {
         self.past_deadline(world);
         if !world.scenario.all_die {
             self.past_work(world);
+            self.past_end(world);
+        }
+    }
+
+    /// I12: a run whose cluster has ended goes on with another one, or ends. No
+    /// list lags any more, so there is nothing else to wait for.
+    fn past_end(&mut self, world: &World) {
+        let (ends, now) = (world.scenario.ends, world.time.now());
+        let waiting: Vec<_> = world.cloud.emr().with(|machine, _| {
+            let runs = self.table(tables::RUN);
+            let waits = |(run, item): (&str, &Value)| {
+                let document = document(item);
+                let attempt = document["attempts"].as_array()?.last()?;
+                let cluster = machine.cluster(attempt["cluster"].as_str()?)?;
+                let since = cluster.ended?.max(ends);
+                let late = !has_ended(document) && now.duration_since(since) > RECOVERY;
+                late.then(|| format!("{run}, which had {}", cluster.id))
+            };
+            runs.filter_map(waits).collect()
+        });
+        if !waiting.is_empty() {
+            self.violated("I12", format!("open long after the end of their clusters: {waiting:?}"));
         }
     }
 
@@ -270,7 +293,9 @@ fn slots(begun: Timestamp, now: Timestamp) -> BTreeSet<Partition> {
 fn is_settled(item: &Value) -> bool {
     let run = document(item);
     let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    has_ended(run) && empty(&run["notices"]) && empty(&run["logs"])
+}
+
+fn has_ended(run: &Value) -> bool {
     matches!(run["state"].as_str(), Some("succeeded" | "failed"))
-        && empty(&run["notices"])
-        && empty(&run["logs"])
 }

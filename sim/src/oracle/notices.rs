@@ -71,8 +71,8 @@ impl Notices {
     /// A write to a run.
     pub fn of_run(&mut self, name: &str, old: Option<&Value>, new: &Value) -> Found {
         let ids = |item: &Value| -> BTreeSet<String> {
-            let notices = document(item)["notices"].as_array().cloned().unwrap_or_default();
-            notices.iter().filter_map(|notice| Some(notice["id"].as_str()?.to_owned())).collect()
+            let notices = document(item)["notices"].as_array().into_iter().flatten();
+            notices.filter_map(|notice| Some(notice["id"].as_str()?.to_owned())).collect()
         };
         self.compare(&format!("run {name}"), old.map(ids).unwrap_or_default(), ids(new))
     }

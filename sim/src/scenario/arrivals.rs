@@ -43,15 +43,19 @@ pub fn messages(
     ends: Timestamp,
 ) -> Vec<(Timestamp, Message)> {
     let mut messages = Vec::new();
+    let mut hours = hours(origin);
+    if rng.u8(0..3) == 0 {
+        hours.drain(..1);
+    }
     for dataset in datasets {
-        for hour in hours(origin) {
+        for hour in hours.iter().copied() {
             for object in objects(rng, dataset, hour) {
                 tell(rng, &object, hour, origin, ends, &mut messages);
             }
         }
     }
     for _ in 0..rng.usize(0..3) {
-        let at = origin + SignedDuration::from_secs(rng.i64(5..1200));
+        let at = origin + SignedDuration::from_secs(rng.i64(5..900));
         messages.push((at, stranger(rng, at)));
     }
     gather(rng, &mut messages);
@@ -71,7 +75,7 @@ pub fn for_newer(
     let mut read = datasets.iter().filter(read);
     let dataset = read.find(|dataset| dataset.kind == DatasetKind::Object)?;
     let object = object(dataset, NEWER_PARTITION.parse().ok()?, 0, rng);
-    let at = origin + SignedDuration::from_secs(rng.i64(5..3000));
+    let at = origin + SignedDuration::from_secs(rng.i64(5..1200));
     Some((at, Message { what: "newer", ..of_object(&object, at) }))
 }
 
@@ -143,17 +147,19 @@ fn tell(
 ) {
     let earliest = hour.start().max(origin) + SignedDuration::from_secs(rng.i64(5..600));
     let late = rng.u8(0..12) == 0;
-    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..1200)) } else { earliest };
+    let at = if late { earliest + SignedDuration::from_secs(rng.i64(0..900)) } else { earliest };
     let at = at.min(ends);
     messages.push((at, of_object(object, at)));
     if rng.u8(0..4) == 0 {
-        let again = (at + SignedDuration::from_secs(rng.i64(0..900))).min(ends);
+        // Mostly soon.
+        let most = if rng.u8(0..4) == 0 { 900 } else { 200 };
+        let again = (at + SignedDuration::from_secs(rng.i64(0..most))).min(ends);
         messages.push((again, of_object(object, again)));
     }
     if rng.u8(0..10) == 0 {
         let mut newer = object.clone();
         newer.etag = format!("{:032x}", rng.u128(..));
-        let again = (at + SignedDuration::from_secs(rng.i64(1..900))).min(ends);
+        let again = (at + SignedDuration::from_secs(rng.i64(1..600))).min(ends);
         messages.push((again, of_object(&newer, again)));
     }
 }

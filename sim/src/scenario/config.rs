@@ -77,7 +77,8 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
         })
         .collect();
     let (mut tasks, mut datasets) = (Vec::new(), Vec::new());
-    for number in 0..rng.usize(1..4) {
+    let count = [1, 1, 2, 2, 3][rng.usize(..5)];
+    for number in 0..count {
         let name = format!("t{number}");
         let mut inputs = Vec::new();
         let scheduled = rng.u8(0..4) == 0;
@@ -191,7 +192,7 @@ instance-profile = "ec2"
 log-uri = "{LOG_URI}"
 primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
 "#,
-            rng.u32(1..8)
+            rng.u32(1..6)
         );
     }
     for Dataset { name, kind } in datasets {
@@ -203,9 +204,9 @@ primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
         let complete = match kind {
             DatasetKind::Object | DatasetKind::Output => String::new(),
             DatasetKind::Marker => "complete = \"marker\"\n".to_owned(),
-            DatasetKind::Closed => "complete = \"closed\"\nsettle = \"10m\"\n".to_owned(),
+            DatasetKind::Closed => "complete = \"closed\"\nsettle = \"5m\"\n".to_owned(),
             DatasetKind::Count(count) => format!("complete = \"count\"\nobjects = {count}\n"),
-            DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"6m\"\n".to_owned(),
+            DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"4m\"\n".to_owned(),
         };
         text.push_str(&complete);
     }
@@ -246,7 +247,7 @@ fn task_text(text: &mut String, task: &Task) {
             text,
             "[[tasks.{name}.steps]]\nname = \"{step}\"\nkind = \"command\"\n\
              args = [\"true\", \"{{partition}}\"]\n\
-             retry = {{ attempts = {retries}, delay = \"1m\", backoff-rate = 2.0 }}"
+             retry = {{ attempts = {retries}, delay = \"30s\", backoff-rate = 2.0 }}"
         );
     }
 }
