@@ -4,7 +4,10 @@
 //! (`faults`), nor for what must come of it (`oracle`).
 
 mod arrivals;
+mod backlog;
 mod config;
+mod kind;
+mod loads;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +17,10 @@ use crate::faults::Bounds;
 use crate::oracle::Quota;
 
 pub use arrivals::{Message, Object};
+pub use arrivals::folder_of;
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
+pub use kind::Kind;
+pub use loads::{LEDGER, Load, Loads, Mode};
 
 /// The deployment that every world belongs to.
 pub const DEPLOYMENT: &str = "sim";
@@ -52,6 +58,8 @@ pub struct Scenario {
     pub page: usize,
     /// EMR's quotas are `SCARCE`, not what it grants everybody.
     pub scarce: bool,
+    /// What is special where tasks load their output.
+    pub loads: Option<Loads>,
 }
 
 /// Quotas that worlds as small as these can use up.
@@ -111,7 +119,18 @@ const MINUTES: i64 = 40;
 const CALENDAR_MINUTES: i64 = 17;
 
 impl Scenario {
-    pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
+    /// The world of a seed, of its own kind or of a chosen one.
+    pub fn of_seed(seed: u64, kind: Kind, origin: Timestamp, bounds: Bounds) -> Self {
+        let mut scenario = Self::plain(seed, origin, bounds);
+        match kind {
+            Kind::Plain | Kind::Reload => {}
+            Kind::Loads => loads::adapt(&mut scenario, origin, bounds),
+            Kind::Backlog => backlog::adapt(&mut scenario, origin),
+        }
+        scenario
+    }
+
+    fn plain(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
@@ -164,6 +183,7 @@ impl Scenario {
             bare,
             page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
             scarce,
+            loads: None,
         }
     }
 
@@ -198,6 +218,7 @@ impl Scenario {
             bare: false,
             page: 50,
             scarce: false,
+            loads: None,
         }
     }
 

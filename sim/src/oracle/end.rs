@@ -29,7 +29,7 @@ const CALLS_AN_HOUR_MAX: u64 = 4000;
 impl Oracle {
     /// What has yet to happen, in words; None when all is done.
     pub fn what_is_left(&self, world: &World, inbox: u64) -> Option<String> {
-        let open = self.tasks_in(&BTreeSet::from(["ready", "running"]));
+        let open = self.tasks_in(&BTreeSet::from(["ready", "running", "loading"]));
         let unended: Vec<_> = self
             .expected(world)
             .into_iter()
@@ -102,6 +102,9 @@ impl Oracle {
         if !world.scenario.all_die {
             self.no_partition_by_chance(world);
         }
+        if world.scenario.loads.is_some() {
+            self.tables_at_the_end(world);
+        }
     }
 
     /// I11: there is no slot that the schedule does not have.
@@ -133,7 +136,7 @@ impl Oracle {
     /// A run that has nothing left to do ends its cluster and does not wait for
     /// what else would end it.
     fn past_work(&mut self, world: &World) {
-        let (ends, now) = (world.scenario.ends, world.time.now());
+        let (ends, now) = (world.faults_end(), world.time.now());
         let since = |run: &str| self.terminating.get(run).map(|since| (*since).max(ends));
         let lingering = world.cloud.emr().with(|machine, _| {
             let ours = machine.clusters().filter(|cluster| is_ours(cluster));
@@ -160,7 +163,7 @@ impl Oracle {
                 // up before it can end itself.
                 let from = expires.max(Some(cluster.created + starting));
                 // Where only the daemon ends clusters it has to be able to.
-                let able = world.scenario.ends + RECOVERY;
+                let able = world.faults_end() + RECOVERY;
                 let from = from.max(world.scenario.bare.then_some(able));
                 from.is_some_and(|from| now.duration_since(from) > OVERDUE)
             };
@@ -242,7 +245,7 @@ impl Oracle {
             let Some(dataset) = scenario.dataset(name) else { continue };
             let keys: BTreeSet<_> = objects.iter().map(|object| &object.key).collect();
             let is_complete = match dataset.kind {
-                DatasetKind::Output => false,
+                DatasetKind::Output | DatasetKind::Folder => false,
                 DatasetKind::Object | DatasetKind::Closed | DatasetKind::Quiet => true,
                 DatasetKind::Count(count) => keys.len() >= count as usize,
                 DatasetKind::Marker => keys.iter().any(|key| key.ends_with("/_SUCCESS")),

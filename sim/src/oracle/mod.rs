@@ -8,6 +8,7 @@ mod counts;
 mod end;
 mod guards;
 mod items;
+mod loads;
 mod messages;
 mod notices;
 mod quotas;
@@ -27,6 +28,7 @@ use crate::world::World;
 use self::calls::Calls;
 use self::clusters::{Clusters, name_of};
 use self::guards::Guards;
+use self::loads::Loads;
 use self::messages::Messages;
 use self::notices::Notices;
 use self::quotas::Quotas;
@@ -55,6 +57,7 @@ pub struct Oracle {
     emr_calls: Calls,
     guards: Guards,
     quotas: Quotas,
+    loads: Loads,
     messages: Messages,
     /// Task → the mark that its calendar began with.
     marks: BTreeMap<String, Timestamp>,
@@ -75,6 +78,7 @@ impl Oracle {
             emr_calls: Calls::default(),
             guards: Guards::default(),
             quotas: Quotas::default(),
+            loads: Loads::default(),
             messages: Messages::default(),
             marks: BTreeMap::new(),
             terminating: BTreeMap::new(),
@@ -105,6 +109,8 @@ impl Oracle {
     /// A replica is about to make a call.
     pub fn decided(&mut self, scenario: &Scenario, life: &Life, call: &Call) {
         self.calls += 1;
+        let found = self.loads.decided(call);
+        self.violations.extend(found);
         if !matches!(call.phase, Phase::Launch | Phase::AddSteps) {
             return;
         }
@@ -155,7 +161,7 @@ impl Oracle {
                 );
                 self.violations.extend(found);
             }
-            Service::S3 => {}
+            Service::Redshift | Service::S3 => {}
         }
     }
 
@@ -187,7 +193,8 @@ impl Oracle {
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);
                     let (old, now) = (old.as_ref(), world.time.now());
                     let counts = counts::task(&world.scenario, &self.items, &name, old, &new, now);
-                    [found, counts, told, truth].concat()
+                    let loads = loads::task(world, &name, old, &new);
+                    [found, counts, told, truth, loads].concat()
                 }
                 tables::RUN if !name.contains('/') => {
                     let found = items::run(&name, old.as_ref(), &new);
