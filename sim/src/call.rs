@@ -91,6 +91,8 @@ pub enum Phase {
     Logs,
     /// Reads the task files.
     TaskFiles,
+    /// Stores a task file that is in force.
+    KeepTaskFile,
     /// Stores how far a load is.
     StoreLoad,
     ListOutput,
@@ -153,7 +155,8 @@ impl Phase {
 
     /// Those of any world.
     pub fn everywhere() -> impl Iterator<Item = Phase> {
-        Self::ALL.into_iter().chain([Phase::TaskFiles]).chain(Self::OF_LOADS)
+        let of_files = [Phase::TaskFiles, Phase::KeepTaskFile];
+        Self::ALL.into_iter().chain(of_files).chain(Self::OF_LOADS)
     }
 
     pub fn name(self) -> &'static str {
@@ -188,6 +191,7 @@ impl Phase {
             Phase::Count => "count",
             Phase::Logs => "logs",
             Phase::TaskFiles => "task files",
+            Phase::KeepTaskFile => "keep task file",
             Phase::StoreLoad => "store load",
             Phase::ListOutput => "list output",
             Phase::WriteManifest => "write manifest",
@@ -358,9 +362,13 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::Emr, "TerminateJobFlows") => Phase::Terminate,
         (Service::DynamoDb, "GetItem") => Phase::Read,
         (Service::DynamoDb, "Query") if table(body).ends_with("file-unit") => Phase::Count,
+        (Service::DynamoDb, "Query") if body["ConsistentRead"] == true => Phase::TaskFiles,
         (Service::DynamoDb, "Query") => Phase::Find,
         (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => Phase::Journal,
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~lease" => Phase::Lease,
+        (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~files" => {
+            Phase::KeepTaskFile
+        }
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
         (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,
         (Service::DynamoDb, "UpdateItem") => update(body),

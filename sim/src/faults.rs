@@ -223,7 +223,7 @@ impl Unlucky {
         let effects: Vec<_> = phases.into_iter().filter(|phase| phase.has_effect()).collect();
         let phase = effects[rng.usize(..effects.len())];
         let fault = Fault::CRASHES[rng.usize(..Fault::CRASHES.len())];
-        vec![any, Self { phase, fault, rate: rng.u32(100..400) }]
+        vec![any, Self { phase, fault, rate: rng.u32(200..700) }]
     }
 }
 

@@ -95,6 +95,10 @@ async fn exchange(
                     life.kill();
                     return never().await;
                 }
+                // The HTTP client notices that an object is cut off.
+                Some(Fault::Truncated) if call.service == Service::S3 => {
+                    Err(failure("connection closed before message completed"))
+                }
                 Some(Fault::Truncated) => Ok(truncated(response)),
                 Some(Fault::Stopped) => {
                     stand_still(world, life);
@@ -171,7 +175,10 @@ fn for_its_rate(call: &Call) -> &'static str {
 /// An error as the service would put it.
 fn refusal(service: Service, status: u16, code: &str) -> Response {
     let body = match service {
-        Service::Sns | Service::S3 => format!(
+        Service::S3 => {
+            format!("<Error><Code>{code}</Code><Message>simulated</Message></Error>")
+        }
+        Service::Sns => format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>\
              <Message>simulated</Message></Error></ErrorResponse>"
         ),

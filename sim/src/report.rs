@@ -137,7 +137,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 34] = [
+const EVENTS: [&str; 38] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -162,6 +162,10 @@ const EVENTS: [&str; 34] = [
     "deployed",
     "all die",
     "backlog",
+    "task file changed",
+    "task file broken",
+    "task file removed",
+    "changed task runs",
     "away for hours",
     "load met a crash",
     "loaded",

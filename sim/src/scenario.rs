@@ -8,6 +8,7 @@ mod backlog;
 mod config;
 mod kind;
 mod loads;
+mod reload;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,7 @@ pub use arrivals::folder_of;
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
 pub use kind::Kind;
 pub use loads::{LEDGER, Load, Loads, Mode};
+pub use reload::{FileChange, Reload, VERSIONS};
 
 /// The deployment that every world belongs to.
 pub const DEPLOYMENT: &str = "sim";
@@ -60,6 +62,8 @@ pub struct Scenario {
     pub scarce: bool,
     /// What is special where tasks load their output.
     pub loads: Option<Loads>,
+    /// What is special where tasks stand in files of their own.
+    pub reload: Option<Reload>,
 }
 
 /// Quotas that worlds as small as these can use up.
@@ -123,7 +127,8 @@ impl Scenario {
     pub fn of_seed(seed: u64, kind: Kind, origin: Timestamp, bounds: Bounds) -> Self {
         let mut scenario = Self::plain(seed, origin, bounds);
         match kind {
-            Kind::Plain | Kind::Reload => {}
+            Kind::Plain => {}
+            Kind::Reload => reload::adapt(&mut scenario, origin),
             Kind::Loads => loads::adapt(&mut scenario, origin, bounds),
             Kind::Backlog => backlog::adapt(&mut scenario, origin),
         }
@@ -184,6 +189,7 @@ impl Scenario {
             page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
             scarce,
             loads: None,
+            reload: None,
         }
     }
 
@@ -219,6 +225,7 @@ impl Scenario {
             page: 50,
             scarce: false,
             loads: None,
+            reload: None,
         }
     }
 
@@ -249,6 +256,11 @@ impl Scenario {
 
     pub fn dataset(&self, name: &str) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name == name)
+    }
+
+    /// Whether a task may have missed something while its file was away.
+    pub fn may_miss(&self, task: &str, now: Timestamp) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.may_miss(task, now))
     }
 
     /// The tasks that wait for a dataset.

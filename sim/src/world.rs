@@ -28,7 +28,7 @@ use crate::marks::Marks;
 use crate::objects::Objects;
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Life, Replica};
-use crate::scenario::{MachineEvent, Scenario, Task, folder_of};
+use crate::scenario::{FileChange, MachineEvent, Scenario, Task, folder_of};
 use crate::tables;
 use crate::time::{VirtualTime, pass, pass_until};
 use crate::trace::Trace;
@@ -438,6 +438,7 @@ async fn lead(world: Arc<World>) -> Outcome {
     let Scenario { seed, clusters, ends, replicas, .. } = world.scenario;
     let driver = Driver::new(Arc::clone(&world), seed, clusters, ends);
     let driver = tokio::spawn(driver.run());
+    let files = tokio::spawn(change_files(Arc::clone(&world)));
     let replicas: Vec<_> = (0..replicas).map(|number| Replica::start(&world, number)).collect();
     play_scenario(&world, &replicas).await;
     if world.scenario.all_die {
@@ -457,6 +458,7 @@ async fn lead(world: Arc<World>) -> Outcome {
         replicas.iter().for_each(Replica::destroy);
     }
     driver.abort();
+    files.abort();
     world.oracle().at_the_end(&world);
     for _ in lock(&world.crashed_loads).iter() {
         world.happened("load met a crash");
@@ -519,6 +521,23 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
     pass_until(world.time, scenario.busy_until).await;
     while world.time.now() < world.faults_end() && !world.is_at_rest().await {
         pass(LOOK_EVERY).await;
+    }
+}
+
+/// Somebody works on the task files.
+async fn change_files(world: Arc<World>) {
+    let files = world.scenario.reload.iter().flat_map(|reload| &reload.files);
+    for FileChange { at, key, text, what } in files {
+        if *at > world.time.now() {
+            pass_until(world.time, *at).await;
+        }
+        world.note(&format!("{what}: {key}"));
+        world.happened(what);
+        let (mut objects, now) = (lock(&world.objects), world.time.now());
+        match text {
+            Some(text) => objects.put(key, text.clone(), now),
+            None => objects.remove(key),
+        }
     }
 }
 

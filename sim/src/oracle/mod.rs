@@ -12,6 +12,7 @@ mod loads;
 mod messages;
 mod notices;
 mod quotas;
+mod reloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,7 @@ use self::loads::Loads;
 use self::messages::Messages;
 use self::notices::Notices;
 use self::quotas::Quotas;
+use self::reloads::Reloads;
 
 pub use self::quotas::Quota;
 
@@ -58,6 +60,7 @@ pub struct Oracle {
     guards: Guards,
     quotas: Quotas,
     loads: Loads,
+    reloads: Reloads,
     messages: Messages,
     /// Task → the mark that its calendar began with.
     marks: BTreeMap<String, Timestamp>,
@@ -79,6 +82,7 @@ impl Oracle {
             guards: Guards::default(),
             quotas: Quotas::default(),
             loads: Loads::default(),
+            reloads: Reloads::default(),
             messages: Messages::default(),
             marks: BTreeMap::new(),
             terminating: BTreeMap::new(),
@@ -134,6 +138,10 @@ impl Oracle {
                 let answer = json_of(response);
                 let found = self.clusters.called(world, &self.items, call, &answer);
                 self.violations.extend(found);
+                if matches!(call.phase, Phase::Launch | Phase::AddSteps) {
+                    let found = self.reloads.submitted(world, call);
+                    self.violations.extend(found);
+                }
                 match call.phase {
                     Phase::Terminate => {
                         let found = self.emr_calls.terminated(world, &self.items, call);
@@ -158,6 +166,7 @@ impl Oracle {
                     &self.notices,
                     call,
                     &answer,
+                    world.time.now(),
                 );
                 self.violations.extend(found);
             }
@@ -197,6 +206,7 @@ impl Oracle {
                     [found, counts, told, truth, loads].concat()
                 }
                 tables::RUN if !name.contains('/') => {
+                    self.reloads.run_written(&name, world.time.now());
                     let found = items::run(&name, old.as_ref(), &new);
                     let told = self.notices.of_run(&name, old.as_ref(), &new);
                     let clusters = self.clusters.of_run(world, &name, old.as_ref(), &new);

@@ -93,18 +93,18 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp, bounds: Bounds) {
     scenario.loads = Some(loads);
 }
 
-/// One to three tasks that load, each into a table of its own, and now and then
+/// Two to four tasks that load, each into a table of its own, and now and then
 /// one that reads what was loaded.
 fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
     let profile = Profile {
         name: "p0".to_owned(),
-        batch_size: rng.u32(1..4),
+        batch_size: rng.u32(2..5),
         max_attempts: rng.u32(2..4),
         lifetime_minutes: 360,
         step_concurrency: 1,
     };
     let (mut tasks, mut datasets) = (Vec::new(), Vec::new());
-    for number in 0..rng.usize(1..4) {
+    for number in 0..rng.usize(2..5) {
         let (input, output) = (format!("d{number}-0"), format!("o{number}"));
         let counted = DatasetKind::Count(rng.u32(2..4));
         let kind = if rng.bool() { DatasetKind::Object } else { counted };
