@@ -219,7 +219,13 @@ impl Unlucky {
         let phases = Phase::OF_LOADS;
         let phase = phases[rng.usize(..phases.len())];
         let faults: Vec<_> = Fault::ALL.into_iter().filter(|fault| fault.applies(phase)).collect();
-        let any = Self { phase, fault: faults[rng.usize(..faults.len())], rate: rng.u32(100..600) };
+        let mut any =
+            Self { phase, fault: faults[rng.usize(..faults.len())], rate: rng.u32(100..600) };
+        // Statements that come after their token was forgotten are what the ledger
+        // is for.
+        if rng.u8(0..4) == 0 {
+            (any.phase, any.fault) = (Phase::SendLoad, Fault::Delayed);
+        }
         let effects: Vec<_> = phases.into_iter().filter(|phase| phase.has_effect()).collect();
         let phase = effects[rng.usize(..effects.len())];
         let fault = Fault::CRASHES[rng.usize(..Fault::CRASHES.len())];
@@ -385,7 +391,7 @@ impl Faults {
         let secs = match self.bounds {
             Bounds::Kept if creates => self.rng.u64(1..25),
             // After the Data API has forgotten its token.
-            Bounds::Broken if call.phase == Phase::SendLoad && self.rng.u8(0..3) == 0 => {
+            Bounds::Broken if call.phase == Phase::SendLoad && self.rng.bool() => {
                 self.rng.u64(29_000..33_000)
             }
             _ if self.rng.bool() => self.rng.u64(1..120),

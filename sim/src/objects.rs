@@ -165,9 +165,10 @@ mod tests {
         let uri = "/landing/out/05/part-0?x-id=PutObject";
         assert_eq!(call(&mut objects, Method::PUT, uri, 5).0, 200);
         assert_eq!(call(&mut objects, Method::GET, uri, 6), (200, "{}".to_owned()));
-        assert_eq!(objects.under("out/05/").map(|(key, _)| key).collect::<Vec<_>>(), [
-            "out/05/part-0"
-        ]);
+        assert_eq!(
+            objects.under("out/05/").map(|(key, _)| key).collect::<Vec<_>>(),
+            ["out/05/part-0"]
+        );
         objects.remove_all("out/05/");
         assert_eq!(objects.get("out/05/part-0"), None);
     }

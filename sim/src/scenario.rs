@@ -17,8 +17,8 @@ use sluicegate::core::partition::{Grain, Partition};
 use crate::faults::Bounds;
 use crate::oracle::Quota;
 
-pub use arrivals::{Message, Object};
 pub use arrivals::folder_of;
+pub use arrivals::{Message, Object};
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
 pub use kind::Kind;
 pub use loads::{LEDGER, Load, Loads, Mode};

@@ -247,9 +247,14 @@ impl World {
         let mut objects = lock(&self.objects);
         objects.remove_all(&format!("{folder}/"));
         for (file, rows) in files.iter().enumerate() {
-            let row = |row: u8| json!([format!("{} {partition} {cluster} {file}-{row}", task.name), row]);
+            let row =
+                |row: u8| json!([format!("{} {partition} {cluster} {file}-{row}", task.name), row]);
             let rows: Value = (0..*rows).map(row).collect();
-            objects.put(&format!("{folder}/part-{file}-{cluster}.snappy.parquet"), rows.to_string(), now);
+            objects.put(
+                &format!("{folder}/part-{file}-{cluster}.snappy.parquet"),
+                rows.to_string(),
+                now,
+            );
         }
         objects.put(&format!("{folder}/_SUCCESS"), "", now);
     }

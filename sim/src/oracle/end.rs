@@ -193,12 +193,12 @@ impl Oracle {
         let mut expected = BTreeSet::new();
         for task in &world.scenario.tasks {
             for partition in self.candidates(world, task, &complete) {
-                let stored = self.items.get(&(
-                    tables::TASK.to_owned(),
-                    format!("{} {partition}", task.name),
-                ));
+                let stored = self
+                    .items
+                    .get(&(tables::TASK.to_owned(), format!("{} {partition}", task.name)));
                 let is_stored = |dataset: &String| {
-                    let receipt = |item: &Value| is_complete(&item[format!("in:{dataset}@{partition}")]);
+                    let receipt =
+                        |item: &Value| is_complete(&item[format!("in:{dataset}@{partition}")]);
                     stored.is_some_and(receipt)
                 };
                 let has = |dataset: &String| {

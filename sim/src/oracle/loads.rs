@@ -88,7 +88,8 @@ pub fn task(world: &World, name: &str, old: Option<&Json>, new: &Json) -> Found 
                 return violation("I7", format!("{name} failed without any cause: {reason}"));
             }
             let there = rows_of(world, load, name).len();
-            let in_ledger = ledger(world, &task.name, &partition).iter().any(|row| has(row, 3, &run));
+            let in_ledger =
+                ledger(world, &task.name, &partition).iter().any(|row| has(row, 3, &run));
             if there > 0 || in_ledger {
                 return violation(
                     "I7",

@@ -100,7 +100,11 @@ mod tests {
             ("new", "v1", 1),
             ("new", "v3", 1),
         ] {
-            assert_eq!(reloads.step(&reload, run, &step(version)).len(), violations, "{run} {version}");
+            assert_eq!(
+                reloads.step(&reload, run, &step(version)).len(),
+                violations,
+                "{run} {version}"
+            );
         }
         // It began before there was such a version.
         reloads.run_written("early", origin);

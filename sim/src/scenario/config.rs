@@ -111,7 +111,15 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             .map(|step| Step { name: format!("s{step}"), retries: rng.u32(0..3) })
             .collect();
         let profile = profiles[rng.usize(..profiles.len())].name.clone();
-        tasks.push(Task { name, profile, inputs, outputs: Vec::new(), scheduled, steps, load: None });
+        tasks.push(Task {
+            name,
+            profile,
+            inputs,
+            outputs: Vec::new(),
+            scheduled,
+            steps,
+            load: None,
+        });
     }
     (tasks, datasets, profiles)
 }

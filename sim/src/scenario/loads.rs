@@ -63,7 +63,7 @@ impl Loads {
             (from, from + SignedDuration::from_mins(rng.i64(3..20)))
         });
         let attempts = if rng.u8(0..5) == 0 { 2 } else { MANY_ATTEMPTS };
-        let absences = u32::from(replicas == 1 && rng.u8(0..3) == 0);
+        let absences = u32::from(replicas == 1 && rng.bool());
         Self { rates, paused, attempts, absences }
     }
 }

@@ -35,17 +35,46 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statement {
     /// CREATE TABLE IF NOT EXISTS, or CREATE TEMP TABLE.
-    Create { table: String, columns: Vec<String>, temporary: bool },
-    Lock { table: String },
+    Create {
+        table: String,
+        columns: Vec<String>,
+        temporary: bool,
+    },
+    Lock {
+        table: String,
+    },
     /// Divides by zero when a row is found.
-    RaiseIfAny { table: String, condition: Condition },
-    Select { column: String, table: String, condition: Condition },
+    RaiseIfAny {
+        table: String,
+        condition: Condition,
+    },
+    Select {
+        column: String,
+        table: String,
+        condition: Condition,
+    },
     /// Without a condition: all rows.
-    Delete { table: String, condition: Condition },
-    Copy { table: String, manifest: String },
-    InsertSelect { table: String, columns: Vec<String>, sources: Vec<Source>, from: String },
-    InsertValues { table: String, values: Vec<Value> },
-    Drop { table: String },
+    Delete {
+        table: String,
+        condition: Condition,
+    },
+    Copy {
+        table: String,
+        manifest: String,
+    },
+    InsertSelect {
+        table: String,
+        columns: Vec<String>,
+        sources: Vec<Source>,
+        from: String,
+    },
+    InsertValues {
+        table: String,
+        values: Vec<Value>,
+    },
+    Drop {
+        table: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +239,8 @@ impl Reader {
     }
 
     fn source(&mut self) -> Option<Source> {
-        let is_value = matches!(self.tokens.get(self.next), Some(Token::Word(word)) if word == "TIMESTAMP");
+        let is_value =
+            matches!(self.tokens.get(self.next), Some(Token::Word(word)) if word == "TIMESTAMP");
         match is_value {
             true => self.value().map(Source::Value),
             false => self.column().map(Source::Column),
@@ -317,7 +347,8 @@ mod tests {
     #[test]
     fn understands_what_the_daemon_writes_and_nothing_else() {
         let ledger = || "public.sluicegate_loads".to_owned();
-        let condition = || vec![("task".to_owned(), text("it's")), ("part".to_owned(), text("a\\b"))];
+        let condition =
+            || vec![("task".to_owned(), text("it's")), ("part".to_owned(), text("a\\b"))];
         for (sql, expected) in [
             (
                 r#"CREATE TABLE IF NOT EXISTS "public"."sluicegate_loads" (deployment varchar(64), files bigint, "x" decimal(18, 2))"#,

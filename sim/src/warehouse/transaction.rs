@@ -248,7 +248,8 @@ mod tests {
         Ok(transaction)
     }
 
-    const LEDGER: &str = r#"CREATE TABLE IF NOT EXISTS "public"."l" (part varchar(16), run varchar(64))"#;
+    const LEDGER: &str =
+        r#"CREATE TABLE IF NOT EXISTS "public"."l" (part varchar(16), run varchar(64))"#;
     const CHECK: &str =
         r#"SELECT 1 / CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END FROM "public"."l" WHERE part = 'p'"#;
     const LOAD: [&str; 7] = [
