@@ -93,6 +93,9 @@ bugs! {
     QuotaIgnored, "quota-ignored", "Calls are made whether the quota has room for them or not.";
     NewerOverwritten, "newer-overwritten", "An item of a newer version is written to.";
     RunFollowsConfig, "run-follows-config", "A run goes on with limits that were changed after it began.";
+    LedgerNotChecked, "ledger-not-checked", "A load does not fail when its partition stands in the ledger.";
+    TokenPerCall, "token-per-call", "A load whose answer was lost is sent again as another attempt.";
+    FirstFailureCounts, "first-failure-counts", "A load fails by what its statement says; the ledger is not asked.";
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -6,17 +6,21 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sluicegate_local::wire::Request;
 
+use crate::objects;
+
 /// The services that the daemon calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     DynamoDb,
     Emr,
+    Redshift,
     S3,
     Sns,
     Sqs,
 }
 
 impl Service {
+    /// Those that every world calls.
     pub const ALL: [Service; 5] =
         [Service::DynamoDb, Service::Emr, Service::S3, Service::Sns, Service::Sqs];
 
@@ -24,6 +28,7 @@ impl Service {
         match self {
             Service::DynamoDb => "dynamodb",
             Service::Emr => "emr",
+            Service::Redshift => "redshift",
             Service::S3 => "s3",
             Service::Sns => "sns",
             Service::Sqs => "sqs",
@@ -84,11 +89,27 @@ pub enum Phase {
     Count,
     /// Reads logs.
     Logs,
+    /// Reads the task files.
+    TaskFiles,
+    /// Stores a task file that is in force.
+    KeepTaskFile,
+    /// Stores how far a load is.
+    StoreLoad,
+    ListOutput,
+    WriteManifest,
+    /// Sends the statements of a load.
+    SendLoad,
+    /// Asks how statements are.
+    LookAtStatement,
+    CancelStatement,
+    /// Sends the question which run has loaded a partition.
+    AskLedger,
+    ReadLedger,
     Other,
 }
 
 impl Phase {
-    /// All but those that no world has.
+    /// Those that every world may have.
     pub const ALL: [Phase; 29] = [
         Phase::Start,
         Phase::Receive,
@@ -120,6 +141,23 @@ impl Phase {
         Phase::Count,
         Phase::Logs,
     ];
+    /// Those of worlds whose tasks load their output.
+    pub const OF_LOADS: [Phase; 8] = [
+        Phase::StoreLoad,
+        Phase::ListOutput,
+        Phase::WriteManifest,
+        Phase::SendLoad,
+        Phase::LookAtStatement,
+        Phase::CancelStatement,
+        Phase::AskLedger,
+        Phase::ReadLedger,
+    ];
+
+    /// Those of any world.
+    pub fn everywhere() -> impl Iterator<Item = Phase> {
+        let of_files = [Phase::TaskFiles, Phase::KeepTaskFile];
+        Self::ALL.into_iter().chain(of_files).chain(Self::OF_LOADS)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -152,6 +190,16 @@ impl Phase {
             Phase::Find => "find",
             Phase::Count => "count",
             Phase::Logs => "logs",
+            Phase::TaskFiles => "task files",
+            Phase::KeepTaskFile => "keep task file",
+            Phase::StoreLoad => "store load",
+            Phase::ListOutput => "list output",
+            Phase::WriteManifest => "write manifest",
+            Phase::SendLoad => "send load",
+            Phase::LookAtStatement => "look at statement",
+            Phase::CancelStatement => "cancel statement",
+            Phase::AskLedger => "ask ledger",
+            Phase::ReadLedger => "read ledger",
             Phase::Other => "other",
         }
     }
@@ -169,6 +217,10 @@ impl Phase {
                 | Phase::Find
                 | Phase::Count
                 | Phase::Logs
+                | Phase::TaskFiles
+                | Phase::ListOutput
+                | Phase::LookAtStatement
+                | Phase::ReadLedger
                 | Phase::Other
         )
     }
@@ -194,6 +246,7 @@ impl Call {
         let service = match scope.split('/').nth(3)? {
             "dynamodb" => Service::DynamoDb,
             "elasticmapreduce" => Service::Emr,
+            "redshift-data" => Service::Redshift,
             "s3" => Service::S3,
             "sns" => Service::Sns,
             "sqs" => Service::Sqs,
@@ -205,16 +258,18 @@ impl Call {
                 let form = form(&request.body);
                 (form["Action"].as_str().unwrap_or_default().to_owned(), form)
             }
-            Service::DynamoDb | Service::Emr | Service::Sqs => {
+            Service::DynamoDb | Service::Emr | Service::Redshift | Service::Sqs => {
                 let target = request.headers.get("x-amz-target")?.to_str().ok()?;
                 let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
                 (target.rsplit('.').next()?.to_owned(), body)
             }
         };
-        let phase = phase(service, &action, &body);
-        let about = match service {
-            Service::S3 => request.uri.path().to_owned(),
-            _ => about(service, &action, &body),
+        let (phase, about) = match service {
+            Service::S3 => {
+                let place = objects::place(&request.uri);
+                (s3_phase(&action, &place), place)
+            }
+            _ => (phase(service, &action, &body), about(service, &action, &body)),
         };
         Some(Self { service, action, phase, body, about })
     }
@@ -291,7 +346,14 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::Sqs, "SendMessage") => Phase::Quarantine,
         (Service::Sqs, _) => Phase::Delete,
         (Service::Sns, "Publish") => Phase::Publish,
-        (Service::S3, _) => Phase::Logs,
+        // The SDK gives every batch a token: the name tells them apart.
+        (Service::Redshift, "BatchExecuteStatement") => {
+            let name = body["StatementName"].as_str().unwrap_or_default();
+            if name.ends_with(" ledger") { Phase::AskLedger } else { Phase::SendLoad }
+        }
+        (Service::Redshift, "DescribeStatement") => Phase::LookAtStatement,
+        (Service::Redshift, "CancelStatement") => Phase::CancelStatement,
+        (Service::Redshift, "GetStatementResult") => Phase::ReadLedger,
         (Service::Emr, "RunJobFlow") => Phase::Launch,
         (Service::Emr, "ListClusters") => Phase::Survey,
         (Service::Emr, "DescribeCluster") => Phase::Describe,
@@ -300,14 +362,28 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::Emr, "TerminateJobFlows") => Phase::Terminate,
         (Service::DynamoDb, "GetItem") => Phase::Read,
         (Service::DynamoDb, "Query") if table(body).ends_with("file-unit") => Phase::Count,
+        (Service::DynamoDb, "Query") if body["ConsistentRead"] == true => Phase::TaskFiles,
         (Service::DynamoDb, "Query") => Phase::Find,
         (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => Phase::Journal,
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~lease" => Phase::Lease,
+        (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~files" => {
+            Phase::KeepTaskFile
+        }
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
         (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,
         (Service::DynamoDb, "UpdateItem") => update(body),
         (Service::DynamoDb, "TransactWriteItems") => transaction(body),
         _ => Phase::Other,
+    }
+}
+
+/// What a request is for, by the key or the prefix that it names.
+fn s3_phase(method: &str, place: &str) -> Phase {
+    match method {
+        "PUT" => Phase::WriteManifest,
+        _ if place.starts_with(objects::LOGS) => Phase::Logs,
+        _ if place.starts_with(objects::TASK_FILES) => Phase::TaskFiles,
+        _ => Phase::ListOutput,
     }
 }
 
@@ -357,6 +433,7 @@ fn update(body: &Value) -> Phase {
         true if sets("out:") => Phase::Change,
         true => Phase::Record,
         false if sets("outputs-pending") || sets("out:") => Phase::Published,
+        false if sets("load") => Phase::StoreLoad,
         false if sets("due") => Phase::Record,
         false => Phase::Other,
     }
@@ -373,6 +450,7 @@ fn about(service: Service, action: &str, body: &Value) -> String {
         }
         (Service::Emr, "TerminateJobFlows") => body["JobFlowIds"].to_string(),
         (Service::Emr, _) => text("ClusterId").to_owned(),
+        (Service::Redshift, _) => format!("{}{}", text("StatementName"), text("Id")),
         (Service::Sqs, _) => {
             let entries = body["Entries"].as_array().map(Vec::len);
             entries.map_or_else(String::new, |count| format!("{count} messages"))

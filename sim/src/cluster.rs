@@ -141,7 +141,31 @@ impl Driver {
             let written = self.world.time.now() + SignedDuration::from_secs(self.rng.i64(5..200));
             self.world.write_log(cluster, step, written);
         }
+        if let (0, Job::Step(step)) = (exit, job) {
+            self.write_output(cluster, step);
+        }
         report(&self.world, cluster, job, exit);
+    }
+
+    /// The last step of a task that loads has made its files.
+    fn write_output(&mut self, cluster: &str, step: &str) {
+        let name = self.machine(|machine, _| {
+            let step = machine.cluster(cluster).and_then(|found| found.step(step));
+            step.map(|step| step.name.clone())
+        });
+        // `TASK/PARTITION/STEP/SERIAL`
+        let name = name.unwrap_or_default();
+        let parts: Vec<_> = name.split('/').collect();
+        let [task, partition, step, _] = parts[..] else { return };
+        let Some(task) = self.world.scenario.task(task) else { return };
+        let is_last = task.steps.last().is_some_and(|last| last.name == step);
+        let Ok(partition) = partition.parse() else { return };
+        if task.load.is_none() || !is_last {
+            return;
+        }
+        // Now and then there is nothing to write.
+        let files: Vec<u8> = (0..self.rng.u8(0..4)).map(|_| self.rng.u8(1..4)).collect();
+        self.world.write_output(task, partition, cluster, &files);
     }
 
     fn meet_mishaps(&mut self) {

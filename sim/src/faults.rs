@@ -179,7 +179,7 @@ pub struct Faults {
     /// In a thousand calls.
     rates: Vec<(Fault, u32)>,
     /// A call that goes wrong again and again.
-    unlucky: Option<Unlucky>,
+    unlucky: Vec<Unlucky>,
     outages: Vec<Outage>,
     script: Vec<Crash>,
     /// Crashes and stops that are still to come at most.
@@ -188,6 +188,10 @@ pub struct Faults {
     /// Effects asked for so far.
     effects: u64,
     over: bool,
+    /// How often a crash of a load is still followed by many hours without the
+    /// replica; and whether the crash that has just been is.
+    absences: u32,
+    absent: bool,
 }
 
 const COSTLY_MAX: u32 = 8;
@@ -219,6 +223,24 @@ impl Unlucky {
         let faults: Vec<_> = Fault::ALL.into_iter().filter(met).collect();
         let fault = faults[rng.usize(..faults.len())];
         Some(Self { phase, fault, rate: rng.u32(100..600) })
+    }
+
+    /// Where tasks load: any fault of one phase, and crashes in another.
+    fn of_loads(rng: &mut Rng) -> Vec<Self> {
+        let phases = Phase::OF_LOADS;
+        let phase = phases[rng.usize(..phases.len())];
+        let faults: Vec<_> = Fault::ALL.into_iter().filter(|fault| fault.applies(phase)).collect();
+        let mut any =
+            Self { phase, fault: faults[rng.usize(..faults.len())], rate: rng.u32(100..600) };
+        // Statements that come after their token was forgotten are what the ledger
+        // is for.
+        if rng.u8(0..4) == 0 {
+            (any.phase, any.fault) = (Phase::SendLoad, Fault::Delayed);
+        }
+        let effects: Vec<_> = phases.into_iter().filter(|phase| phase.has_effect()).collect();
+        let phase = effects[rng.usize(..effects.len())];
+        let fault = Fault::CRASHES[rng.usize(..Fault::CRASHES.len())];
+        vec![any, Self { phase, fault, rate: rng.u32(200..700) }]
     }
 }
 
@@ -263,18 +285,43 @@ impl Faults {
         }
         let may_stop = scenario.may_stop();
         rates.retain(|(fault, rate)| *rate > 0 && (may_stop || *fault != Fault::Stopped));
-        let unlucky = Unlucky::choose(&mut rng, scenario.seed);
-        let unlucky = unlucky.filter(|unlucky| may_stop || unlucky.fault != Fault::Stopped);
-        let (script, costly_left, bounds) = (Vec::new(), COSTLY_MAX, scenario.bounds);
-        Self { rng, rates, unlucky, outages, script, costly_left, bounds, effects: 0, over: false }
+        let mut unlucky: Vec<_> = match scenario.loads {
+            None => Unlucky::choose(&mut rng, scenario.seed).into_iter().collect(),
+            Some(_) => Unlucky::of_loads(&mut rng),
+        };
+        unlucky.retain(|unlucky| may_stop || unlucky.fault != Fault::Stopped);
+        let absences = scenario.loads.as_ref().map_or(0, |loads| loads.absences);
+        let bounds = scenario.bounds;
+        Self {
+            rates,
+            unlucky,
+            outages,
+            costly_left: COSTLY_MAX,
+            absences,
+            ..Self::none(rng, bounds)
+        }
     }
 
     /// Exactly these crashes and nothing else.
     pub fn scripted(seed: u64, script: Vec<Crash>) -> Self {
         let rng = Rng::with_seed(seed ^ 0x5eed_fa17);
-        let (rates, outages, bounds) = (Vec::new(), Vec::new(), Bounds::Kept);
-        let (unlucky, costly_left) = (None, 0);
-        Self { rng, rates, unlucky, outages, script, costly_left, bounds, effects: 0, over: false }
+        Self { script, ..Self::none(rng, Bounds::Kept) }
+    }
+
+    fn none(rng: Rng, bounds: Bounds) -> Self {
+        Self {
+            rng,
+            rates: Vec::new(),
+            unlucky: Vec::new(),
+            outages: Vec::new(),
+            script: Vec::new(),
+            costly_left: 0,
+            bounds,
+            effects: 0,
+            over: false,
+            absences: 0,
+            absent: false,
+        }
     }
 
     /// From now on everything works.
@@ -293,6 +340,18 @@ impl Faults {
 
     /// The fate of a call that is about to be made.
     pub fn decide(&mut self, call: &Call, now: Timestamp) -> Option<Fault> {
+        let fault = self.choose(call, now);
+        if fault.is_some_and(Fault::is_crash)
+            && self.absences > 0
+            && Phase::OF_LOADS.contains(&call.phase)
+        {
+            self.absences -= 1;
+            self.absent = true;
+        }
+        fault
+    }
+
+    fn choose(&mut self, call: &Call, now: Timestamp) -> Option<Fault> {
         if call.phase.has_effect() {
             self.effects += 1;
             if let Some(crash) = self.script.iter().find(|crash| crash.effect == self.effects) {
@@ -310,9 +369,9 @@ impl Faults {
         if let Some(outage) = self.outages.iter().find(hit) {
             return Some(outage.fault);
         }
-        let unlucky = self.unlucky.filter(|unlucky| unlucky.phase == call.phase);
+        let unlucky = self.unlucky.iter().filter(|unlucky| unlucky.phase == call.phase);
         let unlucky = unlucky.map(|unlucky| (unlucky.fault, unlucky.rate));
-        let rates = unlucky.into_iter().chain(self.rates.iter().copied());
+        let rates = unlucky.chain(self.rates.iter().copied());
         for (fault, rate) in rates {
             if fault.applies(call.phase) && self.rng.u32(0..1000) < rate {
                 if !fault.is_costly() {
@@ -342,6 +401,10 @@ impl Faults {
         let creates = matches!(call.phase, Phase::Launch | Phase::AddSteps);
         let secs = match self.bounds {
             Bounds::Kept if creates => self.rng.u64(1..25),
+            // After the Data API has forgotten its token.
+            Bounds::Broken if call.phase == Phase::SendLoad && self.rng.bool() => {
+                self.rng.u64(29_000..33_000)
+            }
             _ if self.rng.bool() => self.rng.u64(1..120),
             _ => self.rng.u64(600..1500),
         };
@@ -369,6 +432,9 @@ impl Faults {
 
     /// For how long a replica that crashed stays down.
     pub fn downtime(&mut self) -> Duration {
+        if std::mem::take(&mut self.absent) {
+            return Duration::from_secs(self.rng.u64(7 * 3600..30 * 3600));
+        }
         let secs = if self.rng.u8(0..8) == 0 { self.rng.u64(60..900) } else { self.rng.u64(1..30) };
         Duration::from_secs(if self.over { 5 } else { secs })
     }

@@ -4,7 +4,8 @@
 //!
 //! In reading order: `scenario` says what a world is about, `world` plays it,
 //! `replica` runs the daemon, `network` treats its requests as `faults` has
-//! chosen, `cluster` lets clusters live, `oracle` judges, `runner` plays many.
+//! chosen, `cluster` lets clusters live, `warehouse` takes what is loaded,
+//! `oracle` judges, `runner` plays many.
 
 pub mod call;
 mod cluster;
@@ -25,6 +26,7 @@ pub mod scenario;
 mod tables;
 mod time;
 pub mod trace;
+mod warehouse;
 pub mod world;
 
 pub use oracle::Violation;

@@ -18,6 +18,7 @@ use sluicegate_sim::pairs::{self, Extent, Pair};
 use sluicegate_sim::planted::{self, Hunt};
 use sluicegate_sim::report::{Summary, failure};
 use sluicegate_sim::runner;
+use sluicegate_sim::scenario::Kind;
 use sluicegate_sim::world::Outcome;
 
 /// Plays the daemon against an AWS that fails in every way, on virtual time.
@@ -32,6 +33,7 @@ use sluicegate_sim::world::Outcome;
   sluicegate-sim boundaries               every crash at every effect
   sluicegate-sim pairs                    two of them: near pairs, a sample of the others
   sluicegate-sim pairs --all              every two of them
+  sluicegate-sim loads --seeds 300        worlds whose tasks load their output
 
 Exit codes: 0 every invariant held, 1 one was violated or never put to the
 test, 2 wrong usage or a failure of the simulator itself."
@@ -57,10 +59,24 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Plays worlds whose tasks load their output into the warehouse.
+    Loads {
+        /// How many.
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        #[command(flatten)]
+        how: How,
+    },
     /// Plays one world and prints its trace.
     Replay {
         /// Its seed.
         seed: u64,
+        /// As one whose tasks load their output.
+        #[arg(long)]
+        loads: bool,
         /// With this mistake of the daemon.
         #[cfg(feature = "planted-bugs")]
         #[arg(long, value_parser = planted::by_name)]
@@ -142,14 +158,19 @@ fn crashes(text: &str) -> Result<Crashes, String> {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run { seeds, from, all_marks, how } => run(from, seeds, all_marks, &how),
+        Command::Loads { seeds, from, how } => loads(from, seeds, &how),
         #[cfg(feature = "planted-bugs")]
-        Command::Replay { seed, bug: Some(bug) } => {
+        Command::Replay { seed, bug: Some(bug), .. } => {
             let words = format!("replay {seed} --bug {}", bug.name());
             replay(|data| hunt::play_with(bug, seed, data), &words)
         }
         #[cfg(feature = "planted-bugs")]
         Command::PlantedBugs { seeds, from, bugs, out, how } => {
             planted_bugs(&bugs, from..from.saturating_add(seeds), out.as_deref(), &how)
+        }
+        Command::Replay { seed, loads: true, .. } => {
+            let play = |data: &std::path::Path| runner::play_kind(seed, Kind::Loads, data);
+            replay(play, &format!("replay {seed} --loads"))
         }
         Command::Replay { seed, .. } => {
             replay(|data| runner::play_seed(seed, data), &format!("replay {seed}"))
@@ -184,6 +205,17 @@ fn run(from: u64, seeds: u64, all_marks: bool, how: &How) -> anyhow::Result<bool
         print(&format!("never put to the test: {}", missed.join(", ")))?;
     }
     Ok(summary.violations.is_empty() && missed.is_empty())
+}
+
+fn loads(from: u64, seeds: u64, how: &How) -> anyhow::Result<bool> {
+    let jobs: Vec<u64> = (from..from.saturating_add(seeds)).collect();
+    let play = |seed: &u64, data: &std::path::Path| runner::play_kind(*seed, Kind::Loads, data);
+    let (summary, took) = play_all(&jobs, how, play, |seed| format!("replay {seed} --loads"))?;
+    say(&summary, took, how, false)?;
+    if !how.json {
+        print(summary.loads().trim_end())?;
+    }
+    Ok(summary.violations.is_empty())
 }
 
 fn replay(

@@ -78,7 +78,7 @@ async fn exchange(
     }
     pass(world.latency()).await;
     let response = match fault {
-        Some(Fault::Throttled) => Ok(refusal(call.service, 400, "ThrottlingException")),
+        Some(Fault::Throttled) => Ok(refusal(call.service, 400, for_its_rate(&call))),
         Some(Fault::FailedBefore) => Ok(refusal(call.service, 500, "InternalFailure")),
         Some(Fault::Refused) => Ok(refusal(call.service, 400, "ValidationException")),
         Some(Fault::Denied) => Ok(refusal(call.service, 400, "AccessDeniedException")),
@@ -98,6 +98,10 @@ async fn exchange(
                 Some(Fault::CrashApplied) => {
                     life.kill();
                     return never().await;
+                }
+                // The HTTP client notices that an object is cut off.
+                Some(Fault::Truncated) if call.service == Service::S3 => {
+                    Err(failure("connection closed before message completed"))
                 }
                 Some(Fault::Truncated) => Ok(truncated(response)),
                 Some(Fault::Stopped) => {
@@ -164,14 +168,25 @@ fn failure(words: &str) -> ConnectorError {
     ConnectorError::io(words.to_owned().into())
 }
 
+/// How a call is refused for now.
+fn for_its_rate(call: &Call) -> &'static str {
+    match call.action.as_str() {
+        "BatchExecuteStatement" => "ActiveStatementsExceededException",
+        _ => "ThrottlingException",
+    }
+}
+
 /// An error as the service would put it.
 fn refusal(service: Service, status: u16, code: &str) -> Response {
     let body = match service {
-        Service::Sns | Service::S3 => format!(
+        Service::S3 => {
+            format!("<Error><Code>{code}</Code><Message>simulated</Message></Error>")
+        }
+        Service::Sns => format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>\
              <Message>simulated</Message></Error></ErrorResponse>"
         ),
-        Service::DynamoDb | Service::Emr | Service::Sqs => {
+        Service::DynamoDb | Service::Emr | Service::Redshift | Service::Sqs => {
             json!({ "__type": code, "message": "simulated" }).to_string()
         }
     };

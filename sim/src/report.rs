@@ -40,7 +40,7 @@ impl Summary {
     /// Faults that no call has met although calls of the phase were made.
     pub fn missed(&self) -> Vec<String> {
         let mut missed = Vec::new();
-        for phase in Phase::ALL {
+        for phase in Phase::everywhere() {
             for fault in Fault::ALL.into_iter().filter(|fault| fault.applies(phase)) {
                 if self.marks.count(fault, phase) == 0 {
                     missed.push(format!("{} in {}", fault.name(), phase.name()));
@@ -60,7 +60,7 @@ impl Summary {
         let faults = Fault::ALL.into_iter().map(|fault| fault.name().replace(' ', "\n"));
         let header = ["phase".to_owned(), "calls".to_owned()];
         table.set_header(header.into_iter().chain(faults));
-        for phase in Phase::ALL {
+        for phase in Phase::everywhere() {
             let calls = self.marks.calls_of(phase);
             let counts = Fault::ALL.into_iter().map(|fault| match fault.applies(phase) {
                 true => self.marks.count(fault, phase).to_string(),
@@ -80,6 +80,28 @@ impl Summary {
         text
     }
 
+    /// What worlds of loads have shown, a line for each kind of fault.
+    pub fn loads(&self) -> String {
+        let count = |event: &str| self.marks.event(event);
+        let mut text = format!(
+            "{} partitions loaded, {} of them met a crash while they were\n",
+            count("loaded"),
+            count("load met a crash")
+        );
+        for fault in Fault::ALL {
+            let met: u64 =
+                Phase::OF_LOADS.into_iter().map(|phase| self.marks.count(fault, phase)).sum();
+            if met > 0 {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{met:>8} calls: {}", fault.name());
+            }
+        }
+        for event in EVENTS.into_iter().filter(|event| EVENTS_OF_LOADS.contains(event)) {
+            let _ = writeln!(text, "{:>8} times: {event}", count(event));
+        }
+        text
+    }
+
     /// One line of figures.
     pub fn figures(&self, took: Duration) -> String {
         let (worlds, secs) = (self.worlds, took.as_secs_f64());
@@ -94,7 +116,7 @@ impl Summary {
 
     pub fn json(&self, took: Duration) -> Value {
         let mut faults = serde_json::Map::new();
-        for phase in Phase::ALL {
+        for phase in Phase::everywhere() {
             for fault in Fault::ALL.into_iter().filter(|fault| fault.applies(phase)) {
                 let name = format!("{} / {}", fault.name(), phase.name());
                 faults.insert(name, self.marks.count(fault, phase).into());
@@ -115,7 +137,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 23] = [
+const EVENTS: [&str; 38] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -139,6 +161,33 @@ const EVENTS: [&str; 23] = [
     "clock jumps",
     "deployed",
     "all die",
+    "backlog",
+    "task file changed",
+    "task file broken",
+    "task file removed",
+    "changed task runs",
+    "away for hours",
+    "load met a crash",
+    "loaded",
+    "ledger refuses",
+    "lock conflict",
+    "commit unconfirmed",
+    "statement fails",
+    "statement aborted",
+    "statement slow",
+    "warehouse paused",
+];
+
+/// What happens to loads beside faults of their calls.
+const EVENTS_OF_LOADS: [&str; 8] = [
+    "away for hours",
+    "ledger refuses",
+    "lock conflict",
+    "commit unconfirmed",
+    "statement fails",
+    "statement aborted",
+    "statement slow",
+    "warehouse paused",
 ];
 
 /// A violation in words, with the end of its trace.

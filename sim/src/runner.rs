@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::faults::{Bounds, Crash, Faults};
-use crate::scenario::Scenario;
+use crate::scenario::{Kind, Scenario};
 use crate::world::{self, Outcome};
 
 /// How far the network goes; see `Bounds`.
@@ -14,9 +14,14 @@ pub const BOUNDS: Bounds = Bounds::Broken;
 
 /// Plays the world of a seed.
 pub fn play_seed(seed: u64, data: &Path) -> anyhow::Result<Outcome> {
+    play_kind(seed, Kind::of_seed(seed), data)
+}
+
+/// Plays the world of a seed as one of this kind.
+pub fn play_kind(seed: u64, kind: Kind, data: &Path) -> anyhow::Result<Outcome> {
     world::play(
         |origin| {
-            let scenario = Scenario::of_seed(seed, origin, BOUNDS);
+            let scenario = Scenario::of_seed(seed, kind, origin, BOUNDS);
             let faults = Faults::of_scenario(&scenario, origin);
             (scenario, faults)
         },

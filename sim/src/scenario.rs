@@ -4,7 +4,11 @@
 //! (`faults`), nor for what must come of it (`oracle`).
 
 mod arrivals;
+mod backlog;
 mod config;
+mod kind;
+mod loads;
+mod reload;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +17,12 @@ use sluicegate::core::partition::{Grain, Partition};
 use crate::faults::Bounds;
 use crate::oracle::Quota;
 
+pub use arrivals::folder_of;
 pub use arrivals::{Message, Object};
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
+pub use kind::Kind;
+pub use loads::{LEDGER, Load, Loads, Mode};
+pub use reload::{FileChange, Reload, VERSIONS};
 
 /// The deployment that every world belongs to.
 pub const DEPLOYMENT: &str = "sim";
@@ -54,6 +62,10 @@ pub struct Scenario {
     pub page: usize,
     /// EMR's quotas are `SCARCE`, not what it grants everybody.
     pub scarce: bool,
+    /// What is special where tasks load their output.
+    pub loads: Option<Loads>,
+    /// What is special where tasks stand in files of their own.
+    pub reload: Option<Reload>,
 }
 
 /// Quotas that worlds as small as these can use up.
@@ -115,7 +127,19 @@ const MINUTES: i64 = 30;
 const CALENDAR_MINUTES: i64 = 9;
 
 impl Scenario {
-    pub fn of_seed(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
+    /// The world of a seed, of its own kind or of a chosen one.
+    pub fn of_seed(seed: u64, kind: Kind, origin: Timestamp, bounds: Bounds) -> Self {
+        let mut scenario = Self::plain(seed, origin, bounds);
+        match kind {
+            Kind::Plain => {}
+            Kind::Reload => reload::adapt(&mut scenario, origin),
+            Kind::Loads => loads::adapt(&mut scenario, origin, bounds),
+            Kind::Backlog => backlog::adapt(&mut scenario, origin),
+        }
+        scenario
+    }
+
+    fn plain(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
@@ -170,6 +194,8 @@ impl Scenario {
             newer,
             page: [50, 2, 1][usize::try_from(seed % 3).unwrap_or(0)],
             scarce,
+            loads: None,
+            reload: None,
         }
     }
 
@@ -205,6 +231,8 @@ impl Scenario {
             newer: false,
             page: 50,
             scarce: false,
+            loads: None,
+            reload: None,
         }
     }
 
@@ -235,6 +263,11 @@ impl Scenario {
 
     pub fn dataset(&self, name: &str) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name == name)
+    }
+
+    /// Whether a task may have missed something while its file was away.
+    pub fn may_miss(&self, task: &str, now: Timestamp) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.may_miss(task, now))
     }
 
     /// The tasks that wait for a dataset.

@@ -2,6 +2,7 @@
 //! from one seed. Plays the scenario, ends the faults, waits until everything
 //! has settled, and says what was violated. Not for many worlds: `runner`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use sluicegate::core::partition::Partition;
 use sluicegate_local::cloud::{Cloud, Parts};
 use sluicegate_local::emr;
+use sluicegate_local::redshift::Database;
 use sluicegate_local::wire::{Request, Response};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +28,11 @@ use crate::marks::Marks;
 use crate::objects::Objects;
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Life, Replica};
-use crate::scenario::{MachineEvent, Scenario};
+use crate::scenario::{FileChange, MachineEvent, Scenario, Task, folder_of};
 use crate::tables;
 use crate::time::{VirtualTime, pass, pass_until};
 use crate::trace::Trace;
+use crate::warehouse::{FakeWarehouse, Rates};
 
 /// Where the cloud says it is; nobody listens there.
 pub const ENDPOINT: &str = "http://127.0.0.1:1";
@@ -36,12 +40,19 @@ pub const INBOX_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:inbox";
 /// After the faults have ended, everything has to come to its end in this time.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(14);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// A replica that is away for longer keeps the faults from ending.
+const LONG: Duration = Duration::from_secs(3600);
+/// From its return to the end of the faults.
+const AFTER_LONG: Duration = Duration::from_secs(1200);
+/// A backlog is at least so many messages.
+const BACKLOG: u64 = 100;
 
 /// What the parts of a world share.
 pub struct World {
     pub time: VirtualTime,
     pub cloud: Cloud,
     pub scenario: Scenario,
+    pub warehouse: FakeWarehouse,
     faults: Mutex<Faults>,
     lists: Mutex<Lists>,
     objects: Mutex<Objects>,
@@ -51,6 +62,9 @@ pub struct World {
     clusters: Notify,
     /// Requests that are on their way without a sender who waits for them.
     late: AtomicU64,
+    faults_end: Mutex<Timestamp>,
+    /// Task partitions whose load was under way when a replica crashed.
+    crashed_loads: Mutex<BTreeSet<String>>,
 }
 
 /// What became of a world.
@@ -77,6 +91,7 @@ impl World {
     async fn new(scenario: Scenario, faults: Faults, data: &Path) -> anyhow::Result<Arc<Self>> {
         let time = VirtualTime::begin();
         let secs = Duration::from_secs;
+        let warehouse = FakeWarehouse::new(scenario.seed);
         let cloud = Cloud::new(Parts {
             data: data.to_owned(),
             requests: None,
@@ -92,14 +107,16 @@ impl World {
                 page: scenario.page,
                 ..emr::Options::default()
             },
-            redshift: sluicegate_local::redshift::Database::Absent,
+            redshift: Database::Given(Arc::new(warehouse.clone())),
             shutdown: CancellationToken::new(),
         })?;
         let oracle = Oracle::new(&scenario);
         let world = Self {
             time,
             cloud,
+            faults_end: Mutex::new(scenario.ends),
             scenario,
+            warehouse,
             faults: Mutex::new(faults),
             lists: Mutex::default(),
             objects: Mutex::default(),
@@ -108,8 +125,10 @@ impl World {
             oracle: Mutex::new(oracle),
             clusters: Notify::new(),
             late: AtomicU64::new(0),
+            crashed_loads: Mutex::default(),
         };
         let world = Arc::new(world);
+        world.warehouse.belongs_to(&world);
         world.provision().await?;
         Ok(world)
     }
@@ -187,7 +206,60 @@ impl World {
     }
 
     pub fn downtime(&self) -> Duration {
-        lock(&self.faults).downtime()
+        let span = lock(&self.faults).downtime();
+        if span >= LONG {
+            self.happened("away for hours");
+            let mut end = lock(&self.faults_end);
+            *end = (*end).max(self.time.now() + span + AFTER_LONG);
+        }
+        span
+    }
+
+    /// When the faults end at the latest.
+    pub fn faults_end(&self) -> Timestamp {
+        *lock(&self.faults_end)
+    }
+
+    /// What goes wrong in the warehouse.
+    pub fn warehouse_rates(&self) -> Rates {
+        let loads = self.scenario.loads.as_ref();
+        let loads = loads.filter(|_| !lock(&self.faults).are_over());
+        loads.map(|loads| loads.rates).unwrap_or_default()
+    }
+
+    pub fn warehouse_is_paused(&self) -> bool {
+        let paused = self.scenario.loads.as_ref().and_then(|loads| loads.paused);
+        let now = self.time.now();
+        paused.is_some_and(|(from, until)| from <= now && now < until)
+    }
+
+    pub fn object(&self, key: &str) -> Option<Bytes> {
+        lock(&self.objects).get(key).cloned()
+    }
+
+    /// The bodies of what lies under a prefix.
+    pub fn objects_under(&self, prefix: &str) -> Vec<Bytes> {
+        lock(&self.objects).under(prefix).map(|(_, body)| body.clone()).collect()
+    }
+
+    /// The last step of a task partition has written its output: so many rows in
+    /// each file. What an earlier cluster has written goes.
+    pub fn write_output(&self, task: &Task, partition: Partition, cluster: &str, files: &[u8]) {
+        let Some(load) = &task.load else { return };
+        let (folder, now) = (folder_of(&load.dataset, partition), self.time.now());
+        let mut objects = lock(&self.objects);
+        objects.remove_all(&format!("{folder}/"));
+        for (file, rows) in files.iter().enumerate() {
+            let row =
+                |row: u8| json!([format!("{} {partition} {cluster} {file}-{row}", task.name), row]);
+            let rows: Value = (0..*rows).map(row).collect();
+            objects.put(
+                &format!("{folder}/part-{file}-{cluster}.snappy.parquet"),
+                rows.to_string(),
+                now,
+            );
+        }
+        objects.put(&format!("{folder}/_SUCCESS"), "", now);
     }
 
     pub fn standstill(&self) -> Duration {
@@ -236,6 +308,10 @@ impl World {
         if let Some(fault) = fault {
             marks.faulted(fault, call.phase);
             drop(marks);
+            if fault.is_crash() {
+                let loading = self.oracle().loading();
+                lock(&self.crashed_loads).extend(loading);
+            }
             let (service, action) = (call.service.name(), &call.action);
             self.note(&format!(
                 "{life} {service} {action} {}: {} [{}]",
@@ -266,7 +342,9 @@ impl World {
             true => "ok".to_owned(),
             false => error_code(&response),
         };
-        let idle = ok && matches!(call.phase, Phase::Receive | Phase::Find | Phase::Read);
+        let idle = matches!(call.phase, Phase::Receive | Phase::Find | Phase::Read)
+            || matches!(call.phase, Phase::TaskFiles | Phase::LookAtStatement);
+        let idle = ok && idle;
         if !idle {
             let (service, action) = (call.service.name(), &call.action);
             self.note(&format!(
@@ -376,6 +454,7 @@ async fn lead(world: Arc<World>) -> Outcome {
     let Scenario { seed, clusters, ends, replicas, .. } = world.scenario;
     let driver = Driver::new(Arc::clone(&world), seed, clusters, ends);
     let driver = tokio::spawn(driver.run());
+    let files = tokio::spawn(change_files(Arc::clone(&world)));
     let replicas: Vec<_> = (0..replicas).map(|number| Replica::start(&world, number)).collect();
     play_scenario(&world, &replicas).await;
     if world.scenario.all_die {
@@ -395,7 +474,11 @@ async fn lead(world: Arc<World>) -> Outcome {
         replicas.iter().for_each(Replica::destroy);
     }
     driver.abort();
+    files.abort();
     world.oracle().at_the_end(&world);
+    for _ in lock(&world.crashed_loads).iter() {
+        world.happened("load met a crash");
+    }
     world.tell_violations();
     let lasted = world.time.now().duration_since(world.time.origin());
     Outcome {
@@ -443,13 +526,34 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             world.happened(message.what);
         }
         while let Some((_, event)) = events.next_if(|(due, _)| *due <= at) {
+            let waking = matches!(event, MachineEvent::Run(_));
+            if waking && world.inbox_depth().await >= BACKLOG {
+                world.happened("backlog");
+            }
             world.note(&format!("{event:?}"));
             happen(world, replicas, *event);
         }
     }
     pass_until(world.time, scenario.busy_until).await;
-    while world.time.now() < scenario.ends && !world.is_at_rest().await {
+    while world.time.now() < world.faults_end() && !world.is_at_rest().await {
         pass(LOOK_EVERY).await;
+    }
+}
+
+/// Somebody works on the task files.
+async fn change_files(world: Arc<World>) {
+    let files = world.scenario.reload.iter().flat_map(|reload| &reload.files);
+    for FileChange { at, key, text, what } in files {
+        if *at > world.time.now() {
+            pass_until(world.time, *at).await;
+        }
+        world.note(&format!("{what}: {key}"));
+        world.happened(what);
+        let (mut objects, now) = (lock(&world.objects), world.time.now());
+        match text {
+            Some(text) => objects.put(key, text.clone(), now),
+            None => objects.remove(key),
+        }
     }
 }
 
@@ -493,7 +597,10 @@ async fn settle(world: &Arc<World>) {
         world.oracle().overdue(world);
         let depth = world.inbox_depth().await;
         let left = world.oracle().what_is_left(world, depth);
+        // A load may arrive when nobody waits for it any more.
+        let on_its_way = world.scenario.loads.is_some() && world.late.load(Ordering::Relaxed) > 0;
         match left {
+            None if on_its_way || world.warehouse.is_busy() => pass(LOOK_EVERY).await,
             None => return,
             Some(left) if world.time.now() >= until => {
                 world.violated("I12", &format!("{PATIENCE} after the faults: {left}"));

@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use sluicegate_sim::runner;
+use sluicegate_sim::scenario::Kind;
 
 const SEEDS: std::ops::Range<u64> = 1..21;
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let folder = tempfile::tempdir().unwrap();
-    for seed in [3, 14] {
+    // Two plain ones, one of loads and one whose task files change.
+    for seed in [3, 14, 6, 8] {
         let one = runner::play_seed(seed, folder.path()).unwrap();
         let same = runner::play_seed(seed, folder.path()).unwrap();
         for (one, same) in one.trace.lines().iter().zip(same.trace.lines()) {
@@ -35,4 +37,31 @@ fn worlds_of_faults_hold_every_invariant() {
     .unwrap();
     let violations = violations.into_inner().unwrap();
     assert!(violations.is_empty(), "see sluicegate-sim replay SEED: {violations:?}");
+}
+
+#[test]
+fn loads_on_a_bad_network_are_each_in_the_table_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut loaded, mut crashed) = (0, 0);
+    for seed in 1..9 {
+        let outcome = runner::play_kind(seed, Kind::Loads, folder.path()).unwrap();
+        assert_eq!(outcome.violation, None, "see sluicegate-sim replay {seed} --loads");
+        loaded += outcome.marks.event("loaded");
+        crashed += outcome.marks.event("load met a crash");
+    }
+    assert!(loaded >= 20 && crashed >= 5, "{loaded} loads, {crashed} crashes");
+}
+
+#[test]
+fn a_heap_of_messages_and_task_files_that_change_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, mark) in [(Kind::Backlog, "backlog"), (Kind::Reload, "changed task runs")] {
+        let mut reached = 0;
+        for seed in [8, 28, 50, 68] {
+            let outcome = runner::play_kind(seed, kind, folder.path()).unwrap();
+            assert_eq!(outcome.violation, None, "{kind:?} {seed}");
+            reached += outcome.marks.event(mark);
+        }
+        assert!(reached > 0, "{mark}");
+    }
 }

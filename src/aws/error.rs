@@ -29,7 +29,7 @@ pub enum Kind {
     Unknown,
 }
 
-const DEFERRED: [&str; 9] = [
+const DEFERRED: [&str; 11] = [
     "ThrottlingException",
     "Throttling",
     "TooManyRequestsException",
@@ -39,6 +39,8 @@ const DEFERRED: [&str; 9] = [
     "LimitExceededException",
     "TransactionConflictException",
     "TransactionInProgressException",
+    "ActiveStatementsExceededException",
+    "ActiveSessionsExceededException",
 ];
 
 /// The signature was not accepted: credentials have expired, or a clock is off.
@@ -156,6 +158,8 @@ mod tests {
             ("InternalFailure", "", 500, Kind::Unknown),
             ("RequestTimeout", "", 408, Kind::Unknown),
             ("SlowDown", "", 429, Kind::Deferred),
+            // As many loads as Redshift takes are under way; each waits for the ledger.
+            ("ActiveStatementsExceededException", "", 400, Kind::Deferred),
             // A batch that is throttled is not too large.
             (cancelled, "for specific reasons [None, ThrottlingError]", 400, Kind::Deferred),
             (cancelled, "[ProvisionedThroughputExceeded]", 400, Kind::Deferred),

@@ -11,7 +11,7 @@ use sluicegate::core::partition::{Grain, Partition};
 use sluicegate_local::emr::model::Cluster;
 
 use super::clusters::owner;
-use super::items::{document, is_final, text};
+use super::items::{document, is_complete, is_final, text};
 use super::{Oracle, messages};
 use crate::cluster::is_ours;
 use crate::scenario::{DatasetKind, Object, Scenario, Task};
@@ -29,7 +29,7 @@ const CALLS_AN_HOUR_MAX: u64 = 4000;
 impl Oracle {
     /// What has yet to happen, in words; None when all is done.
     pub fn what_is_left(&self, world: &World, inbox: u64) -> Option<String> {
-        let open = self.tasks_in(&BTreeSet::from(["ready", "running"]));
+        let open = self.tasks_in(&BTreeSet::from(["ready", "running", "loading"]));
         let unended: Vec<_> = self
             .expected(world)
             .into_iter()
@@ -103,6 +103,9 @@ impl Oracle {
         if !world.scenario.all_die {
             self.no_partition_by_chance(world);
         }
+        if world.scenario.loads.is_some() {
+            self.tables_at_the_end(world);
+        }
     }
 
     /// I11: there is no slot that the schedule does not have.
@@ -156,7 +159,7 @@ impl Oracle {
     /// A run that has nothing left to do ends its cluster and does not wait for
     /// what else would end it.
     fn past_work(&mut self, world: &World) {
-        let (ends, now) = (world.scenario.ends, world.time.now());
+        let (ends, now) = (world.faults_end(), world.time.now());
         let since = |run: &str| self.terminating.get(run).map(|since| (*since).max(ends));
         let lingering = world.cloud.emr().with(|machine, _| {
             let ours = machine.clusters().filter(|cluster| is_ours(cluster));
@@ -183,7 +186,7 @@ impl Oracle {
                 // up before it can end itself.
                 let from = expires.max(Some(cluster.created + starting));
                 // Where only the daemon ends clusters it has to be able to.
-                let able = world.scenario.ends + RECOVERY;
+                let able = world.faults_end() + RECOVERY;
                 let from = from.max(world.scenario.bare.then_some(able));
                 from.is_some_and(|from| now.duration_since(from) > OVERDUE)
             };
@@ -213,7 +216,18 @@ impl Oracle {
         let mut expected = BTreeSet::new();
         for task in &world.scenario.tasks {
             for partition in self.candidates(world, task, &complete) {
+                let stored = self
+                    .items
+                    .get(&(tables::TASK.to_owned(), format!("{} {partition}", task.name)));
+                let is_stored = |dataset: &String| {
+                    let receipt =
+                        |item: &Value| is_complete(&item[format!("in:{dataset}@{partition}")]);
+                    stored.is_some_and(receipt)
+                };
                 let has = |dataset: &String| {
+                    if world.scenario.may_miss(&task.name, world.time.now()) {
+                        return is_stored(dataset);
+                    }
                     complete.get(dataset).is_some_and(|set| set.contains(&partition))
                         || self.is_produced(&world.scenario, dataset, &partition)
                 };
@@ -265,7 +279,7 @@ impl Oracle {
             let Some(dataset) = scenario.dataset(name) else { continue };
             let keys: BTreeSet<_> = objects.iter().map(|object| &object.key).collect();
             let is_complete = match dataset.kind {
-                DatasetKind::Output => false,
+                DatasetKind::Output | DatasetKind::Folder => false,
                 DatasetKind::Object | DatasetKind::Closed | DatasetKind::Quiet => true,
                 DatasetKind::Count(count) => keys.len() >= count as usize,
                 DatasetKind::Marker => keys.iter().any(|key| key.ends_with("/_SUCCESS")),

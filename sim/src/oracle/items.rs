@@ -56,7 +56,8 @@ fn may_become(from: &str, to: &str) -> bool {
         (from, to),
         ("waiting", "ready" | "skipped" | "failed")
             | ("ready", "running" | "failed")
-            | ("running", "succeeded" | "failed")
+            | ("running", "loading" | "succeeded" | "failed")
+            | ("loading", "succeeded" | "failed")
     )
 }
 

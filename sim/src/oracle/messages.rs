@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -44,6 +45,7 @@ impl Messages {
         notices: &Notices,
         call: &Call,
         answer: &Value,
+        now: Timestamp,
     ) -> Found {
         match call.phase {
             Phase::Receive => {
@@ -64,13 +66,21 @@ impl Messages {
                 let receipts = entries.filter_map(|entry| entry["ReceiptHandle"].as_str());
                 let ids: Vec<_> =
                     receipts.filter_map(|receipt| self.receipts.get(receipt)).cloned().collect();
-                ids.iter().flat_map(|id| self.delete(scenario, items, notices, id)).collect()
+                let deleted = |id: &String| self.delete(scenario, items, notices, id, now);
+                ids.iter().flat_map(deleted).collect()
             }
             _ => Vec::new(),
         }
     }
 
-    fn delete(&self, scenario: &Scenario, items: &Items, notices: &Notices, id: &str) -> Found {
+    fn delete(
+        &self,
+        scenario: &Scenario,
+        items: &Items,
+        notices: &Notices,
+        id: &str,
+        now: Timestamp,
+    ) -> Found {
         // Events of EMR change nothing that has to be kept.
         let Some(message) = self.sent.get(id) else { return Vec::new() };
         let mut found = Vec::new();
@@ -84,7 +94,7 @@ impl Messages {
             }
         }
         for object in &message.objects {
-            for place in not_recorded(scenario, items, object) {
+            for place in not_recorded(scenario, items, object, now) {
                 lost(format!("message {id} is deleted, {} is not in {place}", object.key));
             }
         }
@@ -93,8 +103,17 @@ impl Messages {
 }
 
 /// Where an object should be recorded and is not.
-fn not_recorded(scenario: &Scenario, items: &Items, object: &Object) -> Vec<String> {
+fn not_recorded(
+    scenario: &Scenario,
+    items: &Items,
+    object: &Object,
+    now: Timestamp,
+) -> Vec<String> {
     let Some((name, partition)) = &object.place else { return Vec::new() };
+    // What no task reads is not kept.
+    if scenario.readers(name).any(|task| scenario.may_miss(&task.name, now)) {
+        return Vec::new();
+    }
     let Some(dataset) = scenario.dataset(name) else { return Vec::new() };
     let element = format!("{name}@{partition}");
     if dataset.kind.is_journalled() {

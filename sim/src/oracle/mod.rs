@@ -8,9 +8,11 @@ mod counts;
 mod end;
 mod guards;
 mod items;
+mod loads;
 mod messages;
 mod notices;
 mod quotas;
+mod reloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,9 +29,11 @@ use crate::world::World;
 use self::calls::Calls;
 use self::clusters::{Clusters, name_of};
 use self::guards::Guards;
+use self::loads::Loads;
 use self::messages::Messages;
 use self::notices::Notices;
 use self::quotas::Quotas;
+use self::reloads::Reloads;
 
 pub use self::quotas::Quota;
 
@@ -55,6 +59,8 @@ pub struct Oracle {
     emr_calls: Calls,
     guards: Guards,
     quotas: Quotas,
+    loads: Loads,
+    reloads: Reloads,
     messages: Messages,
     /// Task → the mark that its calendar began with.
     marks: BTreeMap<String, Timestamp>,
@@ -75,6 +81,8 @@ impl Oracle {
             emr_calls: Calls::default(),
             guards: Guards::default(),
             quotas: Quotas::default(),
+            loads: Loads::default(),
+            reloads: Reloads::default(),
             messages: Messages::default(),
             marks: BTreeMap::new(),
             terminating: BTreeMap::new(),
@@ -105,6 +113,8 @@ impl Oracle {
     /// A replica is about to make a call.
     pub fn decided(&mut self, scenario: &Scenario, life: &Life, call: &Call) {
         self.calls += 1;
+        let found = self.loads.decided(call);
+        self.violations.extend(found);
         if !matches!(call.phase, Phase::Launch | Phase::AddSteps) {
             return;
         }
@@ -128,6 +138,10 @@ impl Oracle {
                 let answer = json_of(response);
                 let found = self.clusters.called(world, &self.items, call, &answer);
                 self.violations.extend(found);
+                if matches!(call.phase, Phase::Launch | Phase::AddSteps) {
+                    let found = self.reloads.submitted(world, call);
+                    self.violations.extend(found);
+                }
                 match call.phase {
                     Phase::Terminate => {
                         let found = self.emr_calls.terminated(world, &self.items, call);
@@ -152,10 +166,11 @@ impl Oracle {
                     &self.notices,
                     call,
                     &answer,
+                    world.time.now(),
                 );
                 self.violations.extend(found);
             }
-            Service::S3 => {}
+            Service::Redshift | Service::S3 => {}
         }
     }
 
@@ -187,9 +202,11 @@ impl Oracle {
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);
                     let (old, now) = (old.as_ref(), world.time.now());
                     let counts = counts::task(&world.scenario, &self.items, &name, old, &new, now);
-                    [found, counts, told, truth].concat()
+                    let loads = loads::task(world, &name, old, &new);
+                    [found, counts, told, truth, loads].concat()
                 }
                 tables::RUN if !name.contains('/') => {
+                    self.reloads.run_written(&name, world.time.now());
                     let found = items::run(&name, old.as_ref(), &new);
                     let told = self.notices.of_run(&name, old.as_ref(), &new);
                     let clusters = self.clusters.of_run(world, &name, old.as_ref(), &new);

@@ -23,7 +23,8 @@ fn rank(state: &str) -> u8 {
         "waiting" => 0,
         "ready" => 1,
         "running" => 2,
-        _ => 3,
+        "loading" => 3,
+        _ => 4,
     }
 }
 
@@ -38,7 +39,7 @@ impl Notices {
         // `TASK/PARTITION/STATE`; other ids have another form.
         let parts: Vec<_> = event.split('/').collect();
         let [task, partition, state] = parts[..] else { return Vec::new() };
-        if !["ready", "running", "succeeded", "failed", "skipped"].contains(&state) {
+        if !["ready", "running", "loading", "succeeded", "failed", "skipped"].contains(&state) {
             return Vec::new();
         }
         let reached = self.reached.entry(format!("{task}/{partition}")).or_default();

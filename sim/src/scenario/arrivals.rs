@@ -98,9 +98,31 @@ pub fn plain(datasets: &[Dataset], origin: Timestamp) -> Vec<(Timestamp, Message
     messages
 }
 
+/// All objects of a dataset that counts them, each for itself, in the time of an
+/// outage; some come twice.
+pub fn heap(
+    rng: &mut Rng,
+    dataset: &Dataset,
+    origin: Timestamp,
+    outage: SignedDuration,
+) -> Vec<(Timestamp, Message)> {
+    let DatasetKind::Count(count) = dataset.kind else { return Vec::new() };
+    let mut messages = Vec::new();
+    for hour in hours(origin).into_iter().filter(|hour| hour.end() <= origin) {
+        for index in 0..count {
+            let object = object(dataset, hour, index, rng);
+            for _ in 0..=u32::from(rng.u8(0..5) == 0) {
+                let at = origin + SignedDuration::from_secs(rng.i64(1..outage.as_secs()));
+                messages.push((at, of_object(&object, at)));
+            }
+        }
+    }
+    messages
+}
+
 fn objects(rng: &mut Rng, dataset: &Dataset, hour: Partition) -> Vec<Object> {
     let count = match dataset.kind {
-        DatasetKind::Output => 0,
+        DatasetKind::Output | DatasetKind::Folder => 0,
         // Now and then it never comes.
         DatasetKind::Object => u32::from(rng.u8(0..10) > 0),
         DatasetKind::Count(count) if rng.u8(0..8) > 0 => count + rng.u32(0..2),
@@ -118,7 +140,7 @@ fn objects(rng: &mut Rng, dataset: &Dataset, hour: Partition) -> Vec<Object> {
 fn object(dataset: &Dataset, hour: Partition, index: u32, rng: &mut Rng) -> Object {
     let folder = folder(dataset, hour);
     let key = match dataset.kind {
-        DatasetKind::Object | DatasetKind::Output => folder,
+        DatasetKind::Object | DatasetKind::Output | DatasetKind::Folder => folder,
         _ => {
             let odd = ["part", "a b+c", "100%", "caf\u{e9}", "x=1&y=2", "tab\there"];
             format!("{folder}/{}-{index}", odd[rng.usize(..odd.len())])
@@ -133,7 +155,12 @@ fn object(dataset: &Dataset, hour: Partition, index: u32, rng: &mut Rng) -> Obje
 }
 
 fn folder(dataset: &Dataset, hour: Partition) -> String {
-    format!("{}/{}", dataset.name, hour.start().strftime("%Y/%m/%d/%H"))
+    folder_of(&dataset.name, hour)
+}
+
+/// Where the objects of a partition lie.
+pub fn folder_of(dataset: &str, hour: Partition) -> String {
+    format!("{dataset}/{}", hour.start().strftime("%Y/%m/%d/%H"))
 }
 
 /// How the queue hears of an object.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use fastrand::Rng;
 
+use super::loads::Load;
 use super::{BUCKET, DEPLOYMENT, SCARCE};
 use crate::objects::LOG_URI;
 use crate::oracle::Quota;
@@ -19,6 +20,7 @@ pub struct Task {
     /// Due at minute 5 of every hour, for the hour before.
     pub scheduled: bool,
     pub steps: Vec<Step>,
+    pub load: Option<Load>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,11 +44,13 @@ pub enum DatasetKind {
     Quiet,
     /// Made by a task.
     Output,
+    /// Made by a task, as files in a folder.
+    Folder,
 }
 
 impl DatasetKind {
     pub fn has_many_objects(self) -> bool {
-        !matches!(self, DatasetKind::Object | DatasetKind::Output)
+        !matches!(self, DatasetKind::Object | DatasetKind::Output | DatasetKind::Folder)
     }
 
     /// Whether its objects go into the journal.
@@ -108,7 +112,15 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             .map(|step| Step { name: format!("s{step}"), retries: rng.u32(0..3) })
             .collect();
         let profile = profiles[rng.usize(..profiles.len())].name.clone();
-        tasks.push(Task { name, profile, inputs, outputs: Vec::new(), scheduled, steps });
+        tasks.push(Task {
+            name,
+            profile,
+            inputs,
+            outputs: Vec::new(),
+            scheduled,
+            steps,
+            load: None,
+        });
     }
     (tasks, datasets, profiles)
 }
@@ -141,6 +153,7 @@ pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         outputs: output.map(str::to_owned).into_iter().collect(),
         scheduled: false,
         steps,
+        load: None,
     };
     let tasks = vec![
         task("t0", "d0-0", Some("o1"), vec![step("s0", 1), step("s1", 0)]),
@@ -195,20 +208,8 @@ primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
             rng.u32(1..6)
         );
     }
-    for Dataset { name, kind } in datasets {
-        let star = if kind.has_many_objects() { "/*" } else { "" };
-        let _ = writeln!(
-            text,
-            "[datasets.{name}]\nlocation = \"s3://{BUCKET}/{name}/{{yyyy}}/{{MM}}/{{dd}}/{{HH}}{star}\""
-        );
-        let complete = match kind {
-            DatasetKind::Object | DatasetKind::Output => String::new(),
-            DatasetKind::Marker => "complete = \"marker\"\n".to_owned(),
-            DatasetKind::Closed => "complete = \"closed\"\nsettle = \"5m\"\n".to_owned(),
-            DatasetKind::Count(count) => format!("complete = \"count\"\nobjects = {count}\n"),
-            DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"4m\"\n".to_owned(),
-        };
-        text.push_str(&complete);
+    for dataset in datasets {
+        dataset_text(&mut text, dataset);
     }
     for task in tasks {
         task_text(&mut text, task);
@@ -233,8 +234,36 @@ pub fn scarce(text: &str) -> String {
     text.replace("[http]\n", &quotas)
 }
 
-fn task_text(text: &mut String, task: &Task) {
-    let Task { name, profile, inputs, outputs, scheduled, steps } = task;
+/// What a file gets with one more dataset and its reader.
+pub fn addition(dataset: &Dataset, task: &Task) -> String {
+    let mut text = String::new();
+    dataset_text(&mut text, dataset);
+    task_text(&mut text, task);
+    text
+}
+
+fn dataset_text(text: &mut String, Dataset { name, kind }: &Dataset) {
+    let rest = match kind {
+        DatasetKind::Folder => "/",
+        kind if kind.has_many_objects() => "/*",
+        _ => "",
+    };
+    let _ = writeln!(
+        text,
+        "[datasets.{name}]\nlocation = \"s3://{BUCKET}/{name}/{{yyyy}}/{{MM}}/{{dd}}/{{HH}}{rest}\""
+    );
+    let complete = match kind {
+        DatasetKind::Object | DatasetKind::Output | DatasetKind::Folder => String::new(),
+        DatasetKind::Marker => "complete = \"marker\"\n".to_owned(),
+        DatasetKind::Closed => "complete = \"closed\"\nsettle = \"5m\"\n".to_owned(),
+        DatasetKind::Count(count) => format!("complete = \"count\"\nobjects = {count}\n"),
+        DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"4m\"\n".to_owned(),
+    };
+    text.push_str(&complete);
+}
+
+pub fn task_text(text: &mut String, task: &Task) {
+    let Task { name, profile, inputs, outputs, scheduled, steps, .. } = task;
     let _ = writeln!(text, "[tasks.{name}]\nprofile = \"{profile}\"\npartition = \"hour\"");
     if *scheduled {
         text.push_str("schedule = { cron = \"5 * * * *\", partition = \"previous\" }\n");

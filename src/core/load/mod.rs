@@ -21,6 +21,7 @@ use self::table::{Name, Table, Type};
 use super::notice::clipped;
 use super::run::CallFailure;
 use super::task::TaskKey;
+use crate::planted::{Bug, planted};
 
 /// The warehouse's words are stored with the partition.
 const FAILURE_CHARS_MAX: usize = 1_000;
@@ -283,18 +284,28 @@ impl Load {
                 self.stage = Stage::Send { since: now };
                 self.go_on(about, now)
             }
-            Observation::Prepared(Err(failure)) => later_or_end(failure, now, |words| {
-                format!("its files cannot be listed, or the manifest not be written: {words}")
-            }),
+            Observation::Prepared(Err(CallFailure::Refused(words))) => failed(
+                &format!("its files cannot be listed, or the manifest not be written: {words}"),
+                CORRECT_IT,
+            ),
+            Observation::Prepared(Err(failure)) => later(failure, now),
             Observation::Sent(Ok(statement)) => {
                 self.stage = Stage::Execute { statement, since: now, cancelled: false };
                 self.go_on(about, now)
             }
-            Observation::Sent(Err(failure)) => later_or_end(failure, now, |words| {
-                format!("the warehouse refuses its statements: {words}")
-            }),
+            // A call before this one may have been heard, and its answer lost.
+            Observation::Sent(Err(CallFailure::Refused(words))) => {
+                self.settle(Some(&format!("the warehouse refuses its statements: {words}")))
+            }
+            Observation::Sent(Err(failure)) => {
+                if planted(Bug::TokenPerCall) {
+                    self.attempt += 1;
+                }
+                later(failure, now)
+            }
             Observation::Looked(seen) => self.looked(seen, about, now),
-            Observation::Cancelled(Ok(())) => {
+            // What is refused to be cancelled has ended: the next look shows how.
+            Observation::Cancelled(Ok(()) | Err(CallFailure::Refused(_))) => {
                 if let Stage::Execute { cancelled, .. } = &mut self.stage {
                     *cancelled = true;
                 }
@@ -307,8 +318,7 @@ impl Load {
                 &format!("the ledger of loads cannot be read, so it may be loaded or not: {words}"),
                 LOOK_YOURSELF,
             ),
-            Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
-            Observation::Ledger(Err(_)) => Act::Rest(after(now, AGAIN_AFTER)),
+            Observation::Ledger(Err(failure)) => later(failure, now),
         }
     }
 
@@ -330,10 +340,7 @@ impl Load {
         match &self.stage {
             Stage::Prepare { from } if now < *from => Act::Rest(*from),
             Stage::Prepare { .. } => Act::Prepare,
-            Stage::Send { since } if now.duration_since(*since) >= TOKEN_LIFE => {
-                self.stage = Stage::Settle;
-                Act::AskLedger
-            }
+            Stage::Send { since } if now.duration_since(*since) >= TOKEN_LIFE => self.settle(None),
             Stage::Send { .. } => Act::Send { token: self.token(about) },
             Stage::Execute { statement, since, cancelled } => {
                 let late = now.duration_since(*since) >= about.warehouse.timeout;
@@ -373,8 +380,17 @@ impl Load {
             Ok(Seen::Gone) => Some("the Data API has forgotten its statements".to_owned()),
             Err(_) => return Act::Rest(after(now, AGAIN_AFTER)),
         };
-        self.failure = failure.map(|words| clipped(&words, FAILURE_CHARS_MAX));
-        // A statement says how it ended, the ledger what is loaded.
+        if planted(Bug::FirstFailureCounts)
+            && let Some(words) = &failure
+        {
+            return failed(&format!("the load failed: {words}"), CORRECT_IT);
+        }
+        self.settle(failure.as_deref())
+    }
+
+    /// A statement says how it ended, the ledger what is loaded.
+    fn settle(&mut self, failure: Option<&str>) -> Act {
+        self.failure = failure.map(|words| clipped(words, FAILURE_CHARS_MAX));
         self.stage = Stage::Settle;
         Act::AskLedger
     }
@@ -401,13 +417,11 @@ impl Load {
     }
 }
 
-/// A call that may work later is made again; one that is refused for good ends
-/// the load.
-fn later_or_end(failure: CallFailure, now: Timestamp, reason: impl Fn(&str) -> String) -> Act {
+/// A call that may work later is made again.
+fn later(failure: CallFailure, now: Timestamp) -> Act {
     match failure {
-        CallFailure::Refused(words) => failed(&reason(&words), CORRECT_IT),
         CallFailure::Postponed(until) => Act::Rest(until),
-        CallFailure::Deferred(_) | CallFailure::Unknown(_) => Act::Rest(after(now, AGAIN_AFTER)),
+        _ => Act::Rest(after(now, AGAIN_AFTER)),
     }
 }
 

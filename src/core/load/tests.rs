@@ -127,13 +127,18 @@ impl FakeWarehouse {
                 Observation::Looked(answer(failure, seen))
             }
             Act::Cancel { statement } => {
-                if arrives
-                    && let Some(statement @ Statement::Hanging { .. }) =
-                        self.statements.get_mut(statement)
-                {
-                    *statement = Statement::Ended(Seen::Aborted);
+                match self.statements.get_mut(statement).filter(|_| arrives) {
+                    Some(statement @ Statement::Hanging { .. }) => {
+                        *statement = Statement::Ended(Seen::Aborted);
+                        Observation::Cancelled(answer(failure, ()))
+                    }
+                    // As Redshift answers for one that has ended, or that it
+                    // has forgotten.
+                    _ if arrives && failure.is_none() => Observation::Cancelled(Err(
+                        CallFailure::Refused("it is already in FINISHED state".into()),
+                    )),
+                    _ => Observation::Cancelled(answer(failure, ())),
                 }
-                Observation::Cancelled(answer(failure, ()))
             }
             Act::AskLedger => Observation::Ledger(answer(failure, self.ledger.clone())),
             Act::Rest(_) | Act::End(_) => Observation::Nothing,
@@ -282,6 +287,46 @@ fn calls_that_fail_for_long_are_told_once_until_one_works() {
     assert_eq!(told(&mut load, silent(), 1_202), None);
     let _ = told(&mut load, Observation::Ledger(Ok(None)), 1_203);
     assert_eq!(load.trouble, None);
+}
+
+#[test]
+fn a_statement_that_ended_while_nobody_looked_is_looked_at_after_the_timeout() {
+    let mode = Mode::Append;
+    let (declared, spec) = (warehouse(), spec(mode.clone()));
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let about = About { deployment: "prod", key: &key, warehouse: &declared, spec: &spec };
+    let statement = "st-1".to_owned();
+    let stage = Stage::Execute { statement: statement.clone(), since: at(0), cancelled: false };
+    let mut load = Load { stage, ..Load::new("R1", at(0)) };
+    let back = at(0) + declared.timeout + SignedDuration::from_hours(1);
+    let act = load.decide(&about, Observation::Nothing, back);
+    assert_eq!(act, Act::Cancel { statement: statement.clone() });
+    let refused = CallFailure::Refused("it is already in FINISHED state".into());
+    let act = load.decide(&about, Observation::Cancelled(Err(refused)), back);
+    let Act::Rest(until) = act else { panic!("{act:?}") };
+    assert_eq!(load.decide(&about, Observation::Nothing, until), Act::Look { statement });
+}
+
+#[test]
+fn a_load_that_is_refused_after_a_lost_answer_is_not_said_to_have_failed() {
+    let (declared, spec) = (warehouse(), spec(Mode::Append));
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let about = About { deployment: "prod", key: &key, warehouse: &declared, spec: &spec };
+    let refused = || Observation::Sent(Err(CallFailure::Refused("other parameters".into())));
+    let sent = || Load { stage: Stage::Send { since: at(0) }, ..Load::new("R1", at(0)) };
+    let mut load = sent();
+    assert_eq!(load.decide(&about, refused(), at(60)), Act::AskLedger);
+    let found = Observation::Ledger(Ok(Some("R1".into())));
+    assert_eq!(load.decide(&about, found, at(60)), Act::End(End::Loaded));
+    // What is not in the ledger is tried again, under another token.
+    let mut load = Load { attempt: declared.attempts, ..sent() };
+    assert_eq!(load.decide(&about, refused(), at(60)), Act::AskLedger);
+    let act = load.decide(&about, Observation::Ledger(Ok(None)), at(60));
+    let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
+    assert_eq!(
+        reason,
+        "the load failed 3 times: the warehouse refuses its statements: other parameters"
+    );
 }
 
 #[test]

@@ -1,0 +1,26 @@
+//! What kind a world is of: most are plain, some are about one subject. Not for
+//! what such a world has: each kind has a file of its own.
+
+/// What a world is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// Its tasks load their output into a warehouse.
+    Loads,
+    /// Its task files change while runs are open.
+    Reload,
+    /// It begins with a heap of messages and nobody who takes them.
+    Backlog,
+}
+
+impl Kind {
+    /// Each is rare, and comes many times in 10,000 seeds.
+    pub fn of_seed(seed: u64) -> Self {
+        match seed % 100 {
+            rest if rest % 10 == 6 => Kind::Loads,
+            rest if rest % 20 == 8 => Kind::Reload,
+            0 | 50 => Kind::Backlog,
+            _ => Kind::Plain,
+        }
+    }
+}

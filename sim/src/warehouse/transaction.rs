@@ -1,0 +1,303 @@
+//! One transaction on tables in memory: what it reads and writes is its own
+//! until it commits, and it commits only if nobody has changed meanwhile what
+//! it touched, as Redshift's serializable isolation demands. Not for locks,
+//! time and mishaps: those are the session's.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sluicegate_local::redshift::warehouse::{self, Field, Outcome, SqlError};
+
+use super::sql::{Condition, Source, Statement, Value};
+
+/// A table with its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+    /// Rises with every commit that touched it.
+    version: u64,
+}
+
+/// Tables by their names, `schema.name`.
+pub type Tables = BTreeMap<String, Table>;
+
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// Its own copies, each with the version that it was copied at.
+    touched: BTreeMap<String, (Option<u64>, Table)>,
+    temporary: Tables,
+    /// Rows that were inserted by their values: those of the ledger.
+    inserted: Vec<Vec<Value>>,
+}
+
+pub fn conflict() -> SqlError {
+    SqlError::failed("1023\nDETAIL: Serializable isolation violation on table")
+}
+
+impl Transaction {
+    /// One statement; `read` gives the objects of the bucket.
+    pub fn carry_out(
+        &mut self,
+        statement: Statement,
+        committed: &Tables,
+        read: impl Fn(&str) -> Option<Bytes>,
+    ) -> Result<Outcome, SqlError> {
+        match statement {
+            Statement::Create { table, columns, temporary: true } => {
+                let new = Table { columns, ..Table::default() };
+                match self.temporary.insert(table.clone(), new) {
+                    None => Ok(Outcome::default()),
+                    Some(_) => Err(SqlError::failed(format!("relation {table} already exists"))),
+                }
+            }
+            Statement::Create { table, columns, temporary: false } => {
+                if self.touched.contains_key(&table) || committed.contains_key(&table) {
+                    return Ok(Outcome::default());
+                }
+                self.touched.insert(table, (None, Table { columns, ..Table::default() }));
+                Ok(Outcome::default())
+            }
+            Statement::Lock { .. } => Ok(Outcome::default()),
+            Statement::RaiseIfAny { table, condition } => {
+                let found = self.matching(&table, committed, &condition)?;
+                match found.is_empty() {
+                    true => Ok(one_column("?column?", vec![Field::Long(1)])),
+                    false => Err(SqlError::failed("division by zero")),
+                }
+            }
+            Statement::Select { column, table, condition } => {
+                let found = self.matching(&table, committed, &condition)?;
+                let at = place(self.table(&table, committed)?, &column)?;
+                let fields = found.iter().map(|row| Field::String(row[at].to_string()));
+                Ok(one_column(&column, fields.collect()))
+            }
+            Statement::Delete { table, condition } => {
+                let table = self.table(&table, committed)?;
+                let places = places(table, &condition)?;
+                let before = table.rows.len();
+                table.rows.retain(|row| !places.iter().all(|(at, value)| row[*at] == **value));
+                Ok(changed(before - table.rows.len()))
+            }
+            Statement::Copy { table, manifest } => {
+                let rows = files(&manifest, read)?;
+                let count = rows.len();
+                let stage = self.temporary.get_mut(&table);
+                let stage = stage.ok_or_else(|| missing(&table))?;
+                if rows.iter().any(|row| row.len() != stage.columns.len()) {
+                    return Err(SqlError::failed("Spectrum Scan Error: other columns"));
+                }
+                stage.rows.extend(rows);
+                Ok(changed(count))
+            }
+            Statement::InsertSelect { table, columns, sources, from } => {
+                let stage = self.temporary.get(&from).cloned().ok_or_else(|| missing(&from))?;
+                let table = self.table(&table, committed)?;
+                for row in &stage.rows {
+                    let mut new = Vec::with_capacity(table.columns.len());
+                    for column in &table.columns {
+                        let index = columns.iter().position(|name| name == column);
+                        let source = index.and_then(|index| sources.get(index));
+                        new.push(match source {
+                            Some(Source::Column(name)) => row[place(&stage, name)?].clone(),
+                            Some(Source::Value(value)) => value.clone(),
+                            None => return Err(SqlError::failed(format!("no value for {column}"))),
+                        });
+                    }
+                    table.rows.push(new);
+                }
+                Ok(changed(stage.rows.len()))
+            }
+            Statement::InsertValues { table, values } => {
+                let table = self.table(&table, committed)?;
+                if values.len() != table.columns.len() {
+                    return Err(SqlError::failed("INSERT has another number of columns"));
+                }
+                table.rows.push(values.clone());
+                self.inserted.push(values);
+                Ok(changed(1))
+            }
+            Statement::Drop { table } => match self.temporary.remove(&table) {
+                Some(_) => Ok(Outcome::default()),
+                None => Err(missing(&table)),
+            },
+        }
+    }
+
+    /// All or nothing; says which rows were inserted by their values.
+    pub fn commit(self, committed: &mut Tables) -> Result<Vec<Vec<Value>>, SqlError> {
+        let version = |name: &String| committed.get(name).map(|table| table.version);
+        if self.touched.iter().any(|(name, (base, _))| version(name) != *base) {
+            return Err(conflict());
+        }
+        for (name, (base, mut table)) in self.touched {
+            let unchanged = committed.get(&name).is_some_and(|before| *before == table);
+            if !unchanged {
+                table.version = base.unwrap_or(0) + 1;
+                committed.insert(name, table);
+            }
+        }
+        Ok(self.inserted)
+    }
+
+    /// Its own copy of a table.
+    fn table(&mut self, name: &str, committed: &Tables) -> Result<&mut Table, SqlError> {
+        if !self.touched.contains_key(name) {
+            let table = committed.get(name).ok_or_else(|| missing(name))?;
+            self.touched.insert(name.to_owned(), (Some(table.version), table.clone()));
+        }
+        let own = self.touched.get_mut(name).ok_or_else(|| missing(name))?;
+        Ok(&mut own.1)
+    }
+
+    fn matching(
+        &mut self,
+        name: &str,
+        committed: &Tables,
+        condition: &Condition,
+    ) -> Result<Vec<Vec<Value>>, SqlError> {
+        let table = self.table(name, committed)?;
+        let places = places(table, condition)?;
+        let rows = table.rows.iter();
+        let found = rows.filter(|row| places.iter().all(|(at, value)| row[*at] == **value));
+        Ok(found.cloned().collect())
+    }
+}
+
+fn places<'a>(
+    table: &Table,
+    condition: &'a Condition,
+) -> Result<Vec<(usize, &'a Value)>, SqlError> {
+    condition.iter().map(|(column, value)| Ok((place(table, column)?, value))).collect()
+}
+
+fn place(table: &Table, column: &str) -> Result<usize, SqlError> {
+    let at = table.columns.iter().position(|name| name == column);
+    at.ok_or_else(|| SqlError::failed(format!("column {column:?} does not exist")))
+}
+
+fn missing(table: &str) -> SqlError {
+    SqlError::failed(format!("relation {table:?} does not exist"))
+}
+
+fn changed(rows: usize) -> Outcome {
+    Outcome { rows: rows as u64, table: None }
+}
+
+fn one_column(name: &str, fields: Vec<Field>) -> Outcome {
+    let column = warehouse::Column { name: name.to_owned(), type_name: "varchar".to_owned() };
+    let rows: Vec<_> = fields.into_iter().map(|field| vec![field]).collect();
+    let table = warehouse::Table { columns: vec![column], bytes: 8 * rows.len() as u64, rows };
+    Outcome { rows: table.rows.len() as u64, table: Some(table) }
+}
+
+/// The rows of the files that a manifest names. A file of a world is a JSON
+/// array of rows; COPY reads Parquet.
+fn files(
+    manifest: &str,
+    read: impl Fn(&str) -> Option<Bytes>,
+) -> Result<Vec<Vec<Value>>, SqlError> {
+    let object = |uri: &str| {
+        let key = uri.strip_prefix("s3://landing/");
+        let body = key.and_then(&read);
+        body.ok_or_else(|| SqlError::failed(format!("The specified S3 key {uri} does not exist")))
+    };
+    let json = |body: &Bytes| {
+        let parsed = serde_json::from_slice::<serde_json::Value>(body);
+        parsed.map_err(|error| SqlError::failed(format!("Invalid file: {error}")))
+    };
+    let mut rows = Vec::new();
+    for entry in json(&object(manifest)?)?["entries"].as_array().into_iter().flatten() {
+        let uri = entry["url"].as_str().unwrap_or_default();
+        let body = object(uri)?;
+        if entry["meta"]["content_length"] != body.len() {
+            return Err(SqlError::failed(format!("{uri} has another length than its manifest")));
+        }
+        for row in json(&body)?.as_array().into_iter().flatten() {
+            rows.push(row.as_array().into_iter().flatten().map(value).collect());
+        }
+    }
+    Ok(rows)
+}
+
+fn value(json: &serde_json::Value) -> Value {
+    match json.as_i64() {
+        Some(number) => Value::Number(number),
+        None => Value::Text(json.as_str().unwrap_or_default().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sql::parse;
+    use super::*;
+
+    /// Runs statements as one transaction, up to its commit.
+    fn begin(sqls: &[&str], committed: &Tables) -> Result<Transaction, SqlError> {
+        let read = |key: &str| match key {
+            "m.json" => Some(Bytes::from_static(
+                br#"{"entries":[{"url":"s3://landing/f","meta":{"content_length":19}}]}"#,
+            )),
+            "f" => Some(Bytes::from_static(br#"[["one",1],["b",2]]"#)),
+            _ => None,
+        };
+        let mut transaction = Transaction::default();
+        for sql in sqls {
+            transaction.carry_out(parse(sql).unwrap(), committed, read)?;
+        }
+        Ok(transaction)
+    }
+
+    const LEDGER: &str =
+        r#"CREATE TABLE IF NOT EXISTS "public"."l" (part varchar(16), run varchar(64))"#;
+    const CHECK: &str =
+        r#"SELECT 1 / CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END FROM "public"."l" WHERE part = 'p'"#;
+    const LOAD: [&str; 7] = [
+        LEDGER,
+        CHECK,
+        r#"CREATE TABLE IF NOT EXISTS "public"."t" ("id" varchar(64), "n" integer, "at" timestamp)"#,
+        r#"CREATE TEMP TABLE "s" ("id" varchar(64), "n" integer)"#,
+        r#"COPY "s" FROM 's3://landing/m.json' IAM_ROLE default FORMAT AS PARQUET MANIFEST"#,
+        r#"INSERT INTO "public"."t" ("id", "n", "at") SELECT "id", "n", TIMESTAMP 'x' FROM "s""#,
+        r#"INSERT INTO "public"."l" VALUES ('p', 'R')"#,
+    ];
+
+    #[test]
+    fn a_load_is_committed_whole_and_not_a_second_time() {
+        let mut tables = Tables::new();
+        let rows = begin(&LOAD, &tables).unwrap().commit(&mut tables).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(tables["public.t"].rows.len(), 2);
+        assert_eq!(tables["public.t"].rows[0][2], Value::Time("x".to_owned()));
+        let error = begin(&LOAD, &tables).unwrap_err();
+        assert_eq!(error, SqlError::failed("division by zero"));
+        // What is not committed is not there.
+        begin(&[r#"DELETE FROM "public"."t""#], &tables).unwrap();
+        assert_eq!(tables["public.t"].rows.len(), 2);
+    }
+
+    #[test]
+    fn of_two_loads_side_by_side_only_one_is_committed() {
+        let mut tables = Tables::new();
+        begin(&[LEDGER], &tables).unwrap().commit(&mut tables).unwrap();
+        let one = begin(&LOAD, &tables).unwrap();
+        let other = begin(&LOAD, &tables).unwrap();
+        one.commit(&mut tables).unwrap();
+        assert_eq!(other.commit(&mut tables), Err(conflict()));
+        assert_eq!(tables["public.t"].rows.len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let tables = Tables::new();
+        for sql in [
+            r#"DELETE FROM "public"."t""#,
+            r#"DROP TABLE "s""#,
+            r#"COPY "s" FROM 's3://landing/m.json' IAM_ROLE default FORMAT AS PARQUET MANIFEST"#,
+            r#"COPY "s" FROM 's3://landing/x' IAM_ROLE default FORMAT AS PARQUET MANIFEST"#,
+        ] {
+            let error = begin(&[sql], &tables).unwrap_err();
+            assert!(error.to_string().contains("does not exist"), "{sql}: {error}");
+        }
+    }
+}
