@@ -2,9 +2,12 @@
 //! 1 is failed, 2 is wrong use or a wrong configuration. Each group of
 //! commands has a file; `output` shows what they answer.
 
+mod asked;
 mod assets;
 mod check;
+mod operate;
 mod output;
+mod pause;
 mod plan;
 mod reap;
 mod runs;
@@ -71,6 +74,11 @@ enum Command {
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Why(why::WhyArgs),
+    Retry(operate::RetryArgs),
+    Cancel(operate::CancelArgs),
+    Skip(operate::SkipArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Plan(plan::PlanArgs),
     SendEvent(send_event::SendEventArgs),
     Completions(CompletionsArgs),
@@ -196,6 +204,11 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Why(args) => why::why(&args).await,
+        Command::Retry(args) => operate::retry(&args).await,
+        Command::Cancel(args) => operate::cancel(&args).await,
+        Command::Skip(args) => operate::skip(&args).await,
+        Command::Pause(args) => pause::pause(&args).await,
+        Command::Resume(args) => pause::resume(&args).await,
         Command::Plan(args) => plan::plan(&args),
         Command::SendEvent(args) => send_event::send_event(&args).await,
     }

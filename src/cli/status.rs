@@ -10,6 +10,8 @@ use super::output::{self, Output, ago, or_dash};
 use super::{AwsArgs, Failure, Session, find_task, runs};
 use crate::aws::sqs::{Depth, Sqs};
 use crate::aws::store::{RunGlance, TaskGlance};
+use crate::core::asked::Asked;
+use crate::core::pause::Pause;
 use crate::core::task::TaskState;
 
 /// Show how the service and its tasks stand
@@ -36,7 +38,16 @@ struct Status {
     inbox: Depth,
     quarantine: Depth,
     open_runs: Vec<RunGlance>,
+    paused: Vec<Paused>,
     tasks: BTreeMap<String, TaskGlance>,
+}
+
+/// What is paused, since when, by whom and why.
+#[derive(Serialize)]
+struct Paused {
+    scope: String,
+    #[serde(flatten)]
+    asked: Asked,
 }
 
 pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
@@ -55,7 +66,8 @@ pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
         tasks.insert(name, glance);
     }
     let open_runs = open_runs(&session, now).await?;
-    let status = Status { at: now, inbox, quarantine, open_runs, tasks };
+    let paused = paused(&session).await?;
+    let status = Status { at: now, inbox, quarantine, open_runs, paused, tasks };
     Output::new(words(&status), &status)
 }
 
@@ -65,6 +77,13 @@ async fn open_runs(session: &Session, now: Timestamp) -> Result<Vec<RunGlance>, 
     // The index also holds ended runs with a notice still to publish.
     open.retain(|run| !run.state.is_final());
     Ok(open)
+}
+
+async fn paused(session: &Session) -> Result<Vec<Paused>, Failure> {
+    let pauses = session.store.pauses().await?.into_iter();
+    let paused = pauses
+        .filter_map(|Pause { scope, paused, .. }| Some(Paused { scope: scope.words(), asked: paused? }));
+    Ok(paused.collect())
 }
 
 fn words(status: &Status) -> String {
@@ -78,6 +97,13 @@ fn words(status: &Status) -> String {
         "open runs",
         status.open_runs.len()
     );
+    if !status.paused.is_empty() {
+        let rows = status.paused.iter().map(|Paused { scope, asked }| {
+            [scope.clone(), ago(asked.at, now), asked.by.clone(), or_dash(asked.reason.as_deref())]
+        });
+        let table = output::table(["PAUSED", "SINCE", "BY", "REASON"], rows.collect());
+        text.push_str(&format!("\n{table}"));
+    }
     if !status.tasks.is_empty() {
         text.push_str(&format!("\n{}", counts(status)));
     }
@@ -124,12 +150,13 @@ fn counts(status: &Status) -> String {
             count(TaskState::Loading),
             count(TaskState::Succeeded),
             count(TaskState::Failed),
+            count(TaskState::Cancelled),
             count(TaskState::Skipped),
             or_dash(glance.oldest_waiting),
         ]
     });
     let header =
-        ["TASK", "WAIT", "READY", "RUN", "LOAD", "DONE", "FAILED", "SKIPPED", "OLDEST WAITING"];
+        ["TASK", "WAIT", "READY", "RUN", "LOAD", "DONE", "FAIL", "CANCEL", "SKIP", "OLDEST WAITING"];
     output::table(header, rows.collect())
 }
 

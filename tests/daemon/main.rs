@@ -18,6 +18,7 @@ mod loads;
 mod logs;
 mod mails;
 mod network;
+mod operate;
 mod processes;
 mod readme;
 mod reaper;

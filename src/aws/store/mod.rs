@@ -8,6 +8,7 @@ mod file;
 mod item;
 mod lease;
 mod list;
+mod order;
 mod run;
 mod tables;
 mod task;
@@ -17,6 +18,7 @@ use aws_config::SdkConfig;
 use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
+use crate::core::pause::Scope;
 use crate::core::task::{TaskKey, Unreadable};
 
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
@@ -74,6 +76,8 @@ impl StoreError {
 pub enum DueKey {
     Task(TaskKey),
     Run(String),
+    /// A pause with a notice to publish.
+    Pause(Scope),
 }
 
 impl Store {

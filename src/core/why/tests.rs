@@ -77,6 +77,7 @@ struct Case {
     ready: usize,
     mark: Option<Timestamp>,
     producers: BTreeMap<TaskKey, TaskState>,
+    paused: Option<(Scope, Asked)>,
 }
 
 impl Case {
@@ -89,6 +90,7 @@ impl Case {
             ready: 0,
             mark: None,
             producers: BTreeMap::new(),
+            paused: None,
         }
     }
 
@@ -109,6 +111,7 @@ impl Case {
             ready: self.ready,
             mark: self.mark,
             producers: &self.producers,
+            paused: self.paused.as_ref().map(|(scope, asked)| (scope, asked)),
         };
         why(&self.catalog, &self.catalog.tasks[&self.key.task], known, at(now))
     }
@@ -296,6 +299,32 @@ fn a_ready_partition_waits_for_its_batch() {
     hour.says("2013-01-01T06:30:00Z", due);
     hour.ready = 4;
     hour.says("2013-01-01T06:20:00Z", due);
+}
+
+#[test]
+fn a_pause_is_said_with_who_made_it() {
+    let asked = Asked::new("alice", Some("new release"), at("2013-01-01T06:00:00Z"));
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.paused = Some((Scope::Task("etl".into()), asked.clone()));
+    hour.item().state = TaskState::Ready;
+    hour.item().ready_at = Some(at("2013-01-01T06:16:00Z"));
+    hour.says(
+        "2013-01-01T06:20:00Z",
+        "etl 2013-01-01T05 is ready since 06:16 UTC and held back: task etl is paused since \
+         06:00 UTC by alice (new release).",
+    );
+    let mut day = Case::new("report", "2013-01-01");
+    day.paused = Some((Scope::All, Asked { reason: None, ..asked.clone() }));
+    let said = day.why("2013-01-02T06:20:00Z");
+    assert!(
+        said.sentence.ends_with("; every task is paused since 2013-01-01 06:00 UTC by alice."),
+        "{}",
+        said.sentence
+    );
+    assert_eq!(said.paused.unwrap().by, "alice");
+    // What runs goes on, and says so.
+    hour.item().state = TaskState::Running;
+    assert!(!hour.why("2013-01-01T06:20:00Z").sentence.contains("paused"));
 }
 
 #[test]
