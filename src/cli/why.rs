@@ -54,6 +54,7 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         _ => BTreeMap::new(),
     };
     let pauses = session.store.pauses().await?;
+    let backfills = session.store.backfills().await?;
     let known = Known {
         key: &key,
         item: item.as_ref(),
@@ -62,6 +63,7 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         mark,
         producers: &producers,
         paused: holding(&pauses, task),
+        to_come: backfills.iter().find(|backfill| backfill.is_to_come(&key)),
     };
     let why = why::why(&session.config.catalog, task, known, now);
     Output::new(output::plain(&why.sentence), &why)

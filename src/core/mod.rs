@@ -2,6 +2,7 @@
 //! in as an argument, what to do goes out as a value.
 
 pub mod asked;
+pub mod backfill;
 pub mod batch;
 pub mod calendar;
 pub mod catalog;

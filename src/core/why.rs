@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::asked::Asked;
+use super::backfill::Backfill;
 use super::catalog::{Catalog, Completeness, Task};
 use super::load::Stage;
 use super::partition::Partition;
@@ -35,6 +36,8 @@ pub struct Known<'a> {
     pub producers: &'a BTreeMap<TaskKey, TaskState>,
     /// The pause that holds its task.
     pub paused: Option<(&'a Scope, &'a Asked)>,
+    /// A backfill that has yet to come to it.
+    pub to_come: Option<&'a Backfill>,
 }
 
 impl Known<'_> {
@@ -66,6 +69,8 @@ pub struct Why {
     pub cluster: Option<String>,
     /// Who holds its task, while it waits or is ready.
     pub paused: Option<Asked>,
+    /// The backfill that it is run for, or that has yet to come to it.
+    pub backfill: Option<String>,
     /// Dataset → where the partition of it lies, once it has succeeded.
     pub outputs: BTreeMap<String, String>,
 }
@@ -120,6 +125,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         run: item.run.clone(),
         cluster: None,
         paused: None,
+        backfill: item.round.backfill.clone(),
         outputs: BTreeMap::new(),
     };
     let words = match item.state {
@@ -134,8 +140,27 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
             ended(catalog, task, item, now, &mut why)
         }
     };
-    why.sentence = format!("{} {words}.", known.key);
+    let backfill = backfill(item, known, &mut why);
+    why.sentence = format!("{} {words}{backfill}.", known.key);
     why
+}
+
+/// Which backfill it is run for, or waits for.
+fn backfill(item: &TaskPartition, known: Known<'_>, why: &mut Why) -> String {
+    if let Some(to_come) = known.to_come {
+        why.backfill = Some(to_come.id.clone());
+        return format!(
+            "; backfill {} has yet to come to it: {} of it are ready or running, and {} may be at \
+             once",
+            to_come.id,
+            to_come.open.len(),
+            to_come.window.max_parallel
+        );
+    }
+    match &item.round.backfill {
+        Some(id) if !item.state.is_final() => format!("; it belongs to backfill {id}"),
+        _ => String::new(),
+    }
 }
 
 /// `a, b and c`.

@@ -5,6 +5,7 @@
 
 mod agenda;
 mod arrivals;
+mod backfills;
 mod batches;
 mod clusters;
 mod governor;
@@ -80,6 +81,7 @@ enum Key {
     Task(TaskKey),
     /// The notices of a pause.
     Pause(Scope),
+    Backfill(String),
 }
 
 /// What a log line says of a key.
@@ -92,6 +94,7 @@ impl Key {
             | Key::Survey
             | Key::Reaper
             | Key::Pause(_)
+            | Key::Backfill(_)
             | Key::Batches(_)
             | Key::Run(_)
             | Key::Logs(_) => None,
@@ -305,6 +308,7 @@ impl Engine {
             Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
             Key::Pause(scope) => self.turn_pause(scope).await,
+            Key::Backfill(id) => self.turn_backfill(id).await,
         };
         let now = self.clock.now();
         self.health.turned(now);
@@ -383,6 +387,7 @@ impl Engine {
                 DueKey::Task(task) if self.is_gathered(&task, due) => continue,
                 DueKey::Task(task) => Key::Task(task),
                 DueKey::Pause(scope) => Key::Pause(scope),
+                DueKey::Backfill(id) => Key::Backfill(id),
             };
             match due == URGENT {
                 true => self.agenda.wake(key, now),

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for real processes in real time")]
 
 mod arrivals;
+mod backfills;
 mod batches;
 mod bugs_of_others;
 mod chains;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::DueKey;
 use super::order::Order;
+use crate::core::backfill::Backfill;
 use crate::core::notice::Notice;
 use crate::core::pause::Pause;
 use crate::core::task::{TaskKey, Unreadable};
@@ -95,6 +96,7 @@ pub fn due_key(item: &Item) -> Option<(DueKey, Timestamp)> {
     }
     let (task, partition) = (read_text(item, TASK).ok()?, read_text(item, PARTITION).ok()?);
     let key = match task {
+        Backfill::PLACE => DueKey::Backfill(partition.to_owned()),
         Pause::PLACE => DueKey::Pause(partition.parse().ok()?),
         task => DueKey::Task(TaskKey::new(task, partition.parse().ok()?)),
     };

@@ -2,6 +2,7 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod backfill;
 mod claim;
 mod expression;
 mod file;
@@ -78,6 +79,8 @@ pub enum DueKey {
     Run(String),
     /// A pause with a notice to publish.
     Pause(Scope),
+    /// A backfill that has not ended, or has a notice to publish.
+    Backfill(String),
 }
 
 impl Store {

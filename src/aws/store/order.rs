@@ -11,6 +11,7 @@ use super::item::{self, Item};
 use super::run::WRITE;
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
+use crate::core::backfill::Backfill;
 use crate::core::pause::{Pause, Scope};
 use crate::core::task::Unreadable;
 
@@ -49,7 +50,36 @@ impl Order for Pause {
     }
 }
 
+impl Order for Backfill {
+    const PLACE: &'static str = "~backfill";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        Backfill::due(self)
+    }
+}
+
 impl Store {
+    /// Every backfill that ever was, the oldest first.
+    pub async fn backfills(&self) -> Result<Vec<Backfill>, StoreError> {
+        self.orders().await
+    }
+
+    pub async fn backfill(&self, id: &str) -> Result<Option<Backfill>, StoreError> {
+        self.order(id).await
+    }
+
     /// Every pause that ever was, those that are over included.
     pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.orders().await
@@ -60,7 +90,7 @@ impl Store {
     }
 
     /// All orders of a kind, by their names.
-    pub async fn orders<T: Order>(&self) -> Result<Vec<T>, StoreError> {
+    async fn orders<T: Order>(&self) -> Result<Vec<T>, StoreError> {
         let mut orders = Vec::new();
         let mut pages = self
             .client
@@ -81,7 +111,7 @@ impl Store {
         Ok(orders)
     }
 
-    pub async fn order<T: Order>(&self, name: &str) -> Result<Option<T>, StoreError> {
+    async fn order<T: Order>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let answer = self
             .client
             .get_item()

@@ -30,7 +30,7 @@ pub(super) const RUN: &str = "run";
 pub(super) const REASON: &str = "reason";
 const LOAD: &str = "load";
 const ROUND: &str = "round";
-const BACKFILL: &str = "backfill";
+pub(super) const BACKFILL: &str = "backfill";
 const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
@@ -164,7 +164,7 @@ impl Store {
         self.read_task(key, &item)
     }
 
-    async fn update_all_new(
+    pub(super) async fn update_all_new(
         &self,
         key: &TaskKey,
         mut expression: Expression,
@@ -336,7 +336,7 @@ impl Store {
         self.update(key, expression, condition).await
     }
 
-    async fn update(
+    pub(super) async fn update(
         &self,
         key: &TaskKey,
         expression: Expression,
@@ -449,7 +449,7 @@ impl Store {
         StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
-    fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
+    pub(super) fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
         read_task(key, item)
             .map_err(|source| self.unreadable_task(&key.task, &key.partition.to_string(), source))
     }

@@ -89,7 +89,7 @@ fn a_retry_begins_a_round_with_notices_of_its_own() {
         assert_eq!(change.notice.id, event);
         let body = change.notice.message("prod").body;
         assert!(body.starts_with("t 2013-01-01 is ready again: alice wants it to run"), "{body}");
-        assert!(body.contains("reason:       wrong data"), "{body}");
+        assert!(body.contains("reason:     wrong data"), "{body}");
         item.round = change.round;
     }
 }

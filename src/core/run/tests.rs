@@ -245,7 +245,6 @@ impl FakeEmr {
                 step.state = StepState::Running;
                 self.executed.push(step.name.clone());
                 executes = true;
-                events.push(Event::StepRunning(step.name.clone()));
                 break;
             }
             step.ended = Some(now);

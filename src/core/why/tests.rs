@@ -111,6 +111,7 @@ impl Case {
             ready: self.ready,
             mark: self.mark,
             producers: &self.producers,
+            to_come: None,
             paused: self.paused.as_ref().map(|(scope, asked)| (scope, asked)),
         };
         why(&self.catalog, &self.catalog.tasks[&self.key.task], known, at(now))
