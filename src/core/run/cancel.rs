@@ -37,7 +37,7 @@ impl Run {
         let index = self.members.iter().position(|member| member.key == *key);
         self.state.is_final()
             || index.is_none_or(|index| {
-                self.members[index].outcome.is_some() && self.has_no_open_try(index)
+                self.members[index].outcome.is_some() && self.is_idle(index)
             })
     }
 
@@ -91,7 +91,8 @@ impl Run {
     }
 
     /// The steps of members that are to be cancelled while others go on: read
-    /// them first, then cancel what is open, and look again later.
+    /// them first, then cancel what is open, and look again later. Where nothing
+    /// is open, only its cluster's state can tell why that is no end.
     pub(super) fn steps_to_cancel(&self, hints: &Hints, now: Timestamp) -> Option<Act> {
         let attempt = self.attempts.last()?;
         let ends = |member: &Member| member.outcome.is_none() && member.cancel.is_some();
@@ -106,9 +107,13 @@ impl Run {
             ends(&self.members[step_try.member]) && !step_try.state.has_ended()
         });
         let steps: Vec<_> = open.filter_map(|step_try| step_try.id.clone()).collect();
-        Some(match steps.is_empty() {
-            true => Act::Rest(Some(self.look_soon(now))),
-            false => Act::CancelSteps { cluster, steps },
+        Some(if !steps.is_empty() {
+            Act::CancelSteps { cluster, steps }
+        } else if !hints.state_fresh {
+            // It may be gone, and another executes the attempt.
+            Act::Describe { cluster }
+        } else {
+            Act::Rest(Some(self.look_soon(now)))
         })
     }
 

@@ -507,18 +507,19 @@ impl Run {
     pub(super) fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
         let reason = format!("the cluster cannot be created: {reason}");
         let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
-        let changes = self.fail_open(&reason, &advice, now);
+        let mut changes = self.end_cancelled(now);
+        changes.extend(self.fail_open(&reason, &advice, now));
         self.finish(now);
         Decision { act: Act::Rest(None), changes }
     }
 
-    /// Fails every member that has not ended, but for those that were to be
+    /// Fails every member that has not ended, but for those that are to be
     /// cancelled; `advice` says what a person can do about it.
     fn fail_open(&mut self, reason: &str, advice: &str, now: Timestamp) -> Vec<TaskChange> {
-        let mut changes = self.end_cancelled(now);
-        let open = self.members.iter().filter(|member| member.outcome.is_none());
-        changes.extend(open.map(|member| self.failed(member, reason, advice, None, now)));
-        for member in self.members.iter_mut().filter(|member| member.outcome.is_none()) {
+        let fails = |member: &Member| member.outcome.is_none() && member.cancel.is_none();
+        let open = self.members.iter().filter(|member| fails(member));
+        let changes = open.map(|member| self.failed(member, reason, advice, None, now)).collect();
+        for member in self.members.iter_mut().filter(|member| fails(member)) {
             member.outcome = Some(Outcome::Failed { reason: reason.to_owned() });
         }
         changes

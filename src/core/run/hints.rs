@@ -50,6 +50,8 @@ pub struct Hints {
     pub in_vain: u32,
     /// Its steps were read in this turn.
     pub steps_fresh: bool,
+    /// Its cluster was seen in this turn.
+    pub state_fresh: bool,
 }
 
 /// EMR's lists lag behind its events by seconds; after the nth look in vain.
@@ -68,7 +70,10 @@ impl Hints {
     /// Takes over what an observation says about looking itself.
     pub fn learn(&mut self, observation: &Observation, now: Timestamp) {
         match observation {
-            Observation::Surveyed(Some(_)) | Observation::Described(_) => self.looked = Some(now),
+            Observation::Surveyed(Some(_)) | Observation::Described(_) => {
+                self.looked = Some(now);
+                self.state_fresh = true;
+            }
             Observation::Steps(_) => {
                 self.looked = Some(now);
                 self.steps_read = Some(now);
@@ -102,7 +107,7 @@ impl Hints {
     /// shows what it says.
     #[must_use]
     pub fn after_turn(mut self, run: &Run, came: &BTreeSet<Event>) -> Self {
-        self.steps_fresh = false;
+        (self.steps_fresh, self.state_fresh) = (false, false);
         let news: Vec<_> = came.difference(&self.events).cloned().collect();
         if !std::mem::take(&mut self.owed) {
             self.events.retain(|event| run.is_unseen(event));

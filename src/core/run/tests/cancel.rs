@@ -24,6 +24,19 @@ fn hanging(tasks: &[impl ToString]) -> BTreeSet<String> {
     tasks.iter().map(|task| format!("{}/2013-01-01T05/s0", task.to_string())).collect()
 }
 
+/// Of what is said to be cancelled, nothing runs on any cluster.
+fn runs_no_more(change: &TaskChange, emr: &FakeEmr) {
+    if change.to != TaskState::Cancelled {
+        return;
+    }
+    let start = format!("{}/", change.key.task);
+    for cluster in emr.clusters.iter().filter(|cluster| !cluster.state.has_ended()) {
+        let runs =
+            |step: &StepSeen| step.state == StepState::Running && step.name.starts_with(&start);
+        assert!(!cluster.steps.iter().any(runs), "{} runs", change.key);
+    }
+}
+
 #[test]
 fn a_whole_run_is_cancelled_with_its_cluster() {
     let (mut run, mut emr) = (run(2, 2), FakeEmr::default());
@@ -75,6 +88,25 @@ fn what_has_ended_is_not_cancelled_and_a_word_is_told_once() {
     assert!(run.asked, "the next sweep wakes it");
     assert!(run.ask_cancel(|_| true, &asked()).is_empty());
     assert!(!run.has_let_go(&run.members[1].key));
+}
+
+/// The cluster that is known is refused by its guard, another executes the
+/// attempt: the run has to look at its cluster to learn that.
+#[test]
+fn one_that_runs_on_another_cluster_is_followed_there() {
+    let (mut run, mut emr) = (run(2, 1), FakeEmr::default());
+    run.cluster.guard = true;
+    emr.fates = vec![Fate::AnswerLost];
+    emr.sights = vec![Sight::Hidden; 6];
+    emr.lags_without_bound = true;
+    emr.hanging = hanging(&["t0"]);
+    let word = at_turn(1, &["t0"]);
+    let changes = follow_word(&mut run, &mut emr, |_| false, word, runs_no_more);
+    let ended: BTreeMap<_, _> = states(&changes).into_iter().collect();
+    assert_eq!(ended["t0"], TaskState::Cancelled);
+    assert_eq!(ended["t1"], TaskState::Succeeded);
+    assert_eq!((emr.clusters.len(), emr.alive()), (2, 0));
+    assert!(run.ended.unwrap() < at(3600), "before its lifetime");
 }
 
 #[test]
@@ -129,17 +161,10 @@ proptest! {
             emr.executed.iter().filter(|name| name.starts_with(&start)).count()
         };
         let check = |change: &TaskChange, emr: &FakeEmr| {
-            if change.to != TaskState::Cancelled {
-                return;
+            runs_no_more(change, emr);
+            if change.to == TaskState::Cancelled {
+                executed.insert(change.key.task.clone(), count(emr, &change.key.task));
             }
-            let start = format!("{}/", change.key.task);
-            for cluster in emr.clusters.iter().filter(|cluster| !cluster.state.has_ended()) {
-                let runs = |step: &&StepSeen| {
-                    step.state == StepState::Running && step.name.starts_with(&start)
-                };
-                assert!(cluster.steps.iter().find(runs).is_none(), "{} runs", change.key);
-            }
-            executed.insert(change.key.task.clone(), count(emr, &change.key.task));
         };
         let word = at_turn(turn, &wanted);
         let changes = follow_word(&mut run, &mut emr, |act| crashes.contains(&act), word, check);
