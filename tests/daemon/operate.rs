@@ -42,7 +42,7 @@ async fn a_pause_holds_what_is_ready_over_restarts_and_replicas() {
     world.start().await;
     let other = world.another().await;
     // Both have found it, and made no run of it.
-    let ready = "sluicegate_task_partitions{task=\"t\",state=\"ready\"}";
+    let ready = "sluicegate_partitions{task=\"t\",state=\"ready\"}";
     for daemon in [world.daemon(), &other] {
         let found = || async { (daemon.metric(ready).await == 1.0).then_some(()) };
         world.until_async("a ready partition", found).await;

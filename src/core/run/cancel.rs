@@ -117,13 +117,13 @@ impl Run {
         })
     }
 
-    /// Whether nothing of a member runs, and no copy that a list hides may: its
-    /// submission's guard has passed on this cluster, which goes on.
+    /// Whether nothing of a member runs, and no copy that a list hides may: the
+    /// guard has passed on this cluster, so no other executes the attempt.
     pub(super) fn is_idle(&self, index: usize) -> bool {
         let Some(attempt) = self.attempts.last() else { return false };
         let passed = attempt.guards.first().is_none_or(|guard| *guard == StepState::Completed);
         let all_shown = passed && self.submission_to_settle().is_none();
-        all_shown && self.has_no_open_try(index) && !self.is_cluster_ending()
+        all_shown && self.has_no_open_try(index)
     }
 
     fn has_no_open_try(&self, index: usize) -> bool {
