@@ -373,7 +373,15 @@ fn shown(session: &Session, backfill: &Backfill) -> Result<Output, Failure> {
     line("backfill", backfill.id.clone());
     line("of", backfill.what());
     line("state", backfill.state().to_owned());
-    line("asked", format!("{} ({}), {}", time(backfill.asked.at), ago(backfill.asked.at, now), backfill.asked));
+    line(
+        "asked",
+        format!(
+            "{} ({}), {}",
+            time(backfill.asked.at),
+            ago(backfill.asked.at, now),
+            backfill.asked
+        ),
+    );
     if let Some(asked) = &backfill.cancelled {
         line("cancelled", format!("{} ({}), {asked}", time(asked.at), ago(asked.at, now)));
     }
@@ -390,7 +398,10 @@ fn shown(session: &Session, backfill: &Backfill) -> Result<Output, Failure> {
     let named = |partitions: &mut dyn Iterator<Item = &Partition>| {
         partitions.map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
-    line("under way", or_dash(Some(named(&mut backfill.open.iter())).filter(|names| !names.is_empty())));
+    line(
+        "under way",
+        or_dash(Some(named(&mut backfill.open.iter())).filter(|names| !names.is_empty())),
+    );
     if !backfill.failed.is_empty() {
         line("failed", named(&mut backfill.failed.iter()));
     }
@@ -423,7 +434,7 @@ async fn wait(session: &Session, backfill: Backfill) -> Result<Output, Failure> 
         0 => Ok(shown),
         failed => Err(Failure::Unsuccessful {
             answer: Box::new(shown),
-            words: format!("{failed} partitions of backfill {} failed", backfill.id),
+            words: format!("{failed} of the partitions of backfill {} failed", backfill.id),
         }),
     }
 }

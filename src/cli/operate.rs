@@ -111,9 +111,10 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         let run = last_run(&session, &item).await?;
         let change = match waits {
             true => None,
-            false => {
-                Some(operate::retry(catalog, task, &item, run.as_ref(), &again, &asked).map_err(refused)?)
-            }
+            false => Some(
+                operate::retry(catalog, task, &item, run.as_ref(), &again, &asked)
+                    .map_err(refused)?,
+            ),
         };
         if !grants.is_empty() {
             let due = Some(URGENT).filter(|_| waits);
@@ -121,7 +122,8 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         }
         let Some(change) = change else {
             session.store.look_by(&key, URGENT).await?;
-            let text = format!("{key} takes what it waits for as there: the service makes it ready");
+            let text =
+                format!("{key} takes what it waits for as there: the service makes it ready");
             return Output::new(text, &done(&key, item.state, TaskState::Ready, &asked));
         };
         match commit(&session, &change, &item).await {

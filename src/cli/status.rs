@@ -81,8 +81,9 @@ async fn open_runs(session: &Session, now: Timestamp) -> Result<Vec<RunGlance>, 
 
 async fn paused(session: &Session) -> Result<Vec<Paused>, Failure> {
     let pauses = session.store.pauses().await?.into_iter();
-    let paused = pauses
-        .filter_map(|Pause { scope, paused, .. }| Some(Paused { scope: scope.words(), asked: paused? }));
+    let paused = pauses.filter_map(|Pause { scope, paused, .. }| {
+        Some(Paused { scope: scope.words(), asked: paused? })
+    });
     Ok(paused.collect())
 }
 
@@ -155,8 +156,18 @@ fn counts(status: &Status) -> String {
             or_dash(glance.oldest_waiting),
         ]
     });
-    let header =
-        ["TASK", "WAIT", "READY", "RUN", "LOAD", "DONE", "FAIL", "CANCEL", "SKIP", "OLDEST WAITING"];
+    let header = [
+        "TASK",
+        "WAIT",
+        "READY",
+        "RUN",
+        "LOAD",
+        "DONE",
+        "FAIL",
+        "CANCEL",
+        "SKIP",
+        "OLDEST WAITING",
+    ];
     output::table(header, rows.collect())
 }
 

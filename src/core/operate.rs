@@ -85,13 +85,12 @@ pub fn retry(
         TaskState::Ready => format!("it runs with the next batch of profile {}", task.profile),
         _ => "it waits for the inputs that are not there yet".to_owned(),
     };
-    let round = Round {
-        number: item.round.number.saturating_add(1),
-        backfill: again.backfill.clone(),
-    };
+    let round =
+        Round { number: item.round.number.saturating_add(1), backfill: again.backfill.clone() };
     let mut change = change(task, item, to, asked).of_round(&round).then(&then);
     change.again = true;
-    let sentence = format!("{} is {} again: {} wants it to run once more", item.key, to.name(), asked.by);
+    let sentence =
+        format!("{} is {} again: {} wants it to run once more", item.key, to.name(), asked.by);
     change.notice = change.notice.saying(sentence);
     Ok(change)
 }

@@ -178,7 +178,10 @@ mod tests {
         );
         pause.resume(asked("bob", 3)).unwrap();
         pause.version += 1;
-        assert_eq!(pause.resume(asked("bob", 4)).unwrap_err().to_string(), "task etl is not paused");
+        assert_eq!(
+            pause.resume(asked("bob", 4)).unwrap_err().to_string(),
+            "task etl is not paused"
+        );
         let ids: Vec<_> = pause.notices.iter().map(|notice| notice.id.as_str()).collect();
         assert_eq!(ids, ["pause/task/etl/1/paused", "pause/task/etl/2/resumed"]);
         let message = pause.notices[0].message("prod");

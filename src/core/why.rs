@@ -133,10 +133,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         TaskState::Ready => ready(catalog, task, item, known, now, &mut why),
         TaskState::Running => running(item, known.run, now, &mut why),
         TaskState::Loading => loading(catalog, task, item, now, &mut why),
-        TaskState::Succeeded
-        | TaskState::Failed
-        | TaskState::Cancelled
-        | TaskState::Skipped => {
+        TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
             ended(catalog, task, item, now, &mut why)
         }
     };

@@ -135,7 +135,8 @@ async fn a_backfill_keeps_its_cap_and_does_nothing_twice_over_kills() {
 #[tokio::test]
 async fn what_is_done_or_lacks_inputs_is_left_alone_and_what_failed_runs_again() {
     let folder = tempfile::tempdir().unwrap();
-    let script = format!("test -e {}/go || test {{partition}} != 2013-01-01T01", folder.path().display());
+    let script =
+        format!("test -e {}/go || test {{partition}} != 2013-01-01T01", folder.path().display());
     let world = World::new(&hourly(folder.path(), 1, &script)).await;
     for hour in [0, 1] {
         world.put(&format!("raw/2013/01/01/{hour:02}.csv"), "x").await;
@@ -152,7 +153,7 @@ async fn what_is_done_or_lacks_inputs_is_left_alone_and_what_failed_runs_again()
     assert_eq!(code, 1, "{out}{error}");
     assert!(out.contains("1 FAILED") && out.contains("failed      2013-01-01T01"), "{out}");
     assert!(out.contains("1 left alone: inputs have not come"), "{out}");
-    assert!(error.contains("1 partitions of backfill"), "{error}");
+    assert!(error.contains("1 of the partitions of backfill"), "{error}");
     let first = id_of(&world).await;
     let mail = world.mail(&format!("{first}/backfill-ended")).await;
     assert_eq!(mail.attributes["severity"], "failure");
@@ -203,15 +204,36 @@ async fn a_cancelled_backfill_lets_what_runs_end_and_begins_nothing_more() {
     fs::write(folder.path().join("go"), "").unwrap();
     let shown = ended(&world, &id).await;
     assert_eq!(shown["state"], "cancelled");
-    assert_eq!((&shown["counts"]["succeeded"], &shown["counts"]["not-begun"]), (&1.into(), &23.into()));
+    assert_eq!(
+        (&shown["counts"]["succeeded"], &shown["counts"]["not-begun"]),
+        (&1.into(), &23.into())
+    );
     assert_eq!(begun(folder.path()).len(), 1);
     for (args, said) in [
-        (&["backfill", "etl", "--from", "2013-01-02", "--to", "2013-01-01"][..], "the window is empty"),
+        (
+            &["backfill", "etl", "--from", "2013-01-02", "--to", "2013-01-01"][..],
+            "the window is empty",
+        ),
         (&["backfill", "etl", "--from", "2013-01-01"], "required"),
         (&["backfill", "etl", "--from", "soon", "--to", "2013-01-01"], "is no partition"),
-        (&["backfill", "elt", "--from", "2013-01-01", "--to", "2013-01-01"], "did you mean \"etl\"?"),
+        (
+            &["backfill", "elt", "--from", "2013-01-01", "--to", "2013-01-01"],
+            "did you mean \"etl\"?",
+        ),
         (&["backfill", "etl", "--from", "2013-01-01", "--to", "2018-01-01"], "divide it"),
-        (&["backfill", "etl", "--from", "2013-01-01", "--to", "2013-01-01", "--max-parallel", "0"], "0 is not in"),
+        (
+            &[
+                "backfill",
+                "etl",
+                "--from",
+                "2013-01-01",
+                "--to",
+                "2013-01-01",
+                "--max-parallel",
+                "0",
+            ],
+            "0 is not in",
+        ),
     ] {
         let (code, _, error) = ask(&world, args).await;
         assert_eq!(code, 2, "{args:?}");

@@ -70,7 +70,9 @@ impl Store {
             let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
             for row in page.items.unwrap_or_default() {
                 let partition = item::read_text(&row, item::PARTITION).ok();
-                let Some(partition) = partition.and_then(|text| text.parse().ok()) else { continue };
+                let Some(partition) = partition.and_then(|text| text.parse().ok()) else {
+                    continue;
+                };
                 match self.read_task(&TaskKey::new(&window.task, partition), &row) {
                     Ok(item) => drop(found.insert(partition, item)),
                     Err(_) => unreadable += 1,

@@ -449,7 +449,11 @@ impl Store {
         StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
-    pub(super) fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
+    pub(super) fn read_task(
+        &self,
+        key: &TaskKey,
+        item: &Item,
+    ) -> Result<TaskPartition, StoreError> {
         read_task(key, item)
             .map_err(|source| self.unreadable_task(&key.task, &key.partition.to_string(), source))
     }

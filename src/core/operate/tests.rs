@@ -3,9 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::core::catalog::{
-    Completeness, Dataset, Input, Need, OnTimeout, WaitLimit, WhenEmpty,
-};
+use crate::core::catalog::{Completeness, Dataset, Input, Need, OnTimeout, WaitLimit, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::template::Template;
 
@@ -15,8 +13,7 @@ fn asked() -> Asked {
 
 fn catalog() -> Catalog {
     let location = Template::parse("s3://b/a/{yyyy}-{MM}-{dd}.csv").unwrap();
-    let dataset =
-        Dataset { name: "a".into(), location, completeness: Completeness::Object };
+    let dataset = Dataset { name: "a".into(), location, completeness: Completeness::Object };
     let task = Task {
         name: "t".into(),
         profile: "p".into(),

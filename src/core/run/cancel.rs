@@ -12,11 +12,7 @@ use crate::core::task::{TaskChange, TaskKey};
 impl Run {
     /// A person wants these members to end; returns those of them that are open.
     /// With the last open one goes the cluster.
-    pub fn ask_cancel(
-        &mut self,
-        wanted: impl Fn(&TaskKey) -> bool,
-        asked: &Asked,
-    ) -> Vec<TaskKey> {
+    pub fn ask_cancel(&mut self, wanted: impl Fn(&TaskKey) -> bool, asked: &Asked) -> Vec<TaskKey> {
         let open = self.members.iter_mut().filter(|member| {
             member.outcome.is_none() && member.cancel.is_none() && wanted(&member.key)
         });
@@ -36,9 +32,8 @@ impl Run {
     pub fn has_let_go(&self, key: &TaskKey) -> bool {
         let index = self.members.iter().position(|member| member.key == *key);
         self.state.is_final()
-            || index.is_none_or(|index| {
-                self.members[index].outcome.is_some() && self.is_idle(index)
-            })
+            || index
+                .is_none_or(|index| self.members[index].outcome.is_some() && self.is_idle(index))
     }
 
     /// Whether all that is open is to be cancelled: then its cluster is not needed.
@@ -103,9 +98,10 @@ impl Run {
         if !hints.steps_fresh {
             return Some(Act::ReadSteps { cluster, spare: false });
         }
-        let open = attempt.tries.iter().filter(|step_try| {
-            ends(&self.members[step_try.member]) && !step_try.state.has_ended()
-        });
+        let open = attempt
+            .tries
+            .iter()
+            .filter(|step_try| ends(&self.members[step_try.member]) && !step_try.state.has_ended());
         let steps: Vec<_> = open.filter_map(|step_try| step_try.id.clone()).collect();
         Some(if !steps.is_empty() {
             Act::CancelSteps { cluster, steps }

@@ -149,7 +149,8 @@ fn least_first(notices: &[Notice]) -> Vec<usize> {
     let mut ranks = BTreeSet::new();
     for (index, notice) in notices.iter().enumerate().rev() {
         let rank = match (notice.status.as_str(), notice.severity) {
-            (LEFT_OUT | "run-succeeded" | "run-failed" | "run-cancelled", _) | (_, Severity::Failure) => continue,
+            (LEFT_OUT | "run-succeeded" | "run-failed" | "run-cancelled", _)
+            | (_, Severity::Failure) => continue,
             // `run/R/1/step-failed/etl/2013-01-01/x/7`, of which 7 is the try.
             ("step-failed", _) => {
                 let step = notice.id.rsplit_once('/').map_or("", |(step, _)| step);

@@ -235,7 +235,8 @@ impl Run {
             })
             .collect();
         let all = self.members.len();
-        let cancelled = |member: &&Member| matches!(member.outcome, Some(Outcome::Cancelled { .. }));
+        let cancelled =
+            |member: &&Member| matches!(member.outcome, Some(Outcome::Cancelled { .. }));
         let cancelled = self.members.iter().filter(cancelled).count();
         let mut notice = match failed.len() {
             0 if cancelled > 0 => self
