@@ -11,6 +11,7 @@ use super::{AwsArgs, Failure, Session, find_task, runs};
 use crate::aws::sqs::{Depth, Sqs};
 use crate::aws::store::{RunGlance, TaskGlance};
 use crate::core::asked::Asked;
+use crate::core::backfill::How;
 use crate::core::pause::Pause;
 use crate::core::task::TaskState;
 
@@ -39,6 +40,8 @@ struct Status {
     quarantine: Depth,
     open_runs: Vec<RunGlance>,
     paused: Vec<Paused>,
+    /// Those that have not ended.
+    backfills: Vec<OpenBackfill>,
     tasks: BTreeMap<String, TaskGlance>,
 }
 
@@ -67,7 +70,8 @@ pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
     }
     let open_runs = open_runs(&session, now).await?;
     let paused = paused(&session).await?;
-    let status = Status { at: now, inbox, quarantine, open_runs, paused, tasks };
+    let backfills = open_backfills(&session).await?;
+    let status = Status { at: now, inbox, quarantine, open_runs, paused, backfills, tasks };
     Output::new(words(&status), &status)
 }
 
@@ -77,6 +81,33 @@ async fn open_runs(session: &Session, now: Timestamp) -> Result<Vec<RunGlance>, 
     // The index also holds ended runs with a notice still to publish.
     open.retain(|run| !run.state.is_final());
     Ok(open)
+}
+
+/// A backfill in short.
+#[derive(Serialize)]
+struct OpenBackfill {
+    id: String,
+    task: String,
+    state: &'static str,
+    done: u32,
+    partitions: u32,
+    under_way: usize,
+    failed: u32,
+}
+
+async fn open_backfills(session: &Session) -> Result<Vec<OpenBackfill>, Failure> {
+    let backfills = session.store.backfills().await?.into_iter();
+    let open = backfills.filter(|backfill| backfill.ended.is_none());
+    let short = open.map(|backfill| OpenBackfill {
+        state: backfill.state(),
+        done: backfill.done(),
+        partitions: backfill.window.partitions(),
+        under_way: backfill.open.len(),
+        failed: backfill.count(How::Failed),
+        id: backfill.id,
+        task: backfill.window.task,
+    });
+    Ok(short.collect())
 }
 
 async fn paused(session: &Session) -> Result<Vec<Paused>, Failure> {
@@ -104,6 +135,20 @@ fn words(status: &Status) -> String {
         });
         let table = output::table(["PAUSED", "SINCE", "BY", "REASON"], rows.collect());
         text.push_str(&format!("\n{table}"));
+    }
+    if !status.backfills.is_empty() {
+        let rows = status.backfills.iter().map(|open| {
+            [
+                open.id.clone(),
+                open.task.clone(),
+                open.state.to_owned(),
+                format!("{}/{}", open.done, open.partitions),
+                open.under_way.to_string(),
+                open.failed.to_string(),
+            ]
+        });
+        let header = ["BACKFILL", "TASK", "STATE", "DONE", "UNDER WAY", "FAILED"];
+        text.push_str(&format!("\n{}", output::table(header, rows.collect())));
     }
     if !status.tasks.is_empty() {
         text.push_str(&format!("\n{}", counts(status)));

@@ -233,7 +233,6 @@ impl Backfill {
     }
 
     /// One that has ended is begun again if the task's rules let it run.
-
     fn again(
         &self,
         catalog: &Catalog,

@@ -146,6 +146,11 @@ async fn what_is_done_or_lacks_inputs_is_left_alone_and_what_failed_runs_again()
     let dry = json(&world, &[&window[..], &["--dry-run", "--by", "a"]].concat()).await;
     assert_eq!(dry["run"], serde_json::json!(["2013-01-01T00", "2013-01-01T01"]));
     assert_eq!(dry["left"]["lacks-inputs"], 1);
+    // As the README shows it.
+    let dry = answer(&world, &[&window[..], &["--dry-run", "--by", "a"]].concat()).await;
+    let readme = include_str!("../../README.md");
+    let command = "$ sluicegate backfill etl --from 2013-01-01T00 --to 2013-01-01T02 --dry-run\n";
+    assert!(readme.contains(&format!("{command}{dry}")), "{dry}");
     assert_eq!(json(&world, &["backfill", "list"]).await["backfills"], serde_json::json!([]));
 
     let order = [&window[..], &["--order", "desc", "--wait", "--by", "alice"]].concat();
