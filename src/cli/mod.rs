@@ -2,9 +2,13 @@
 //! 1 is failed, 2 is wrong use or a wrong configuration. Each group of
 //! commands has a file; `output` shows what they answer.
 
+mod asked;
 mod assets;
+mod backfill;
 mod check;
+mod operate;
 mod output;
+mod pause;
 mod plan;
 mod reap;
 mod runs;
@@ -71,6 +75,12 @@ enum Command {
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Why(why::WhyArgs),
+    Retry(operate::RetryArgs),
+    Cancel(operate::CancelArgs),
+    Skip(operate::SkipArgs),
+    Backfill(backfill::BackfillArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Plan(plan::PlanArgs),
     SendEvent(send_event::SendEventArgs),
     Completions(CompletionsArgs),
@@ -122,6 +132,9 @@ pub enum Failure {
     Reap(#[from] ReapError),
     #[error("{0}")]
     Failed(String),
+    /// It was done, and what came of it is no success: an answer too.
+    #[error("{words}")]
+    Unsuccessful { answer: Box<Output>, words: String },
     /// Mistakes of a configuration as JSON, which is an answer too.
     #[error("{0:#}")]
     Found(Value),
@@ -176,6 +189,10 @@ pub async fn main() -> ExitCode {
                 Failure::Config(ConfigError::Invalid(mistakes)) => eprintln!("{mistakes}"),
                 // Who cannot be written to learns it by the exit code.
                 Failure::Found(found) => drop(output::write(&format!("{found:#}"))),
+                Failure::Unsuccessful { answer, .. } => {
+                    drop(answer.show(json));
+                    report(&failure);
+                }
                 other => report(other),
             }
             ExitCode::from(failure.exit_code())
@@ -196,6 +213,12 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Why(args) => why::why(&args).await,
+        Command::Retry(args) => operate::retry(&args).await,
+        Command::Cancel(args) => operate::cancel(&args).await,
+        Command::Skip(args) => operate::skip(&args).await,
+        Command::Backfill(args) => backfill::backfill(&args).await,
+        Command::Pause(args) => pause::pause(&args).await,
+        Command::Resume(args) => pause::resume(&args).await,
         Command::Plan(args) => plan::plan(&args),
         Command::SendEvent(args) => send_event::send_event(&args).await,
     }

@@ -207,6 +207,8 @@ fn foreseen(
         ready: 0,
         mark: None,
         producers: &BTreeMap::new(),
+        paused: None,
+        to_come: None,
     };
     // As if asked when the partition begins: everything is still to come.
     let why = why::why(catalog, task, known, partition.start());

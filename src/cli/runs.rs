@@ -96,16 +96,27 @@ pub struct ShowArgs {
 }
 
 pub async fn show(args: &ShowArgs) -> Result<Output, Failure> {
-    // Ids are written in capitals; people need not.
-    let beginning = args.id.to_uppercase();
-    if !may_begin_id(&beginning) {
-        return Err(Failure::Use(format!(
-            "{:?} is no run's id: expected up to {ID_CHARS} digits and letters such as 01J9ZC2V\n    \
-             list them with: sluicegate runs --config FILE",
-            args.id
-        )));
-    }
+    let beginning = id_beginning(&args.id)?;
     let session = args.aws.open().await?;
+    let run = find(&session, beginning).await?;
+    Output::new(words(&run, &session), &ShownRun::of(&run)?)
+}
+
+/// A run's id as a person writes it, or its beginning.
+pub fn id_beginning(text: &str) -> Result<String, Failure> {
+    // Ids are written in capitals; people need not.
+    let beginning = text.to_uppercase();
+    match may_begin_id(&beginning) {
+        true => Ok(beginning),
+        false => Err(Failure::Use(format!(
+            "{text:?} is no run's id: expected up to {ID_CHARS} digits and letters such as 01J9ZC2V\n    \
+             list them with: sluicegate runs --config FILE"
+        ))),
+    }
+}
+
+/// The only run whose id begins so.
+pub async fn find(session: &Session, beginning: String) -> Result<Run, Failure> {
     let id = match session.store.run_ids(&beginning).await?.as_slice() {
         [id] => id.clone(),
         // The whole id of one run can only be another's beginning by mistake.
@@ -118,12 +129,11 @@ pub async fn show(args: &ShowArgs) -> Result<Output, Failure> {
             )));
         }
     };
-    match session.store.run(&id).await? {
-        Some(run) => Output::new(words(&run, &session), &ShownRun::of(&run)?),
-        None => Err(Failure::Failed(format!(
+    session.store.run(&id).await?.ok_or_else(|| {
+        Failure::Failed(format!(
             "there is no run {id}\n    list them with: sluicegate runs --config FILE"
-        ))),
-    }
+        ))
+    })
 }
 
 /// Ids are ULIDs: the first character says the time's highest bits, and letters

@@ -39,7 +39,7 @@ pub struct ShownRun {
 struct ShownMember {
     task: String,
     partition: Partition,
-    /// `open`, `succeeded` or `failed`.
+    /// `open`, `being cancelled`, `succeeded`, `failed` or `cancelled`.
     outcome: &'static str,
     reason: Option<String>,
     steps: Vec<ShownStep>,
@@ -139,9 +139,11 @@ pub fn log_place(run: &Run, attempt: &Attempt) -> Option<String> {
 /// What became of a member, in a word, and why.
 pub fn outcome(member: &Member) -> (&'static str, Option<&str>) {
     match &member.outcome {
+        None if member.cancel.is_some() => ("being cancelled", None),
         None => ("open", None),
         Some(Outcome::Succeeded) => ("succeeded", None),
         Some(Outcome::Failed { reason }) => ("failed", Some(reason.as_str())),
+        Some(Outcome::Cancelled { reason }) => ("cancelled", Some(reason.as_str())),
     }
 }
 

@@ -10,6 +10,9 @@ use super::output::{self, Output, ago, or_dash};
 use super::{AwsArgs, Failure, Session, find_task, runs};
 use crate::aws::sqs::{Depth, Sqs};
 use crate::aws::store::{RunGlance, TaskGlance};
+use crate::core::asked::Asked;
+use crate::core::backfill::How;
+use crate::core::pause::Pause;
 use crate::core::task::TaskState;
 
 /// Show how the service and its tasks stand
@@ -36,7 +39,18 @@ struct Status {
     inbox: Depth,
     quarantine: Depth,
     open_runs: Vec<RunGlance>,
+    paused: Vec<Paused>,
+    /// Those that have not ended.
+    backfills: Vec<OpenBackfill>,
     tasks: BTreeMap<String, TaskGlance>,
+}
+
+/// What is paused, since when, by whom and why.
+#[derive(Serialize)]
+struct Paused {
+    scope: String,
+    #[serde(flatten)]
+    asked: Asked,
 }
 
 pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
@@ -55,7 +69,9 @@ pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
         tasks.insert(name, glance);
     }
     let open_runs = open_runs(&session, now).await?;
-    let status = Status { at: now, inbox, quarantine, open_runs, tasks };
+    let paused = paused(&session).await?;
+    let backfills = open_backfills(&session).await?;
+    let status = Status { at: now, inbox, quarantine, open_runs, paused, backfills, tasks };
     Output::new(words(&status), &status)
 }
 
@@ -65,6 +81,41 @@ async fn open_runs(session: &Session, now: Timestamp) -> Result<Vec<RunGlance>, 
     // The index also holds ended runs with a notice still to publish.
     open.retain(|run| !run.state.is_final());
     Ok(open)
+}
+
+/// A backfill in short.
+#[derive(Serialize)]
+struct OpenBackfill {
+    id: String,
+    task: String,
+    state: &'static str,
+    done: u32,
+    partitions: u32,
+    under_way: usize,
+    failed: u32,
+}
+
+async fn open_backfills(session: &Session) -> Result<Vec<OpenBackfill>, Failure> {
+    let backfills = session.store.backfills().await?.into_iter();
+    let open = backfills.filter(|backfill| backfill.ended.is_none());
+    let short = open.map(|backfill| OpenBackfill {
+        state: backfill.state(),
+        done: backfill.done(),
+        partitions: backfill.window.partitions(),
+        under_way: backfill.open.len(),
+        failed: backfill.count(How::Failed),
+        id: backfill.id,
+        task: backfill.window.task,
+    });
+    Ok(short.collect())
+}
+
+async fn paused(session: &Session) -> Result<Vec<Paused>, Failure> {
+    let pauses = session.store.pauses().await?.into_iter();
+    let paused = pauses.filter_map(|Pause { scope, paused, .. }| {
+        Some(Paused { scope: scope.words(), asked: paused? })
+    });
+    Ok(paused.collect())
 }
 
 fn words(status: &Status) -> String {
@@ -78,6 +129,27 @@ fn words(status: &Status) -> String {
         "open runs",
         status.open_runs.len()
     );
+    if !status.paused.is_empty() {
+        let rows = status.paused.iter().map(|Paused { scope, asked }| {
+            [scope.clone(), ago(asked.at, now), asked.by.clone(), or_dash(asked.reason.as_deref())]
+        });
+        let table = output::table(["PAUSED", "SINCE", "BY", "REASON"], rows.collect());
+        text.push_str(&format!("\n{table}"));
+    }
+    if !status.backfills.is_empty() {
+        let rows = status.backfills.iter().map(|open| {
+            [
+                open.id.clone(),
+                open.task.clone(),
+                open.state.to_owned(),
+                format!("{}/{}", open.done, open.partitions),
+                open.under_way.to_string(),
+                open.failed.to_string(),
+            ]
+        });
+        let header = ["BACKFILL", "TASK", "STATE", "DONE", "UNDER WAY", "FAILED"];
+        text.push_str(&format!("\n{}", output::table(header, rows.collect())));
+    }
     if !status.tasks.is_empty() {
         text.push_str(&format!("\n{}", counts(status)));
     }
@@ -124,12 +196,23 @@ fn counts(status: &Status) -> String {
             count(TaskState::Loading),
             count(TaskState::Succeeded),
             count(TaskState::Failed),
+            count(TaskState::Cancelled),
             count(TaskState::Skipped),
             or_dash(glance.oldest_waiting),
         ]
     });
-    let header =
-        ["TASK", "WAIT", "READY", "RUN", "LOAD", "DONE", "FAILED", "SKIPPED", "OLDEST WAITING"];
+    let header = [
+        "TASK",
+        "WAIT",
+        "READY",
+        "RUN",
+        "LOAD",
+        "DONE",
+        "FAIL",
+        "CANCEL",
+        "SKIP",
+        "OLDEST WAITING",
+    ];
     output::table(header, rows.collect())
 }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::output::{self, Output};
 use super::{AwsArgs, Failure, Session, find_partition, find_task};
 use crate::core::catalog::Task;
+use crate::core::pause::holding;
 use crate::core::task::{TaskKey, TaskPartition, TaskState};
 use crate::core::why::{self, Known};
 
@@ -52,6 +53,8 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         TaskState::Waiting => producers(&session, task, item.as_ref().unwrap_or(&unstored)).await?,
         _ => BTreeMap::new(),
     };
+    let pauses = session.store.pauses().await?;
+    let backfills = session.store.backfills().await?;
     let known = Known {
         key: &key,
         item: item.as_ref(),
@@ -59,6 +62,8 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         ready,
         mark,
         producers: &producers,
+        paused: holding(&pauses, task),
+        to_come: backfills.iter().find(|backfill| backfill.is_to_come(&key)),
     };
     let why = why::why(&session.config.catalog, task, known, now);
     Output::new(output::plain(&why.sentence), &why)

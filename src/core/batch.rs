@@ -16,19 +16,18 @@ pub enum Gather {
     Take(usize),
 }
 
-/// What to do with the ready partitions of a profile, given since when each is
-/// ready, oldest first.
+/// What to do with the ready partitions of a profile, given how many there are
+/// and since when the oldest is ready.
 pub fn gather(
     profile: &Profile,
-    ready_since: impl ExactSizeIterator<Item = Timestamp>,
+    count: usize,
+    oldest: Option<Timestamp>,
     now: Timestamp,
 ) -> Gather {
-    let count = ready_since.len();
+    let Some(oldest) = oldest else { return Gather::Idle };
     if count >= profile.batch_size {
         return Gather::Take(profile.batch_size);
     }
-    let mut ready_since = ready_since;
-    let Some(oldest) = ready_since.next() else { return Gather::Idle };
     let sweep = oldest.saturating_add(profile.max_wait).unwrap_or(Timestamp::MAX);
     if sweep <= now { Gather::Take(count) } else { Gather::WaitUntil(sweep) }
 }
@@ -52,8 +51,8 @@ mod tests {
             (vec![1, 2], 2, Gather::Take(2)),
             (vec![1, 2, 3], 60, Gather::Take(2)),
         ] {
-            let ready_since: Vec<_> = ready_since.into_iter().map(at).collect();
-            assert_eq!(gather(&small, ready_since.into_iter(), at(now)), expected);
+            let oldest = ready_since.first().copied().map(at);
+            assert_eq!(gather(&small, ready_since.len(), oldest, at(now)), expected);
         }
     }
 }

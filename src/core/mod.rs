@@ -1,6 +1,8 @@
 //! Decides, and does nothing else: no clock, no randomness, no I/O. Time comes
 //! in as an argument, what to do goes out as a value.
 
+pub mod asked;
+pub mod backfill;
 pub mod batch;
 pub mod calendar;
 pub mod catalog;
@@ -8,7 +10,9 @@ pub mod cluster;
 pub mod command;
 pub mod load;
 pub mod notice;
+pub mod operate;
 pub mod partition;
+pub mod pause;
 pub mod quota;
 pub mod readiness;
 pub mod reaper;

@@ -35,6 +35,8 @@ pub enum Kind {
     Run,
     /// A step's failure that is retried, or the log of one that is not.
     Step,
+    /// A backfill as a whole.
+    Backfill,
     /// A message of the inbox.
     Message,
     /// The service itself, such as its configuration.
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Task => "task",
             Kind::Run => "run",
             Kind::Step => "step",
+            Kind::Backfill => "backfill",
             Kind::Message => "message",
             Kind::Service => "service",
         }

@@ -186,7 +186,7 @@ fn change(
     facts: Vec<Fact>,
 ) -> TaskChange {
     let change = TaskChange::new(&item.key, TaskState::Waiting, to, now, facts);
-    change.on(&task.profile).since(item.since)
+    change.of_round(&item.round).on(&task.profile).since(item.since)
 }
 
 fn ready(task: &Task, item: &TaskPartition, now: Timestamp, mut more: Vec<Fact>) -> TaskChange {

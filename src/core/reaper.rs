@@ -147,6 +147,7 @@ mod tests {
             notices: vec![],
             left_out: 0,
             logs: vec![],
+            asked: false,
         }
     }
 

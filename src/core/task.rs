@@ -8,9 +8,14 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::load::Load;
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::partition::Partition;
+
+/// Due so early what a person has changed is looked at by the next sweep, for
+/// whenever a look was planned.
+pub const URGENT: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// Names one task partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +73,8 @@ pub enum Receipt {
     Closed(u64),
     /// The producing task's run.
     Produced(String),
+    /// This person takes it for there.
+    Granted(String),
     /// The producing task was skipped: complete, and nothing there.
     Skipped,
     /// Objects have come, the last of them at this instant, but not all.
@@ -96,6 +103,7 @@ impl fmt::Display for Receipt {
             Receipt::Object(identity) => write!(f, "object:{identity}"),
             Receipt::Closed(objects) => write!(f, "closed:{objects}"),
             Receipt::Produced(run) => write!(f, "run:{run}"),
+            Receipt::Granted(by) => write!(f, "granted:{by}"),
             Receipt::Skipped => f.write_str("skipped"),
             Receipt::Partial(last) => write!(f, "partial:{last}"),
             Receipt::Begun(first) => write!(f, "begun:{first}"),
@@ -140,6 +148,7 @@ impl FromStr for Receipt {
             "object" => Some(Receipt::Object(value.to_owned())),
             "closed" => value.parse().ok().map(Receipt::Closed),
             "run" => Some(Receipt::Produced(value.to_owned())),
+            "granted" => Some(Receipt::Granted(value.to_owned())),
             "skipped" => Some(Receipt::Skipped),
             "partial" => value.parse().ok().map(Receipt::Partial),
             "begun" => value.parse().ok().map(Receipt::Begun),
@@ -149,7 +158,43 @@ impl FromStr for Receipt {
     }
 }
 
-/// Where a task partition stands. Succeeded, Failed and Skipped are final.
+/// Which of a task partition's rounds: a retry that a person asks for begins
+/// another, in which every state may be entered again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Round {
+    /// 0 is the first.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub number: u32,
+    /// The backfill that it belongs to, which tells of it in its summary: no
+    /// change of the partition has a notice of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<String>,
+}
+
+/// A count that need not be stored; serde hands out references.
+fn is_first(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Round {
+    /// What tells a state's notice from all others of its partition: `failed`,
+    /// in the second round `failed/2`.
+    pub fn event(&self, state: TaskState) -> String {
+        match self.number {
+            0 => state.name().to_owned(),
+            number => format!("{}/{}", state.name(), number.saturating_add(1)),
+        }
+    }
+
+    /// The round and the state of such an event, to put events in order.
+    pub fn order_of(event: &str) -> (u32, Option<TaskState>) {
+        let (state, number) = event.split_once('/').unwrap_or((event, "1"));
+        (number.parse().unwrap_or(u32::MAX), state.parse().ok())
+    }
+}
+
+/// Where a task partition stands. Succeeded, Failed, Cancelled and Skipped are
+/// final, unless a person asks for something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskState {
@@ -160,17 +205,20 @@ pub enum TaskState {
     Loading,
     Succeeded,
     Failed,
+    /// A person wanted it to end.
+    Cancelled,
     Skipped,
 }
 
 impl TaskState {
-    pub const ALL: [TaskState; 7] = [
+    pub const ALL: [TaskState; 8] = [
         TaskState::Waiting,
         TaskState::Ready,
         TaskState::Running,
         TaskState::Loading,
         TaskState::Succeeded,
         TaskState::Failed,
+        TaskState::Cancelled,
         TaskState::Skipped,
     ];
 
@@ -182,24 +230,40 @@ impl TaskState {
             TaskState::Loading => "loading",
             TaskState::Succeeded => "succeeded",
             TaskState::Failed => "failed",
+            TaskState::Cancelled => "cancelled",
             TaskState::Skipped => "skipped",
         }
     }
 
     pub fn is_final(self) -> bool {
-        matches!(self, TaskState::Succeeded | TaskState::Failed | TaskState::Skipped)
+        matches!(
+            self,
+            TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped
+        )
     }
 
-    /// The relation that every transition stays within.
+    /// The relation that every transition stays within that nobody asked for.
     pub fn may_become(self, next: TaskState) -> bool {
-        use TaskState::{Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
+        use TaskState::{Cancelled, Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
         match self {
             Waiting => matches!(next, Ready | Skipped | Failed),
             // Failed at once: EMR would not take its steps.
             Ready => matches!(next, Running | Failed),
-            Running => matches!(next, Loading | Succeeded | Failed),
+            // Cancelled: its run was told so.
+            Running => matches!(next, Loading | Succeeded | Failed | Cancelled),
             Loading => matches!(next, Succeeded | Failed),
-            Succeeded | Failed | Skipped => false,
+            Succeeded | Failed | Cancelled | Skipped => false,
+        }
+    }
+
+    /// What a person may ask for; to ready and waiting begins another round.
+    pub fn may_be_made(self, next: TaskState) -> bool {
+        use TaskState::{Cancelled, Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
+        match self {
+            Waiting | Ready => matches!(next, Cancelled | Skipped),
+            Failed | Cancelled => matches!(next, Ready | Waiting | Skipped),
+            Skipped | Succeeded => matches!(next, Ready | Waiting),
+            Running | Loading => false,
         }
     }
 }
@@ -227,8 +291,9 @@ pub struct TaskPartition {
     /// When it became ready.
     pub ready_at: Option<Timestamp>,
     pub run: Option<String>,
-    /// Why it failed or was skipped.
+    /// Why it failed, was cancelled or was skipped.
     pub reason: Option<String>,
+    pub round: Round,
     /// How far its load is, once its steps have completed.
     pub load: Option<Load>,
     /// Its end has yet to be told to the tasks that read its outputs.
@@ -251,13 +316,19 @@ pub struct TaskChange {
     pub reason: Option<String>,
     /// The load that begins with it.
     pub load: Option<Load>,
+    pub round: Round,
+    /// It begins that round: what the one before left is gone.
+    pub again: bool,
+    /// When it is to be looked at next.
+    pub due: Timestamp,
     pub notice: Notice,
 }
 
 impl TaskChange {
     /// A change, announced with the given facts.
     ///
-    /// `from` and `to` must be a pair that [`TaskState::may_become`] allows.
+    /// `from` and `to` must be a pair that [`TaskState::may_become`] or
+    /// [`TaskState::may_be_made`] allows.
     pub fn new(
         key: &TaskKey,
         from: TaskState,
@@ -265,14 +336,15 @@ impl TaskChange {
         at: Timestamp,
         facts: Vec<Fact>,
     ) -> Self {
-        debug_assert!(from.may_become(to), "{key}: {from:?} cannot become {to:?}");
+        debug_assert!(
+            from.may_become(to) || from.may_be_made(to),
+            "{key}: {from:?} cannot become {to:?}"
+        );
         let severity = match to {
             TaskState::Failed => Severity::Failure,
             _ => Severity::Info,
         };
-        // A task partition enters a state once, so this is stable over retries
-        // of the same commit.
-        let id = format!("{}/{}/{}", key.task, key.partition, to.name());
+        let id = notice_id(key, &Round::default(), to);
         let (short, long) = phrases(to);
         let headline = format!("{} {short}", key.partition);
         let mut notice = Notice::new(Kind::Task, id, at, severity, to.name(), headline)
@@ -281,7 +353,40 @@ impl TaskChange {
             .with(facts);
         notice.task = Some(key.task.clone());
         notice.partition = Some(key.partition.to_string());
-        Self { key: key.clone(), from, to, at, run: None, reason: None, load: None, notice }
+        Self {
+            key: key.clone(),
+            from,
+            to,
+            at,
+            run: None,
+            reason: None,
+            load: None,
+            round: Round::default(),
+            again: false,
+            due: at,
+            notice,
+        }
+    }
+
+    /// In which round the partition is (or with `again`: is then).
+    #[must_use]
+    pub fn of_round(mut self, round: &Round) -> Self {
+        self.notice.id = notice_id(&self.key, round, self.to);
+        self.round = round.clone();
+        self
+    }
+
+    /// A person has asked for it, from outside of the service.
+    #[must_use]
+    pub fn asked(mut self, asked: &Asked) -> Self {
+        self.due = URGENT;
+        self.notice.facts.extend(asked.facts());
+        self
+    }
+
+    /// Whether people get its notice.
+    pub fn is_told(&self) -> bool {
+        self.round.backfill.is_none()
     }
 
     #[must_use]
@@ -344,6 +449,12 @@ impl TaskChange {
     }
 }
 
+/// A task partition enters a state once in a round, so this is stable over
+/// retries of the same commit.
+fn notice_id(key: &TaskKey, round: &Round, to: TaskState) -> String {
+    format!("{}/{}/{}", key.task, key.partition, round.event(to))
+}
+
 /// What has become of it: for a subject, and as the end of a sentence.
 fn phrases(state: TaskState) -> (&'static str, &'static str) {
     match state {
@@ -356,6 +467,7 @@ fn phrases(state: TaskState) -> (&'static str, &'static str) {
         ),
         TaskState::Succeeded => ("succeeded", "succeeded: every step has completed"),
         TaskState::Failed => ("FAILED", "has failed, and nothing more is tried"),
+        TaskState::Cancelled => ("was cancelled", "was cancelled, and nothing more is tried"),
         TaskState::Skipped => ("was skipped", "was skipped: nothing was run for it"),
     }
 }
@@ -372,11 +484,18 @@ impl TaskPartition {
             ready_at: None,
             run: None,
             reason: None,
+            round: Round::default(),
             load: None,
             outputs_pending: false,
             notices: Vec::new(),
             due: None,
         }
+    }
+
+    /// What tells a notice of it from its others (see [`Round::event`]).
+    pub fn event<'a>(key: &TaskKey, notice: &'a Notice) -> &'a str {
+        let start = format!("{}/{}/", key.task, key.partition);
+        notice.id.strip_prefix(&start).unwrap_or(&notice.status)
     }
 
     /// Whether all of an element has come in.
@@ -437,6 +556,7 @@ mod tests {
             "object:a:b",
             "closed:0",
             "run:01J",
+            "granted:alice",
             "skipped",
             "partial:2013-01-01T05:05:00.123Z",
             "begun:2013-01-01T05:05:00Z",

@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::asked::Asked;
+use super::backfill::Backfill;
 use super::catalog::{Catalog, Completeness, Task};
 use super::load::{Stage, Trouble};
 use super::partition::Partition;
+use super::pause::Scope;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
 
@@ -31,6 +34,18 @@ pub struct Known<'a> {
     pub mark: Option<Timestamp>,
     /// Where the task partitions stand that produce what it lacks.
     pub producers: &'a BTreeMap<TaskKey, TaskState>,
+    /// The pause that holds its task.
+    pub paused: Option<(&'a Scope, &'a Asked)>,
+    /// A backfill that has yet to come to it.
+    pub to_come: Option<&'a Backfill>,
+}
+
+impl Known<'_> {
+    /// `task etl is paused since 06:05 UTC by alice (new release)`.
+    fn held(&self, now: Timestamp) -> Option<String> {
+        let (scope, asked) = self.paused?;
+        Some(format!("{} is paused since {} {asked}", scope.words(), clock(asked.at, now)))
+    }
 }
 
 /// The answer.
@@ -52,6 +67,10 @@ pub struct Why {
     pub reason: Option<String>,
     pub run: Option<String>,
     pub cluster: Option<String>,
+    /// Who holds its task, while it waits or is ready.
+    pub paused: Option<Asked>,
+    /// The backfill that it is run for, or that has yet to come to it.
+    pub backfill: Option<String>,
     /// Dataset → where the partition of it lies, once it has succeeded.
     pub outputs: BTreeMap<String, String>,
 }
@@ -105,19 +124,40 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         reason: item.reason.clone(),
         run: item.run.clone(),
         cluster: None,
+        paused: None,
+        backfill: item.round.backfill.clone(),
         outputs: BTreeMap::new(),
     };
     let words = match item.state {
         TaskState::Waiting => waiting::words(catalog, task, item, known, now, &mut why),
-        TaskState::Ready => ready(catalog, task, item, known.ready, now, &mut why),
+        TaskState::Ready => ready(catalog, task, item, known, now, &mut why),
         TaskState::Running => running(item, known.run, now, &mut why),
         TaskState::Loading => loading(catalog, task, item, now, &mut why),
-        TaskState::Succeeded | TaskState::Failed | TaskState::Skipped => {
+        TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
             ended(catalog, task, item, now, &mut why)
         }
     };
-    why.sentence = format!("{} {words}.", known.key);
+    let backfill = backfill(item, known, &mut why);
+    why.sentence = format!("{} {words}{backfill}.", known.key);
     why
+}
+
+/// Which backfill it is run for, or waits for.
+fn backfill(item: &TaskPartition, known: Known<'_>, why: &mut Why) -> String {
+    if let Some(to_come) = known.to_come {
+        why.backfill = Some(to_come.id.clone());
+        return format!(
+            "; backfill {} has yet to come to it: {} of it are ready or running, and {} may be at \
+             once",
+            to_come.id,
+            to_come.open.len(),
+            to_come.window.max_parallel
+        );
+    }
+    match &item.round.backfill {
+        Some(id) if !item.state.is_final() => format!("; it belongs to backfill {id}"),
+        _ => String::new(),
+    }
 }
 
 /// `a, b and c`.
@@ -133,7 +173,7 @@ fn ready(
     catalog: &Catalog,
     task: &Task,
     item: &TaskPartition,
-    ready: usize,
+    known: Known<'_>,
     now: Timestamp,
     why: &mut Why,
 ) -> String {
@@ -142,10 +182,14 @@ fn ready(
         Some(since) => format!("is ready since {}", clock(since, now)),
         None => "is ready".to_owned(),
     };
+    if let Some(held) = known.held(now) {
+        why.paused = known.paused.map(|(_, asked)| asked.clone());
+        return format!("{start} and held back: {held}");
+    }
     let Some(profile) = catalog.profiles.get(&task.profile) else { return start };
     let name = &profile.name;
     let sweep = since.and_then(|since| since.saturating_add(profile.max_wait).ok());
-    let lack = profile.batch_size.saturating_sub(ready);
+    let lack = profile.batch_size.saturating_sub(known.ready);
     match sweep.filter(|sweep| *sweep > now && lack > 0) {
         Some(sweep) => {
             why.until = Some(sweep);
@@ -184,6 +228,11 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
         }
         (_, Some(cluster)) => on_cluster(run, index, attempt, cluster, now, why),
     };
+    let member = index.and_then(|index| run.members.get(index));
+    if let Some(asked) = member.and_then(|member| member.cancel.as_ref()) {
+        let since = clock(asked.at, now);
+        return format!("{start} and is being cancelled since {since} {asked}: {doing}");
+    }
     format!("{start}: {doing}")
 }
 
@@ -328,6 +377,7 @@ fn ended(
             }
         }
         TaskState::Skipped => format!("was skipped{at}: {reason}"),
+        TaskState::Cancelled => format!("was cancelled{at}{run} {reason}"),
         _ => format!("FAILED{at}{run}: {reason}"),
     }
 }

@@ -2,6 +2,8 @@
 //! and makes a run of each. The gathered partitions are in memory only; the
 //! due index gives them back after a restart.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{Engine, Key};
@@ -9,6 +11,7 @@ use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
 use crate::core::batch::{Gather, gather};
 use crate::core::catalog::{Catalog, Profile};
+use crate::core::pause::{Pause, holding};
 use crate::core::run::Run;
 use crate::core::task::{TaskKey, TaskPartition};
 
@@ -42,13 +45,18 @@ impl Engine {
         let mut profile = profile.clone();
         loop {
             let now = self.clock.now();
-            let batch: Vec<TaskPartition> = {
-                let memory = self.memory();
-                let Some(ready) = memory.ready.get(&profile.name) else { return Ok(None) };
-                match gather(&profile, ready.keys().map(|(since, _)| *since), now) {
-                    Gather::Idle => return Ok(None),
-                    Gather::WaitUntil(sweep) => return Ok(Some(sweep)),
-                    Gather::Take(count) => ready.values().take(count).cloned().collect(),
+            if let Err(next) = self.next_batch(&catalog, &profile, &[], now) {
+                return Ok(next);
+            }
+            // Read before every batch: from the moment that a pause is stored, no
+            // replica begins another.
+            let pauses = self.store.pauses().await?;
+            let batch = match self.next_batch(&catalog, &profile, &pauses, now) {
+                Ok(batch) => batch,
+                // Nothing tells of a pause's end.
+                Err(next) => {
+                    let look = super::after(now, self.sweep_interval);
+                    return Ok(Some(next.map_or(look, |next| next.min(look))));
                 }
             };
             match self.start_run(&catalog, &profile, &batch, now).await {
@@ -69,6 +77,35 @@ impl Engine {
                 }
                 result => result?,
             }
+        }
+    }
+
+    /// The partitions that go into a batch now, but for those that a pause holds;
+    /// or when to look again.
+    fn next_batch(
+        &self,
+        catalog: &Catalog,
+        profile: &Profile,
+        pauses: &[Pause],
+        now: Timestamp,
+    ) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
+        let memory = self.memory();
+        let ready = memory.ready.get(&profile.name).ok_or(None)?;
+        let held = |item: &TaskPartition| {
+            let task = catalog.tasks.get(&item.key.task);
+            task.is_some_and(|task| holding(pauses, task).is_some())
+        };
+        let held: BTreeSet<_> = match pauses {
+            // However many are ready.
+            [] => BTreeSet::new(),
+            _ => ready.values().filter(|item| held(item)).map(|item| &item.key).collect(),
+        };
+        let free = || ready.iter().filter(|((_, key), _)| !held.contains(key));
+        let oldest = free().next().map(|((since, _), _)| *since);
+        match gather(profile, ready.len() - held.len(), oldest, now) {
+            Gather::Idle => Err(None),
+            Gather::WaitUntil(sweep) => Err(Some(sweep)),
+            Gather::Take(count) => Ok(free().take(count).map(|(_, item)| item.clone()).collect()),
         }
     }
 

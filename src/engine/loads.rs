@@ -72,7 +72,7 @@ impl Engine {
                     let output = output.unwrap_or_default();
                     let change = load.ended(&about, &end, &output, self.clock.now());
                     let profile = catalog.tasks.get(&key.task).map(|task| task.profile.as_str());
-                    let change = change.on(profile.unwrap_or_default());
+                    let change = change.of_round(&item.round).on(profile.unwrap_or_default());
                     let item = self.store.change_task(&change, item.version).await?;
                     self.metrics.partition_became(&change.key, change.to);
                     log_change(&change);

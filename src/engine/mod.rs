@@ -5,6 +5,7 @@
 
 mod agenda;
 mod arrivals;
+mod backfills;
 mod batches;
 mod clusters;
 mod governor;
@@ -12,6 +13,7 @@ mod lease;
 mod loads;
 mod logs;
 mod outbox;
+mod pauses;
 mod reaper;
 mod runs;
 mod schedules;
@@ -36,9 +38,10 @@ use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
 use crate::core::catalog::{Catalog, Task};
 use crate::core::notice::{self, Fact, Notice, Severity};
+use crate::core::pause::Scope;
 use crate::core::quota::{Governor, Quotas};
 use crate::core::survey::Survey;
-use crate::core::task::{TaskKey, TaskPartition};
+use crate::core::task::{TaskKey, TaskPartition, URGENT};
 use crate::health::Health;
 use crate::metrics::{AgendaGlance, Metrics};
 
@@ -76,6 +79,9 @@ enum Key {
     /// Clusters that nobody needs.
     Reaper,
     Task(TaskKey),
+    /// The notices of a pause.
+    Pause(Scope),
+    Backfill(String),
 }
 
 /// What a log line says of a key.
@@ -87,6 +93,8 @@ impl Key {
             Key::Sweep
             | Key::Survey
             | Key::Reaper
+            | Key::Pause(_)
+            | Key::Backfill(_)
             | Key::Batches(_)
             | Key::Run(_)
             | Key::Logs(_) => None,
@@ -299,6 +307,8 @@ impl Engine {
             Key::Reaper => Ok(self.turn_reaper().await),
             Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
+            Key::Pause(scope) => self.turn_pause(scope).await,
+            Key::Backfill(id) => self.turn_backfill(id).await,
         };
         let now = self.clock.now();
         self.health.turned(now);
@@ -376,8 +386,13 @@ impl Engine {
                 DueKey::Run(id) => Key::Run(id),
                 DueKey::Task(task) if self.is_gathered(&task, due) => continue,
                 DueKey::Task(task) => Key::Task(task),
+                DueKey::Pause(scope) => Key::Pause(scope),
+                DueKey::Backfill(id) => Key::Backfill(id),
             };
-            self.agenda.wake_if_new(key, due);
+            match due == URGENT {
+                true => self.agenda.wake(key, now),
+                false => self.agenda.wake_if_new(key, due),
+            }
         }
         Ok(Some(next))
     }

@@ -214,6 +214,10 @@ impl Engine {
                 let terminated = self.emr.terminate(&cluster).await;
                 Observation::Terminated(self.reported(run, Call::TerminateJobFlows, terminated))
             }
+            Act::CancelSteps { cluster, steps } => {
+                let cancelled = self.emr.cancel_steps(&cluster, &steps).await;
+                Observation::StepsCancelled(self.reported(run, Call::CancelSteps, cancelled))
+            }
         }
     }
 

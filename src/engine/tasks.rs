@@ -32,6 +32,9 @@ impl Engine {
             let (loaded, next) = self.turn_load(&catalog, item).await?;
             (item, until) = (loaded, Some(next));
         }
+        if let Some(backfill) = item.round.backfill.as_ref().filter(|_| item.state.is_final()) {
+            self.agenda.wake(Key::Backfill(backfill.clone()), self.clock.now());
+        }
         let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
             item.outputs_pending = false;

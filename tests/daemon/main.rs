@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for real processes in real time")]
 
 mod arrivals;
+mod backfills;
 mod batches;
 mod bugs_of_others;
 mod chains;
@@ -18,6 +19,7 @@ mod loads;
 mod logs;
 mod mails;
 mod network;
+mod operate;
 mod processes;
 mod readme;
 mod reaper;

@@ -12,7 +12,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_emr::operation::list_clusters::ListClustersOutput;
 use aws_sdk_emr::primitives::DateTime;
-use aws_sdk_emr::types::{ClusterStatus, StepSummary};
+use aws_sdk_emr::types::{ClusterStatus, StepCancellationOption, StepSummary};
 use jiff::Timestamp;
 
 use self::request::{GuardPlace, TAG_DEPLOYMENT, TAG_EXPIRES};
@@ -195,6 +195,20 @@ impl Emr {
             .await
             .map(|_| ())
             .map_err(|error| AwsError::new("EMR", "TerminateJobFlows", &error).into())
+    }
+
+    /// Asks EMR to cancel steps, running ones too; what has become of them only
+    /// a look says.
+    pub async fn cancel_steps(&self, cluster: &str, steps: &[String]) -> Result<(), CallFailure> {
+        self.client
+            .cancel_steps()
+            .cluster_id(cluster)
+            .set_step_ids(Some(steps.to_vec()))
+            .step_cancellation_option(StepCancellationOption::TerminateProcess)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("EMR", "CancelSteps", &error).into())
     }
 }
 

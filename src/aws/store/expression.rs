@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::item::{self, Item};
 use super::task::SINCE;
 use crate::core::notice::Notice;
-use crate::core::task::{Element, Receipt, TaskState};
+use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 use crate::planted::{Bug, planted};
 
 /// An update expression that grows by its parts.
@@ -92,9 +92,10 @@ impl Expression {
         format!("attribute_not_exists({format}) OR {format} <= {ours}")
     }
 
-    pub fn remove_notices(&mut self, notices: &[Notice]) {
+    pub fn remove_notices(&mut self, key: &TaskKey, notices: &[Notice]) {
         for notice in notices {
-            self.remove(&format!("{}{}", item::NOTICE_PREFIX, notice.status));
+            let event = TaskPartition::event(key, notice);
+            self.remove(&format!("{}{event}", item::NOTICE_PREFIX));
         }
     }
 

@@ -6,7 +6,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use super::DueKey;
+use super::order::Order;
+use crate::core::backfill::Backfill;
 use crate::core::notice::Notice;
+use crate::core::pause::Pause;
 use crate::core::task::{TaskKey, Unreadable};
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -91,9 +94,13 @@ pub fn due_key(item: &Item) -> Option<(DueKey, Timestamp)> {
     if let Ok(id) = read_text(item, RUN_ID) {
         return Some((DueKey::Run(id.to_owned()), due));
     }
-    let task = read_text(item, TASK).ok()?;
-    let partition = read_text(item, PARTITION).ok()?.parse().ok()?;
-    Some((DueKey::Task(TaskKey::new(task, partition)), due))
+    let (task, partition) = (read_text(item, TASK).ok()?, read_text(item, PARTITION).ok()?);
+    let key = match task {
+        Backfill::PLACE => DueKey::Backfill(partition.to_owned()),
+        Pause::PLACE => DueKey::Pause(partition.parse().ok()?),
+        task => DueKey::Task(TaskKey::new(task, partition.parse().ok()?)),
+    };
+    Some((key, due))
 }
 
 pub fn task_key(key: &TaskKey) -> Item {

@@ -2,12 +2,14 @@
 //! its notice in one write. `tables` makes them, `item` reads and writes
 //! attributes; the access patterns stand one a file.
 
+mod backfill;
 mod claim;
 mod expression;
 mod file;
 mod item;
 mod lease;
 mod list;
+mod order;
 mod run;
 mod tables;
 mod task;
@@ -17,6 +19,7 @@ use aws_config::SdkConfig;
 use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
+use crate::core::pause::Scope;
 use crate::core::task::{TaskKey, Unreadable};
 
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
@@ -74,6 +77,10 @@ impl StoreError {
 pub enum DueKey {
     Task(TaskKey),
     Run(String),
+    /// A pause with a notice to publish.
+    Pause(Scope),
+    /// A backfill that has not ended, or has a notice to publish.
+    Backfill(String),
 }
 
 impl Store {

@@ -14,7 +14,7 @@ use super::item::{self, Item};
 use super::{Store, StoreError, write_error};
 use crate::aws::error::{AwsError, Kind};
 use crate::core::run::Run;
-use crate::core::task::{TaskChange, Unreadable};
+use crate::core::task::{TaskChange, URGENT, Unreadable};
 use crate::planted::{Bug, planted};
 
 pub(super) const PROFILE: &str = "profile";
@@ -32,7 +32,7 @@ pub(super) const GLANCE: [&str; 8] =
 const MEMBERS_NAMED_MAX: usize = 3;
 const DOCUMENT: &str = "document";
 /// Tells one write from another of the same version.
-const WRITE: &str = "write";
+pub(super) const WRITE: &str = "write";
 
 impl Store {
     /// Stores a changed (or new: version 0) run together with changes of its
@@ -58,7 +58,7 @@ impl Store {
     /// The SDK repeats it when an answer is lost, and then the condition fails
     /// because of ourselves: what is stored tells whose write it was. (A
     /// transaction carries a token that does the same.)
-    async fn put_alone(&self, put: Put) -> Result<(), AwsError> {
+    pub(super) async fn put_alone(&self, put: Put) -> Result<(), AwsError> {
         let ours = put.item.get(WRITE).cloned();
         let result = self
             .client
@@ -173,7 +173,8 @@ impl Store {
 /// knows better when to look.
 fn due(run: &Run) -> Option<Timestamp> {
     let found = !planted(Bug::RunForgotten);
-    (!run.is_settled() && found).then_some(run.created)
+    let due = if run.asked { URGENT } else { run.created };
+    (!run.is_settled() && found).then_some(due)
 }
 
 /// `etl 2013-01-01T05, etl 2013-01-01T06 and 3 more`.

@@ -19,7 +19,7 @@ use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
 use crate::core::task::{
-    Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
+    Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
 };
 use crate::planted::{Bug, planted};
 
@@ -29,6 +29,8 @@ const READY_AT: &str = "ready-at";
 pub(super) const RUN: &str = "run";
 pub(super) const REASON: &str = "reason";
 const LOAD: &str = "load";
+const ROUND: &str = "round";
+pub(super) const BACKFILL: &str = "backfill";
 const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
@@ -47,19 +49,47 @@ pub struct Page {
     pub next: Option<Item>,
 }
 
-/// A state is entered once, so its notice has an attribute of its own.
-fn notice_attribute(state: TaskState) -> String {
-    format!("{}{}", item::NOTICE_PREFIX, state.name())
+/// A state is entered once in a round, so its notice has an attribute of its own.
+fn notice_attribute(round: &Round, state: TaskState) -> String {
+    format!("{}{}", item::NOTICE_PREFIX, round.event(state))
+}
+
+/// What the round before left must not pass for this one's; nor are readers told
+/// any more how that one ended.
+fn begin_round(expression: &mut Expression, round: &Round) {
+    expression.set(ROUND, item::number(round.number));
+    match &round.backfill {
+        Some(backfill) => expression.set(BACKFILL, item::text(backfill)),
+        None => expression.remove(BACKFILL),
+    }
+    expression.set(OUTPUTS_PENDING, AttributeValue::Bool(false));
+    for left in [RUN, REASON, LOAD] {
+        expression.remove(left);
+    }
+}
+
+/// The condition that the item is in the round that a change was made for: an
+/// older one may have ended in the same state.
+fn in_round(expression: &mut Expression, change: &TaskChange) -> String {
+    let name = expression.name(ROUND);
+    match change.round.number.saturating_sub(u32::from(change.again)) {
+        0 => format!("attribute_not_exists({name})"),
+        number => format!("{name} = {}", expression.value(item::number(number))),
+    }
 }
 
 /// The update that makes a change, with the condition that it is still due.
 fn change_expression(change: &TaskChange) -> (Expression, String) {
     let mut expression = Expression::new();
     expression.set(item::STATE, item::text(change.to.name()));
-    if !planted(Bug::NoticeOutside) {
-        expression.set(&notice_attribute(change.to), item::notice(&change.notice));
+    if !planted(Bug::NoticeOutside) && change.is_told() {
+        let attribute = notice_attribute(&change.round, change.to);
+        expression.set(&attribute, item::notice(&change.notice));
     }
-    expression.set(item::DUE, item::instant(change.at));
+    if change.again {
+        begin_round(&mut expression, &change.round);
+    }
+    expression.set(item::DUE, item::instant(change.due));
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
         expression.set(READY_AT, item::instant(change.at));
@@ -79,7 +109,8 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     let state = expression.name(item::STATE);
     let from = expression.value(item::text(change.from.name()));
     let not_newer = expression.not_newer();
-    let mut condition = format!("{state} = {from} AND ({not_newer})");
+    let round = in_round(&mut expression, change);
+    let mut condition = format!("{state} = {from} AND {round} AND ({not_newer})");
     if planted(Bug::MembersUnconditional) && change.from == TaskState::Ready {
         condition = format!("({condition}) OR {state} <> {from}");
     }
@@ -133,7 +164,7 @@ impl Store {
         self.read_task(key, &item)
     }
 
-    async fn update_all_new(
+    pub(super) async fn update_all_new(
         &self,
         key: &TaskKey,
         mut expression: Expression,
@@ -267,7 +298,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         let known = expression.value(item::number(item.version));
-        expression.remove_notices(published);
+        expression.remove_notices(&item.key, published);
         expression.set(OUTPUTS_PENDING, AttributeValue::Bool(item.outputs_pending));
         match due {
             Some(due) => expression.set(item::DUE, item::instant(due)),
@@ -290,7 +321,8 @@ impl Store {
         let known = expression.value(item::number(item.version));
         expression.set(LOAD, load_text(load));
         if let Some(news) = news {
-            let attribute = format!("{}{}", item::NOTICE_PREFIX, news.status);
+            let event = TaskPartition::event(&item.key, news);
+            let attribute = format!("{}{event}", item::NOTICE_PREFIX);
             expression.set(&attribute, item::notice(news));
         }
         expression.set(item::DUE, item::instant(due));
@@ -305,12 +337,12 @@ impl Store {
         published: &[Notice],
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
-        expression.remove_notices(published);
+        expression.remove_notices(key, published);
         let condition = expression.not_newer();
         self.update(key, expression, condition).await
     }
 
-    async fn update(
+    pub(super) async fn update(
         &self,
         key: &TaskKey,
         expression: Expression,
@@ -423,7 +455,11 @@ impl Store {
         StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
-    fn read_task(&self, key: &TaskKey, item: &Item) -> Result<TaskPartition, StoreError> {
+    pub(super) fn read_task(
+        &self,
+        key: &TaskKey,
+        item: &Item,
+    ) -> Result<TaskPartition, StoreError> {
         read_task(key, item)
             .map_err(|source| self.unreadable_task(&key.task, &key.partition.to_string(), source))
     }
@@ -477,13 +513,17 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
             notices.push(item::read_notice(value)?);
         }
     }
+    let round = match item.contains_key(ROUND) {
+        true => u32::try_from(item::read_number(item, ROUND)?).unwrap_or(u32::MAX),
+        false => 0,
+    };
     // Not by time: a clock that is set back must not swap two.
     notices.sort_by_key(|notice| {
-        let state = match notice.status.as_str() {
-            words::FAILED | words::STUCK => Some(TaskState::Loading),
-            status => status.parse().ok(),
+        let (round, state) = match notice.status.as_str() {
+            words::FAILED | words::STUCK => (round.saturating_add(1), Some(TaskState::Loading)),
+            _ => Round::order_of(TaskPartition::event(key, notice)),
         };
-        (state.is_none(), state, notice.at)
+        (round, state.is_none(), state, notice.at)
     });
     Ok(TaskPartition {
         key: key.clone(),
@@ -494,6 +534,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         ready_at: item::read_instant(item, READY_AT)?,
         run: item::read_optional_text(item, RUN),
         reason: item::read_optional_text(item, REASON),
+        round: Round { number: round, backfill: item::read_optional_text(item, BACKFILL) },
         load: read_load(item)?,
         outputs_pending: item
             .get(OUTPUTS_PENDING)
@@ -521,7 +562,7 @@ mod tests {
             (Running, Succeeded, "2013-01-01T06:15:00Z"),
         ] {
             let change = TaskChange::new(&key, from, to, at.parse().unwrap(), vec![]);
-            item.insert(notice_attribute(to), item::notice(&change.notice));
+            item.insert(notice_attribute(&change.round, to), item::notice(&change.notice));
         }
         let read = read_task(&key, &item).unwrap();
         let states: Vec<_> = read.notices.iter().map(|notice| notice.status.as_str()).collect();

@@ -32,6 +32,8 @@ pub enum Act {
     AddSteps { cluster: String, tries: Vec<usize> },
     /// TerminateJobFlows.
     Terminate { cluster: String },
+    /// CancelSteps, by their ids.
+    CancelSteps { cluster: String, steps: Vec<String> },
     /// Takes the claim, if nobody has it, for a cluster that has ended.
     Claim { key: String, holder: String },
 }
@@ -46,6 +48,7 @@ impl Act {
             Act::ReadSteps { .. } => Some(Call::ListSteps),
             Act::AddSteps { .. } => Some(Call::AddJobFlowSteps),
             Act::Terminate { .. } => Some(Call::TerminateJobFlows),
+            Act::CancelSteps { .. } => Some(Call::CancelSteps),
         }
     }
 
@@ -56,6 +59,7 @@ impl Act {
             Act::Launch => Observation::Launched(Err(failure)),
             Act::AddSteps { .. } => Observation::Added(Err(failure)),
             Act::Terminate { .. } => Observation::Terminated(Err(failure)),
+            Act::CancelSteps { .. } => Observation::StepsCancelled(Err(failure)),
             Act::Rest(_)
             | Act::LookUp
             | Act::Survey
@@ -103,6 +107,7 @@ impl Run {
     }
 
     fn take(&mut self, observation: Observation, hints: &Hints, now: Timestamp) -> Decision {
+        self.asked = false;
         if self.state.is_final() || self.attempts.is_empty() {
             return Decision::act(Act::Rest(None));
         }
@@ -111,7 +116,15 @@ impl Run {
             Observation::Surveyed(None) if planted(Bug::MissingIsDead) => {
                 self.close(Vec::new(), now)
             }
-            Observation::Nothing => self.begin(hints, now),
+            Observation::Nothing => {
+                let mut changes = self.end_unsent(now);
+                let decision = match self.state.is_final() {
+                    true => Decision::act(Act::Rest(None)),
+                    false => self.begin(hints, now),
+                };
+                changes.extend(decision.changes);
+                Decision { act: decision.act, changes }
+            }
             Observation::Launched(Ok(cluster))
             | Observation::LookedUp { cluster: Some(cluster), .. } => {
                 self.adopt(cluster, now);
@@ -144,6 +157,11 @@ impl Run {
                 }
                 Decision::rest_until(self.look_soon(now))
             }
+            Observation::StepsCancelled(Err(CallFailure::Postponed(at))) => {
+                Decision::rest_until(self.within_lifetime(at, now))
+            }
+            // Whatever EMR answers, the next look shows what has become of them.
+            Observation::StepsCancelled(_) => Decision::rest_until(self.look_soon(now)),
             Observation::Claimed { key, holder } if key == self.claim(1) => {
                 self.claimed(holder, now)
             }
@@ -245,6 +263,12 @@ impl Run {
             let poll = after(now, self.limits.poll_interval);
             return Decision::rest_until(settled.max(now).min(poll));
         }
+        if self.is_to_be_ended() {
+            return match self.claim_to_settle() {
+                Some(act) => Decision::act(act),
+                None => self.refused("nobody wants it any more", now),
+            };
+        }
         self.arm_launch(now)
     }
 
@@ -318,6 +342,10 @@ impl Run {
         if self.is_cluster_ending() {
             // Somebody else ends it: what is open goes to the next attempt.
             Act::Rest(Some(self.next_look(hints, now)))
+        } else if self.is_to_be_ended() {
+            self.terminate(hints, now)
+        } else if let Some(act) = self.steps_to_cancel(hints, now) {
+            act
         } else if self.looks_cancelled() {
             self.describe()
         } else {
@@ -325,7 +353,7 @@ impl Run {
         }
     }
 
-    fn terminate(&mut self, hints: &Hints, now: Timestamp) -> Act {
+    pub(super) fn terminate(&mut self, hints: &Hints, now: Timestamp) -> Act {
         if planted(Bug::TerminatedOnce) && self.state == RunState::Terminating {
             return Act::Rest(Some(self.next_look(hints, now)));
         }
@@ -411,7 +439,7 @@ impl Run {
         let mut planned = Vec::new();
         let mut first_retry = None;
         for (index, member) in self.members.iter().enumerate() {
-            if member.outcome.is_some() {
+            if member.outcome.is_some() || member.cancel.is_some() {
                 continue;
             }
             let (next, at) = next_step(member, index, &attempt.tries);
@@ -454,7 +482,7 @@ impl Run {
     /// The cluster has ended: the run too, or it goes on with another.
     pub(super) fn close_attempt(&mut self, now: Timestamp) -> Vec<TaskChange> {
         self.limit_logs(now);
-        let mut changes = Vec::new();
+        let mut changes = self.end_cancelled(now);
         if let Some(attempt) = self.attempts.last().filter(|_| !self.is_done()) {
             let cluster = attempt.cluster.as_deref().unwrap_or("?");
             let state = attempt.cluster_state.map_or("ended", ClusterState::name);
@@ -469,7 +497,7 @@ impl Run {
                 return changes;
             }
             let advice = "find out who or what ended the cluster; its logs may tell";
-            changes = self.fail_open(&lost, advice, now);
+            changes.extend(self.fail_open(&lost, advice, now));
         }
         self.finish(now);
         changes
@@ -479,17 +507,19 @@ impl Run {
     pub(super) fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
         let reason = format!("the cluster cannot be created: {reason}");
         let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
-        let changes = self.fail_open(&reason, &advice, now);
+        let mut changes = self.end_cancelled(now);
+        changes.extend(self.fail_open(&reason, &advice, now));
         self.finish(now);
         Decision { act: Act::Rest(None), changes }
     }
 
-    /// Fails every member that has not ended; `advice` says what a person can
-    /// do about it.
+    /// Fails every member that has not ended, but for those that are to be
+    /// cancelled; `advice` says what a person can do about it.
     fn fail_open(&mut self, reason: &str, advice: &str, now: Timestamp) -> Vec<TaskChange> {
-        let open = self.members.iter().filter(|member| member.outcome.is_none());
+        let fails = |member: &Member| member.outcome.is_none() && member.cancel.is_none();
+        let open = self.members.iter().filter(|member| fails(member));
         let changes = open.map(|member| self.failed(member, reason, advice, None, now)).collect();
-        for member in self.members.iter_mut().filter(|member| member.outcome.is_none()) {
+        for member in self.members.iter_mut().filter(|member| fails(member)) {
             member.outcome = Some(Outcome::Failed { reason: reason.to_owned() });
         }
         changes
@@ -498,8 +528,10 @@ impl Run {
     pub(super) fn finish(&mut self, now: Timestamp) {
         self.ended = Some(now);
         let failed = |member: &Member| matches!(member.outcome, Some(Outcome::Failed { .. }));
+        let cancelled = |member: &Member| matches!(member.outcome, Some(Outcome::Cancelled { .. }));
         self.state = match self.members.iter().any(failed) {
             true => RunState::Failed,
+            false if self.members.iter().any(cancelled) => RunState::Cancelled,
             false => RunState::Succeeded,
         };
         self.tell_end(now);

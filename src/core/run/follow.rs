@@ -26,6 +26,7 @@ enum Verdict {
         /// What a person can do where no log tells.
         advice: &'static str,
     },
+    Cancelled,
 }
 
 impl Attempt {
@@ -211,6 +212,10 @@ impl Run {
                 let advice = "with log-uri in the profile, EMR would keep the step's log";
                 return Verdict::Failed { reason, last: Some(Box::new((**last).clone())), advice };
             }
+            // No retry is made of what nobody wants.
+            if member.cancel.is_some() {
+                return if self.is_idle(index) { Verdict::Cancelled } else { Verdict::Open };
+            }
             let cancelled = tries
                 .last()
                 .is_some_and(|last| last.state == StepState::Cancelled && !attempt.explains(last));
@@ -244,6 +249,7 @@ impl Run {
         let (change, outcome) = match verdict {
             Verdict::Open => return None,
             Verdict::Succeeded => (self.succeeded(member, now), Outcome::Succeeded),
+            Verdict::Cancelled => return self.cancel_member(index, now),
             Verdict::Failed { reason, last, advice } => {
                 let log = last.as_ref().and_then(|last| self.step_log_folder(last));
                 let advice = match log {
@@ -265,7 +271,7 @@ impl Run {
     /// a retry the task partition's failure says it all.
     fn announce_retry(&mut self, step_try: &StepTry, now: Timestamp) {
         let member = &self.members[step_try.member];
-        if member.outcome.is_some() {
+        if member.outcome.is_some() || member.cancel.is_some() {
             return;
         }
         let step = &member.steps[step_try.step];

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Observation, Run, RunState, StepState};
+use super::{Observation, Run, StepState};
 
 /// What an event of EMR says about a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,10 @@ pub struct Hints {
     pub look_again: Option<Timestamp>,
     /// How often it was asked in vain.
     pub in_vain: u32,
+    /// Its steps were read in this turn.
+    pub steps_fresh: bool,
+    /// Its cluster was seen in this turn.
+    pub state_fresh: bool,
 }
 
 /// EMR's lists lag behind its events by seconds; after the nth look in vain.
@@ -66,10 +70,14 @@ impl Hints {
     /// Takes over what an observation says about looking itself.
     pub fn learn(&mut self, observation: &Observation, now: Timestamp) {
         match observation {
-            Observation::Surveyed(Some(_)) | Observation::Described(_) => self.looked = Some(now),
+            Observation::Surveyed(Some(_)) | Observation::Described(_) => {
+                self.looked = Some(now);
+                self.state_fresh = true;
+            }
             Observation::Steps(_) => {
                 self.looked = Some(now);
                 self.steps_read = Some(now);
+                self.steps_fresh = true;
             }
             Observation::Terminated(result) => self.unterminated = result.is_err(),
             Observation::NotSeen | Observation::Postponed(_) => self.owed = true,
@@ -99,6 +107,7 @@ impl Hints {
     /// shows what it says.
     #[must_use]
     pub fn after_turn(mut self, run: &Run, came: &BTreeSet<Event>) -> Self {
+        (self.steps_fresh, self.state_fresh) = (false, false);
         let news: Vec<_> = came.difference(&self.events).cloned().collect();
         if !std::mem::take(&mut self.owed) {
             self.events.retain(|event| run.is_unseen(event));
@@ -169,7 +178,7 @@ impl Run {
             }
             Event::StepCompleted(name) | Event::StepStopped(name) => {
                 // Without a name nothing tells when it is seen.
-                let working = self.state != RunState::Terminating && !name.is_empty();
+                let working = self.is_working() && !name.is_empty();
                 working && self.has_to_read_steps(event)
             }
             Event::Running | Event::StepRunning(_) | Event::Passing => false,

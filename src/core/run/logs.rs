@@ -87,6 +87,9 @@ impl Run {
     pub(super) fn want_log(&mut self, failed: &StepTry) {
         let Some(folder) = self.step_log_folder(failed) else { return };
         let Some(member) = self.members.get(failed.member) else { return };
+        if member.round.backfill.is_some() {
+            return;
+        }
         let Some(step) = member.steps.get(failed.step) else { return };
         self.logs.push(LogWanted {
             key: member.key.clone(),

@@ -25,10 +25,13 @@ impl Run {
         let Some(attempt) = self.attempts.last() else { return Act::Rest(None) };
         let Some(cluster) = attempt.cluster.clone() else { return Act::Rest(None) };
         let ended = attempt.cluster_state.is_some_and(ClusterState::has_ended);
-        let working = self.state != RunState::Terminating;
+        let working = self.is_working();
         let may_look = hints.may_look_for_events(now);
         let told = |event: &Event| may_look && self.has_to_read_steps(event);
-        if !working && hints.unterminated && !planted(Bug::TerminatedOnce) {
+        if self.is_to_be_ended() && !ended && self.state != RunState::Terminating {
+            // That needs no look.
+            self.terminate(hints, now)
+        } else if !working && hints.unterminated && !planted(Bug::TerminatedOnce) {
             Act::Terminate { cluster }
         } else if working && ended {
             Act::ReadSteps { cluster, spare: false }
@@ -74,7 +77,7 @@ impl Run {
     fn steps_to_read(&self, hints: &Hints, now: Timestamp) -> Option<Act> {
         let attempt = self.attempts.last()?;
         let cluster = attempt.cluster.clone()?;
-        if self.state == RunState::Terminating || self.is_done() {
+        if !self.is_working() || self.is_done() {
             return None;
         }
         let open = attempt.tries.iter().filter(|step_try| !step_try.state.has_ended()).count();

@@ -28,6 +28,8 @@ impl Member {
             outputs: catalog.outputs(task, &item.key.partition),
             loads: task.load.is_some(),
             outcome,
+            round: item.round.clone(),
+            cancel: None,
         }
     }
 }

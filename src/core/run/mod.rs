@@ -2,6 +2,7 @@
 //! holds its own copy of everything it needs, so that a changed configuration
 //! never touches work in flight. `decide` says what happens next.
 
+mod cancel;
 mod claim;
 mod decide;
 mod follow;
@@ -17,11 +18,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::catalog::{AttemptLimits, Catalog, Profile, Retry, Task};
 use super::cluster::ClusterSpec;
 use super::command::Command;
 use super::notice::Notice;
-use super::task::{TaskChange, TaskKey, TaskPartition};
+use super::task::{Round, TaskChange, TaskKey, TaskPartition};
 use crate::planted::{Bug, planted};
 
 pub use claim::GUARD_PREFIX;
@@ -59,6 +61,9 @@ pub struct Run {
     /// the run's end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogWanted>,
+    /// A person has asked for something since its last turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,15 +78,18 @@ pub enum RunState {
     Succeeded,
     /// At least one task partition failed.
     Failed,
+    /// At least one was cancelled, and none failed.
+    Cancelled,
 }
 
 impl RunState {
-    pub const ALL: [RunState; 5] = [
+    pub const ALL: [RunState; 6] = [
         RunState::Launching,
         RunState::Running,
         RunState::Terminating,
         RunState::Succeeded,
         RunState::Failed,
+        RunState::Cancelled,
     ];
 
     pub fn name(self) -> &'static str {
@@ -91,11 +99,12 @@ impl RunState {
             RunState::Terminating => "terminating",
             RunState::Succeeded => "succeeded",
             RunState::Failed => "failed",
+            RunState::Cancelled => "cancelled",
         }
     }
 
     pub fn is_final(self) -> bool {
-        matches!(self, RunState::Succeeded | RunState::Failed)
+        matches!(self, RunState::Succeeded | RunState::Failed | RunState::Cancelled)
     }
 }
 
@@ -111,6 +120,12 @@ pub struct Member {
     pub loads: bool,
     /// None while it is open.
     pub outcome: Option<Outcome>,
+    /// Of its task partition.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub round: Round,
+    /// Who wants it to end, while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Asked>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +133,7 @@ pub struct Member {
 pub enum Outcome {
     Succeeded,
     Failed { reason: String },
+    Cancelled { reason: String },
 }
 
 /// A step with its placeholders filled in, as EMR takes it.
@@ -346,6 +362,8 @@ pub enum Observation {
     /// The ids of the steps added, in order.
     Added(Result<Vec<String>, CallFailure>),
     Terminated(Result<(), CallFailure>),
+    /// EMR was asked to cancel steps.
+    StepsCancelled(Result<(), CallFailure>),
     /// Who holds this claim now: whoever asked, or who was faster.
     Claimed {
         key: String,
@@ -382,6 +400,7 @@ impl Run {
             notices: Vec::new(),
             left_out: 0,
             logs: Vec::new(),
+            asked: false,
         };
         let members = run.members.iter().zip(batch);
         let changes = members.map(|(member, (_, item))| run.begins(member, item, now)).collect();
@@ -450,6 +469,10 @@ fn number(count: usize) -> u32 {
 
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

@@ -49,7 +49,15 @@ enum Rank {
 impl Run {
     /// Keeps a notice until SNS has accepted it.
     pub(super) fn tell(&mut self, notice: Notice) {
-        self.notices.push(fitting(notice));
+        if notice.severity == Severity::Failure || !self.is_of_backfills() {
+            self.notices.push(fitting(notice));
+        }
+    }
+
+    /// Whether summaries of backfills tell how it goes.
+    fn is_of_backfills(&self) -> bool {
+        let mut members = self.members.iter();
+        !self.members.is_empty() && members.all(|member| member.round.backfill.is_some())
     }
 
     /// SNS has accepted the first so many notices.
@@ -141,7 +149,8 @@ fn least_first(notices: &[Notice]) -> Vec<usize> {
     let mut ranks = BTreeSet::new();
     for (index, notice) in notices.iter().enumerate().rev() {
         let rank = match (notice.status.as_str(), notice.severity) {
-            (LEFT_OUT | "run-succeeded" | "run-failed", _) | (_, Severity::Failure) => continue,
+            (LEFT_OUT | "run-succeeded" | "run-failed" | "run-cancelled", _)
+            | (_, Severity::Failure) => continue,
             // `run/R/1/step-failed/etl/2013-01-01/x/7`, of which 7 is the try.
             ("step-failed", _) => {
                 let step = notice.id.rsplit_once('/').map_or("", |(step, _)| step);

@@ -1,7 +1,7 @@
 //! Runs against a cluster that exists only in this file: it obeys EMR's rules
 //! for steps and loses answers as told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -14,6 +14,7 @@ use crate::core::quota::Call;
 use crate::core::render::Text;
 use crate::core::task::TaskState;
 
+mod cancel;
 mod looks;
 mod notices;
 mod submissions;
@@ -100,6 +101,8 @@ struct FakeEmr {
     delayed: Vec<Delayed>,
     /// The list may hide a cluster for longer than anybody waits.
     lags_without_bound: bool,
+    /// Steps, without their serial, that run until they are cancelled.
+    hanging: BTreeSet<String>,
 }
 
 impl Default for FakeEmr {
@@ -122,6 +125,7 @@ impl Default for FakeEmr {
             claims: BTreeMap::new(),
             delayed: vec![],
             lags_without_bound: false,
+            hanging: BTreeSet::new(),
         }
     }
 }
@@ -230,8 +234,18 @@ impl FakeEmr {
         let mut events = Vec::new();
         let name = self.clusters[cluster].name.clone();
         for step in &mut self.clusters[cluster].steps {
+            if step.state == StepState::Running {
+                break;
+            }
             if step.state != StepState::Pending {
                 continue;
+            }
+            let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
+            if self.hanging.contains(&plain) && !cancelled {
+                step.state = StepState::Running;
+                self.executed.push(step.name.clone());
+                executes = true;
+                break;
             }
             step.ended = Some(now);
             if let Some(submission) = step.name.strip_prefix(GUARD_PREFIX).filter(|_| !cancelled) {
@@ -246,7 +260,6 @@ impl FakeEmr {
                 refused |= !passes && first;
                 continue;
             }
-            let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
             let outcomes = self.outcomes.entry(plain).or_default();
             if cancelled {
                 step.state = StepState::Cancelled;
@@ -265,10 +278,23 @@ impl FakeEmr {
         }
         events.into_iter().for_each(|event| self.tell(event));
         self.clusters[cluster].executes |= executes;
+        let running = |step: &StepSeen| step.state == StepState::Running;
+        let busy = self.clusters[cluster].steps.iter().any(running);
         self.clusters[cluster].enter(match refused {
             true => ClusterState::TerminatedWithErrors,
+            false if busy => ClusterState::Running,
             false => ClusterState::Waiting,
         });
+    }
+
+    /// Cancels what has not ended of a cluster's steps.
+    fn cancel(&mut self, cluster: usize, cancelled: impl Fn(&StepSeen) -> bool, now: Timestamp) {
+        for step in &mut self.clusters[cluster].steps {
+            if !step.state.has_ended() && cancelled(step) {
+                step.state = StepState::Cancelled;
+                step.ended = Some(now);
+            }
+        }
     }
 
     fn observe(&mut self, run: &Run, act: Act, now: Timestamp) -> Observation {
@@ -343,7 +369,19 @@ impl FakeEmr {
                 self.unterminable -= 1;
                 Observation::Terminated(Err(CallFailure::Refused("it is protected".into())))
             }
+            Act::CancelSteps { cluster, steps } => {
+                let number = number(&cluster);
+                match self.fate() {
+                    Fate::Works | Fate::AnswerLost => {
+                        self.cancel(number, |step| steps.contains(&step.id), now);
+                        self.advance(number, now);
+                        Observation::StepsCancelled(Ok(()))
+                    }
+                    _ => Observation::StepsCancelled(Err(CallFailure::Unknown("no answer".into()))),
+                }
+            }
             Act::Terminate { cluster } => {
+                self.cancel(number(&cluster), |_| true, now);
                 self.clusters[number(&cluster)].enter(ClusterState::Terminated);
                 self.tell(Event::Ended);
                 Observation::Terminated(Ok(()))
@@ -406,14 +444,31 @@ fn run(tasks: usize, steps: usize) -> Run {
 /// `crash` tells whether all memory is lost after the nth act (the run is read
 /// back from its stored form before anything else).
 fn follow(run: &mut Run, emr: &mut FakeEmr, crash: impl Fn(usize) -> bool) -> Vec<TaskChange> {
+    follow_word(run, emr, crash, |_, _, _| {}, |_, _| {})
+}
+
+/// The same, with a person's `word` before the nth decision, and with what is
+/// said of each change when it is made.
+fn follow_word(
+    run: &mut Run,
+    emr: &mut FakeEmr,
+    crash: impl Fn(usize) -> bool,
+    mut word: impl FnMut(usize, &mut Run, Timestamp),
+    mut check: impl FnMut(&TaskChange, &FakeEmr),
+) -> Vec<TaskChange> {
     let mut now = at(0);
     let mut ended = Vec::new();
     let mut acts = 0;
     let mut hints = Hints::default();
     let mut observation = Observation::Nothing;
-    for _ in 0..2_000 {
+    for turn in 0..2_000 {
         hints.learn(&observation, now);
+        // It changes the run between two turns: the next reads it anew.
+        if observation == Observation::Nothing {
+            word(turn, run, now);
+        }
         let mut decision = run.decide(observation, &hints, now);
+        decision.changes.iter().for_each(|change| check(change, emr));
         ended.append(&mut decision.changes);
         if decision.act.call().is_some() && !emr.postponed.is_empty() && emr.postponed.remove(0) {
             let postponed = decision.act.postponed(now + SignedDuration::from_secs(2));

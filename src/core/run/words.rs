@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::logs::{LogSeen, LogWanted, last_lines};
 use super::{Attempt, Member, NO_DETAILS, Outcome, Run, StepTry};
+use crate::core::asked::Asked;
 use crate::core::load::Load;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
@@ -119,7 +120,7 @@ impl Run {
             .with(refused.map(|refused| Fact::new("refused", format!("{refused}, which has ended without running a step"))))
             .with(self.cluster_facts(None))
             .with([Fact::new("next", "nothing: an answer of EMR was lost, and its guard has kept the second cluster from doing the work twice")]);
-        self.notices.push(notice);
+        self.tell(notice);
     }
 
     pub(super) fn tell_running(&mut self, now: Timestamp) {
@@ -206,6 +207,23 @@ impl Run {
         self.tell(notice);
     }
 
+    /// A person wants some of its members, or all, to end.
+    pub(super) fn tell_cancel_asked(&mut self, keys: &[TaskKey], asked: &Asked) {
+        let all = self.is_to_be_ended();
+        let next = match all {
+            true => "its cluster is terminated, and then they are cancelled",
+            false => "their steps are cancelled; the others of the run go on",
+        };
+        // Each word is an event of its own.
+        let event = format!("cancel-asked/{}", self.version + 1);
+        let notice = self
+            .own_notice(asked.at, Severity::Info, &event, "is to be cancelled")
+            .saying(format!("{} wants {} task partitions of the run to end", asked.by, keys.len()))
+            .with(asked.facts())
+            .with([Fact::new("cancel", names(keys.iter())), Fact::new("next", next)]);
+        self.tell(notice);
+    }
+
     /// The end of the run: one notice for all of its members.
     pub(super) fn tell_end(&mut self, now: Timestamp) {
         let failed: Vec<(&TaskKey, &str)> = self
@@ -217,7 +235,16 @@ impl Run {
             })
             .collect();
         let all = self.members.len();
+        let cancelled =
+            |member: &&Member| matches!(member.outcome, Some(Outcome::Cancelled { .. }));
+        let cancelled = self.members.iter().filter(cancelled).count();
         let mut notice = match failed.len() {
+            0 if cancelled > 0 => self
+                .own_notice(now, Severity::Info, "run-cancelled", "was cancelled")
+                .detailed(&format!("{cancelled} of {all} cancelled"))
+                .saying(format!(
+                    "The run has ended: {cancelled} of {all} task partitions were cancelled"
+                )),
             0 => self
                 .own_notice(now, Severity::Info, "run-succeeded", "succeeded")
                 .saying("The run has succeeded: every step of every task partition has completed"),
@@ -285,6 +312,9 @@ impl Run {
     ) {
         let Some(member) = self.members.get(step_try.member) else { return };
         let Some(step) = member.steps.get(step_try.step) else { return };
+        if member.round.backfill.is_some() {
+            return;
+        }
         let (number, of) = retry;
         let why = step_try.failure.as_deref().unwrap_or(NO_DETAILS);
         let what = format!(" retries step {}", step.name);
@@ -342,6 +372,7 @@ impl Run {
     ) -> TaskChange {
         let change = |to, facts| {
             let change = TaskChange::new(&member.key, TaskState::Ready, to, now, facts);
+            let change = change.of_round(&item.round);
             change.in_run(&self.id).on(&self.profile).since(item.ready_at)
         };
         match &member.outcome {
@@ -385,6 +416,19 @@ impl Run {
         self.ended(member, TaskState::Failed, facts, now).because(reason).then(&next)
     }
 
+    /// A member's end at a person's word.
+    pub(super) fn cancelled(&self, member: &Member, reason: &str, now: Timestamp) -> TaskChange {
+        let TaskKey { task, partition } = &member.key;
+        let next = format!(
+            "tasks that read its outputs go on waiting; to run it again: sluicegate retry {task} \
+             {partition}"
+        );
+        let had_cluster = self.attempts.iter().any(|attempt| attempt.cluster.is_some());
+        let partial = outputs(member, ", may be incomplete").filter(|_| had_cluster);
+        let facts = partial.chain(self.cluster_facts(None)).collect();
+        self.ended(member, TaskState::Cancelled, facts, now).because(reason).then(&next)
+    }
+
     fn ended(
         &self,
         member: &Member,
@@ -393,6 +437,7 @@ impl Run {
         now: Timestamp,
     ) -> TaskChange {
         TaskChange::new(&member.key, TaskState::Running, to, now, facts)
+            .of_round(&member.round)
             .in_run(&self.id)
             .on(&self.profile)
             .since(Some(self.created))

@@ -77,6 +77,8 @@ struct Case {
     ready: usize,
     mark: Option<Timestamp>,
     producers: BTreeMap<TaskKey, TaskState>,
+    paused: Option<(Scope, Asked)>,
+    to_come: Option<Backfill>,
 }
 
 impl Case {
@@ -89,6 +91,8 @@ impl Case {
             ready: 0,
             mark: None,
             producers: BTreeMap::new(),
+            paused: None,
+            to_come: None,
         }
     }
 
@@ -109,6 +113,8 @@ impl Case {
             ready: self.ready,
             mark: self.mark,
             producers: &self.producers,
+            to_come: self.to_come.as_ref(),
+            paused: self.paused.as_ref().map(|(scope, asked)| (scope, asked)),
         };
         why(&self.catalog, &self.catalog.tasks[&self.key.task], known, at(now))
     }
@@ -299,6 +305,74 @@ fn a_ready_partition_waits_for_its_batch() {
 }
 
 #[test]
+fn a_backfill_is_said_by_its_name() {
+    let window = crate::core::backfill::Window {
+        task: "etl".into(),
+        first: "2013-01-01T00".parse().unwrap(),
+        last: "2013-01-01T23".parse().unwrap(),
+        max_parallel: 2,
+        order: Default::default(),
+        force: false,
+        ignore_inputs: false,
+    };
+    let asked = Asked::new("alice", None, at("2013-01-05T06:00:00Z"));
+    let mut backfill = Backfill::new("B", window, asked);
+    backfill.begin();
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    assert!(!backfill.is_to_come(&TaskKey::new("etl", "2013-01-01T01".parse().unwrap())));
+    assert!(backfill.is_to_come(&hour.key));
+    hour.to_come = Some(backfill);
+    let said = hour.why("2013-01-05T06:20:00Z");
+    let cap = "; backfill B has yet to come to it: 2 of it are ready or running, and 2 may be at once.";
+    assert!(said.sentence.ends_with(cap), "{}", said.sentence);
+    hour.to_come = None;
+    hour.item().state = TaskState::Ready;
+    hour.item().round.backfill = Some("B".into());
+    let said = hour.why("2013-01-05T06:20:00Z");
+    assert!(said.sentence.ends_with("; it belongs to backfill B."), "{}", said.sentence);
+    assert_eq!(said.backfill.as_deref(), Some("B"));
+}
+
+#[test]
+fn a_member_that_is_being_cancelled_says_who_wants_it() {
+    let launch = vec![("2013-01-01T06:20:00Z", Observation::Nothing)];
+    let mut hour = Case::new("etl", "2013-01-01T05").running(vec![launch]);
+    let asked = Asked::new("alice", Some("wrong data"), at("2013-01-01T06:25:00Z"));
+    hour.run.as_mut().unwrap().ask_cancel(|_| true, &asked);
+    let said = hour.why("2013-01-01T06:30:00Z").sentence;
+    assert!(
+        said.contains(" and is being cancelled since 06:25 UTC by alice (wrong data): its cluster"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_pause_is_said_with_who_made_it() {
+    let asked = Asked::new("alice", Some("new release"), at("2013-01-01T06:00:00Z"));
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.paused = Some((Scope::Task("etl".into()), asked.clone()));
+    hour.item().state = TaskState::Ready;
+    hour.item().ready_at = Some(at("2013-01-01T06:16:00Z"));
+    hour.says(
+        "2013-01-01T06:20:00Z",
+        "etl 2013-01-01T05 is ready since 06:16 UTC and held back: task etl is paused since \
+         06:00 UTC by alice (new release).",
+    );
+    let mut day = Case::new("report", "2013-01-01");
+    day.paused = Some((Scope::All, Asked { reason: None, ..asked.clone() }));
+    let said = day.why("2013-01-02T06:20:00Z");
+    assert!(
+        said.sentence.ends_with("; every task is paused since 2013-01-01 06:00 UTC by alice."),
+        "{}",
+        said.sentence
+    );
+    assert_eq!(said.paused.unwrap().by, "alice");
+    // What runs goes on, and says so.
+    hour.item().state = TaskState::Running;
+    assert!(!hour.why("2013-01-01T06:20:00Z").sentence.contains("paused"));
+}
+
+#[test]
 fn a_running_partition_says_what_its_cluster_does() {
     let key = "etl 2013-01-01T05 is running in run R1";
     let launch = || vec![("2013-01-01T06:20:00Z", Observation::Nothing)];
@@ -400,6 +474,11 @@ fn an_ended_partition_says_when_and_why() {
             TaskState::Skipped,
             Some("input raw has no data for 2013-01-01T05"),
             "was skipped at 06:29 UTC: input raw has no data for 2013-01-01T05.",
+        ),
+        (
+            TaskState::Cancelled,
+            Some("by alice (wrong data)"),
+            "was cancelled at 06:29 UTC in run R1 by alice (wrong data).",
         ),
     ] {
         hour.item().state = state;

@@ -62,7 +62,11 @@ pub(super) fn words(
             false => format!("; its time is up since {at}: {then} at the next look"),
         }
     });
-    format!("{start} {}{enough}{limit}", joined(&words))
+    let held = known.held(now).map_or_else(String::new, |held| {
+        why.paused = known.paused.map(|(_, asked)| asked.clone());
+        format!("; {held}")
+    });
+    format!("{start} {}{enough}{limit}{held}", joined(&words))
 }
 
 /// Who will look at it again, and when.
@@ -246,6 +250,7 @@ fn produced(task: &str, missing: &[Partition], producers: &BTreeMap<TaskKey, Tas
     // The worst news first: a failure does not go away by waiting.
     for (state, doing) in [
         (TaskState::Failed, "FAILED for"),
+        (TaskState::Cancelled, "was cancelled for"),
         (TaskState::Waiting, "still waits for inputs of"),
         (TaskState::Ready, "is ready to produce"),
         (TaskState::Running, "is running for"),

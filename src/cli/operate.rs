@@ -1,0 +1,283 @@
+//! `retry`, `cancel` and `skip`: what a person decides about a task partition or
+//! a run. Each is made only if things still are as they were read; the service
+//! publishes the notice that is stored with it.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::asked::AskedArgs;
+use super::output::Output;
+use super::{AwsArgs, Failure, Session, find_partition, find_task, runs};
+use crate::aws::store::StoreError;
+use crate::core::asked::Asked;
+use crate::core::catalog::Task;
+use crate::core::operate::{self, Again, Cancel};
+use crate::core::run::Run;
+use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState, URGENT};
+
+/// The service writes the same items: what is read again decides.
+const TRIES_MAX: usize = 20;
+
+/// Run a task's partition again that has failed or was cancelled or skipped
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate retry hourly-etl 2013-01-01T05 --reason 'disk was full' --config prod.toml\n  \
+    sluicegate retry daily-report 2013-01-01 --force --by alice --config prod.toml\n  \
+    sluicegate retry daily-report 2013-01-01 --ignore-inputs --config prod.toml --json\n\n\
+    It becomes ready and runs with the next batch; what still lacks inputs that may come waits\n\
+    for them. All its steps run again, on a new cluster. Refused while it waits, is ready or\n\
+    runs.")]
+pub struct RetryArgs {
+    task: String,
+    /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
+    partition: String,
+    /// Also if it has succeeded
+    #[arg(long)]
+    force: bool,
+    /// Take inputs that have not come for there; also of one that waits
+    #[arg(long)]
+    ignore_inputs: bool,
+    #[command(flatten)]
+    asked: AskedArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+/// End a task's partition, or a whole run, that waits, is ready or runs
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate cancel hourly-etl 2013-01-01T05 --reason 'wrong data' --config prod.toml\n  \
+    sluicegate cancel 01J9ZC2V --by alice --config prod.toml\n  \
+    sluicegate cancel daily-report 2013-01-01 --config prod.toml --json\n\n\
+    What runs is told to its run, which cancels the steps, or terminates the cluster when\n\
+    nothing else runs on it. Tasks that read the outputs go on waiting.")]
+pub struct CancelArgs {
+    /// A task, or a run's id (or its beginning)
+    #[arg(value_name = "TASK | RUN")]
+    what: String,
+    /// Of the task: an hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
+    partition: Option<String>,
+    #[command(flatten)]
+    asked: AskedArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+/// Take a task's partition for done, with nothing there
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate skip hourly-etl 2013-01-01T05 --reason 'no data that day' --config prod.toml\n  \
+    sluicegate skip daily-report 2013-01-01 --by alice --config prod.toml --json\n\n\
+    Nothing is run. Tasks that read its outputs take them for complete and empty, as when an\n\
+    hour without data is skipped. Refused while it runs; cancel it first.")]
+pub struct SkipArgs {
+    task: String,
+    /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
+    partition: String,
+    #[command(flatten)]
+    asked: AskedArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+/// What was done, as JSON tells it.
+#[derive(Serialize)]
+struct Done {
+    task: String,
+    partition: String,
+    before: TaskState,
+    state: TaskState,
+    asked: Asked,
+}
+
+pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    let task = find_task(&session.config, &args.task)?;
+    let key = find_partition(task, &args.partition)?;
+    let asked = args.asked.asked(session.now())?;
+    let again = Again { force: args.force, backfill: None };
+    let mut tries = 1;
+    loop {
+        let mut item = stored(&session, &key).await?;
+        let catalog = &session.config.catalog;
+        let grants = match args.ignore_inputs {
+            true => operate::granted(catalog, task, &item, &asked.by),
+            false => Vec::new(),
+        };
+        let waits = item.state == TaskState::Waiting && !grants.is_empty();
+        item.received.extend(grants.iter().cloned());
+        let run = last_run(&session, &item).await?;
+        let change = match waits {
+            true => None,
+            false => Some(
+                operate::retry(catalog, task, &item, run.as_ref(), &again, &asked)
+                    .map_err(refused)?,
+            ),
+        };
+        if !grants.is_empty() {
+            let due = Some(URGENT).filter(|_| waits);
+            item = session.store.receive(&key, &grants, due, false, session.now()).await?;
+        }
+        let Some(change) = change else {
+            session.store.look_by(&key, URGENT).await?;
+            let text =
+                format!("{key} takes what it waits for as there: the service makes it ready");
+            return Output::new(text, &done(&key, item.state, TaskState::Ready, &asked));
+        };
+        match commit(&session, &change, &item).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => return result.map_err(Failure::from).and_then(|()| told(&change, &asked)),
+        }
+    }
+}
+
+pub async fn skip(args: &SkipArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    let task = find_task(&session.config, &args.task)?;
+    let key = find_partition(task, &args.partition)?;
+    let asked = args.asked.asked(session.now())?;
+    let mut tries = 1;
+    loop {
+        let item = existing(&session, &key).await?;
+        let change = operate::skip(task, &item, &asked).map_err(refused)?;
+        match commit(&session, &change, &item).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => return result.map_err(Failure::from).and_then(|()| told(&change, &asked)),
+        }
+    }
+}
+
+pub async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
+    let Some(partition) = &args.partition else {
+        let beginning = runs::id_beginning(&args.what)?;
+        let session = args.aws.open().await?;
+        let asked = args.asked.asked(session.now())?;
+        let run = runs::find(&session, beginning).await?;
+        return tell_run(&session, &run.id, |_| true, &asked).await;
+    };
+    let session = args.aws.open().await?;
+    let task = find_task(&session.config, &args.what)?;
+    let key = find_partition(task, partition)?;
+    let asked = args.asked.asked(session.now())?;
+    cancel_partition(&session, task, &key, &asked).await
+}
+
+async fn cancel_partition(
+    session: &Session,
+    task: &Task,
+    key: &TaskKey,
+    asked: &Asked,
+) -> Result<Output, Failure> {
+    let mut tries = 1;
+    loop {
+        let item = existing(session, key).await?;
+        let change = match operate::cancel(task, &item, asked).map_err(refused)? {
+            Cancel::Now(change) => change,
+            Cancel::InRun(run) => return tell_run(session, &run, |of| of == key, asked).await,
+        };
+        match commit(session, &change, &item).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => return result.map_err(Failure::from).and_then(|()| told(&change, asked)),
+        }
+    }
+}
+
+/// Stores the wish in the run, which acts on it when the service looks next.
+async fn tell_run(
+    session: &Session,
+    id: &str,
+    wanted: impl Fn(&TaskKey) -> bool,
+    asked: &Asked,
+) -> Result<Output, Failure> {
+    let mut tries = 1;
+    loop {
+        let Some(mut run) = session.store.run(id).await? else {
+            return Err(Failure::Failed(format!("there is no run {id}, nothing was changed")));
+        };
+        let keys = run.ask_cancel(&wanted, asked);
+        if keys.is_empty() {
+            return Err(Failure::Failed(nothing_open(&run, &wanted)));
+        }
+        match session.store.commit_run(&mut run, &[]).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => {
+                result?;
+                let names: Vec<_> = keys.iter().map(TaskKey::to_string).collect();
+                let text = format!(
+                    "run {id} was told to cancel {}; it ends when nothing of it runs any more",
+                    names.join(", ")
+                );
+                return Output::new(text, &json!({ "run": id, "cancel": keys, "asked": asked }));
+            }
+        }
+    }
+}
+
+fn nothing_open(run: &Run, wanted: impl Fn(&TaskKey) -> bool) -> String {
+    let asked = run.members.iter().filter(|member| wanted(&member.key) && member.outcome.is_none());
+    match asked.filter_map(|member| member.cancel.as_ref()).next() {
+        Some(asked) => {
+            format!("run {} is being cancelled already, since {}, {asked}", run.id, asked.when())
+        }
+        None => format!(
+            "nothing of that is open in run {}, which is {}: nothing was changed",
+            run.id,
+            run.state.name()
+        ),
+    }
+}
+
+async fn stored(session: &Session, key: &TaskKey) -> Result<TaskPartition, Failure> {
+    let item = session.store.task(key).await?;
+    Ok(item.unwrap_or_else(|| TaskPartition::new(key.clone())))
+}
+
+/// The partition; one of which nothing has arrived is stored first.
+async fn existing(session: &Session, key: &TaskKey) -> Result<TaskPartition, Failure> {
+    match session.store.task(key).await? {
+        Some(item) => Ok(item),
+        None => Ok(session.store.receive(key, &[], None, false, session.now()).await?),
+    }
+}
+
+async fn last_run(session: &Session, item: &TaskPartition) -> Result<Option<Run>, Failure> {
+    match &item.run {
+        Some(id) => Ok(session.store.run(id).await?),
+        None => Ok(None),
+    }
+}
+
+/// Makes the change. One whose answer was lost is known by its instant.
+async fn commit(
+    session: &Session,
+    change: &TaskChange,
+    item: &TaskPartition,
+) -> Result<(), StoreError> {
+    let result = session.store.change_task(change, item.version).await;
+    let Err(StoreError::Conflict(_)) = &result else { return result.map(|_| ()) };
+    let now = session.store.task(&change.key).await?;
+    let millis = |at: Timestamp| at.as_millisecond();
+    let ours = now.is_some_and(|now| {
+        now.state == change.to
+            && now.round == change.round
+            && now.since.map(millis) == Some(millis(change.at))
+    });
+    if ours { Ok(()) } else { result.map(|_| ()) }
+}
+
+fn refused(refused: operate::Refused) -> Failure {
+    Failure::Failed(refused.to_string())
+}
+
+fn done(key: &TaskKey, before: TaskState, state: TaskState, asked: &Asked) -> Done {
+    let (task, partition) = (key.task.clone(), key.partition.to_string());
+    Done { task, partition, before, state, asked: asked.clone() }
+}
+
+fn told(change: &TaskChange, asked: &Asked) -> Result<Output, Failure> {
+    let TaskChange { key, from, to, .. } = change;
+    let text = format!("{key} is {} now; it was {}", to.name(), from.name());
+    Output::new(text, &done(key, *from, *to, asked))
+}

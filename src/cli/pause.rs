@@ -1,0 +1,118 @@
+//! `pause` and `resume`: hold back what is ready, and let it go again. The
+//! service's replicas read it before every batch.
+
+use clap::Args;
+use serde_json::json;
+
+use super::asked::AskedArgs;
+use super::output::Output;
+use super::{AwsArgs, Failure, Session, find_task, unknown};
+use crate::aws::store::StoreError;
+use crate::core::pause::{Already, Pause, Scope};
+
+/// The service changes the same item when it has published a notice.
+const TRIES_MAX: usize = 5;
+
+/// Put nothing new of a task into a batch until it is resumed
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate pause hourly-etl --reason 'new release' --config prod.toml\n  \
+    sluicegate pause --profile etl --by alice --config prod.toml\n  \
+    sluicegate pause --all --config prod.toml --json\n\n\
+    What runs goes on, and arrivals are recorded; what becomes ready waits. `status` and `why`\n\
+    say since when and by whom. Fails if it is paused already.")]
+pub struct PauseArgs {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    asked: AskedArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+/// Let what is ready run again
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate resume hourly-etl --config prod.toml\n  \
+    sluicegate resume --profile etl --by alice --config prod.toml\n  \
+    sluicegate resume --all --config prod.toml --json\n\n\
+    Ends the pause of the same name: a task may also be held by its profile's, or by --all.\n\
+    The service goes on within a sweep interval. Fails if it is not paused.")]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    asked: AskedArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    task: Option<String>,
+    /// Every task of this cluster profile
+    #[arg(long)]
+    profile: Option<String>,
+    /// Every task
+    #[arg(long)]
+    all: bool,
+}
+
+impl What {
+    /// What is no longer declared can still be resumed.
+    fn scope(&self, session: &Session, declared: bool) -> Result<Scope, Failure> {
+        match (&self.task, &self.profile) {
+            (Some(task), _) if declared => {
+                Ok(Scope::Task(find_task(&session.config, task)?.name.clone()))
+            }
+            (Some(task), _) => Ok(Scope::Task(task.clone())),
+            (None, Some(profile)) => {
+                let known = &session.config.catalog.profiles;
+                if declared && !known.contains_key(profile) {
+                    return Err(unknown("profile", profile, known.keys().map(String::as_str)));
+                }
+                Ok(Scope::Profile(profile.clone()))
+            }
+            (None, None) => Ok(Scope::All),
+        }
+    }
+}
+
+pub async fn pause(args: &PauseArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    let scope = args.what.scope(&session, true)?;
+    let asked = args.asked.asked(session.now())?;
+    let pause = change(&session, &scope, |pause| pause.pause(asked.clone())).await?;
+    let text = format!(
+        "{} is paused: nothing new of it is run until it is resumed; what runs goes on",
+        pause.scope.words()
+    );
+    Output::new(text, &json!({ "scope": pause.scope.to_string(), "paused": pause.paused }))
+}
+
+pub async fn resume(args: &ResumeArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    let scope = args.what.scope(&session, false)?;
+    let asked = args.asked.asked(session.now())?;
+    let pause = change(&session, &scope, |pause| pause.resume(asked.clone())).await?;
+    let text = format!("{} is resumed", pause.scope.words());
+    Output::new(text, &json!({ "scope": pause.scope.to_string(), "resumed": asked }))
+}
+
+async fn change(
+    session: &Session,
+    scope: &Scope,
+    change: impl Fn(&mut Pause) -> Result<(), Already>,
+) -> Result<Pause, Failure> {
+    let mut tries = 1;
+    loop {
+        let stored = session.store.pause(scope).await?;
+        let mut pause = stored.unwrap_or_else(|| Pause::new(scope.clone()));
+        change(&mut pause).map_err(|already| Failure::Failed(already.to_string()))?;
+        match session.store.commit_order(&mut pause).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => return result.map(|()| pause).map_err(Failure::from),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What each command makes of a task partition in each state.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::core::catalog::{Completeness, Dataset, Input, Need, OnTimeout, WaitLimit, WhenEmpty};
+use crate::core::partition::Grain;
+use crate::core::template::Template;
+
+fn asked() -> Asked {
+    Asked::new("alice", Some("wrong data"), "2013-01-02T06:00:00Z".parse().unwrap())
+}
+
+fn catalog() -> Catalog {
+    let location = Template::parse("s3://b/a/{yyyy}-{MM}-{dd}.csv").unwrap();
+    let dataset = Dataset { name: "a".into(), location, completeness: Completeness::Object };
+    let task = Task {
+        name: "t".into(),
+        profile: "p".into(),
+        grain: Grain::Day,
+        schedule: None,
+        inputs: vec![Input {
+            dataset: "a".into(),
+            from: SignedDuration::ZERO,
+            to: SignedDuration::from_hours(24),
+            need: Need::All,
+        }],
+        need: Need::All,
+        wait: None,
+        outputs: vec![],
+        when_empty: WhenEmpty::Skip,
+        steps: vec![],
+        load: None,
+    };
+    Catalog::new("test".into(), vec![dataset], vec![], vec![task])
+}
+
+fn item(state: TaskState, receipt: Option<&str>) -> TaskPartition {
+    let mut item = TaskPartition::new(TaskKey::new("t", "2013-01-01".parse().unwrap()));
+    item.state = state;
+    item.run = (state == TaskState::Running).then(|| "R".to_owned());
+    let element: Element = "a@2013-01-01".parse().unwrap();
+    item.received.extend(receipt.map(|receipt| (element, receipt.parse().unwrap())));
+    item
+}
+
+/// The state that `retry` leads to, or the advice.
+fn retried(catalog: &Catalog, item: &TaskPartition, force: bool) -> Result<TaskState, String> {
+    let again = Again { force, backfill: None };
+    let change = retry(catalog, &catalog.tasks["t"], item, None, &again, &asked());
+    change.map(|change| change.to).map_err(|refused| refused.to_string())
+}
+
+#[test]
+fn what_has_ended_becomes_ready_again_or_waits_for_what_may_come() {
+    use TaskState::{Cancelled, Failed, Ready, Skipped, Succeeded, Waiting};
+    let catalog = catalog();
+    for (state, receipt, force, expected) in [
+        (Failed, Some("object:e"), false, Ready),
+        (Cancelled, Some("object:e"), false, Ready),
+        (Cancelled, None, false, Waiting),
+        (Skipped, None, false, Waiting),
+        // Its input has no data: the task would skip it once more.
+        (Skipped, Some("skipped"), false, Ready),
+        (Succeeded, Some("object:e"), true, Ready),
+        (Cancelled, Some("granted:alice"), false, Ready),
+    ] {
+        let item = item(state, receipt);
+        assert_eq!(retried(&catalog, &item, force), Ok(expected), "{state:?} {receipt:?}");
+    }
+    // One that has waited too long runs with what is there.
+    let mut limited = self::catalog();
+    let wait = WaitLimit { timeout: SignedDuration::from_hours(1), then: OnTimeout::Fail };
+    limited.tasks.get_mut("t").unwrap().wait = Some(wait);
+    assert_eq!(retried(&limited, &item(Failed, None), false), Ok(Ready));
+}
+
+#[test]
+fn a_retry_begins_a_round_with_notices_of_its_own() {
+    let catalog = catalog();
+    let mut item = item(TaskState::Failed, Some("object:e"));
+    for event in ["t/2013-01-01/ready/2", "t/2013-01-01/ready/3"] {
+        let again = Again::default();
+        let change = retry(&catalog, &catalog.tasks["t"], &item, None, &again, &asked()).unwrap();
+        assert!(change.again);
+        assert_eq!(change.notice.id, event);
+        let body = change.notice.message("prod").body;
+        assert!(body.starts_with("t 2013-01-01 is ready again: alice wants it to run"), "{body}");
+        assert!(body.contains("reason:     wrong data"), "{body}");
+        item.round = change.round;
+    }
+}
+
+#[test]
+fn commands_that_make_no_sense_say_what_to_do() {
+    use TaskState::{Loading, Ready, Running, Skipped, Succeeded, Waiting};
+    let catalog = catalog();
+    for (state, said) in [
+        (Waiting, "t 2013-01-01 is waiting, nothing was changed\n    what it waits for"),
+        (Ready, "it runs with the next batch"),
+        (Running, "cancel it first"),
+        (Loading, "wait for the end of its load"),
+        (Succeeded, "t 2013-01-01 has succeeded, nothing was changed\n    to run it once more"),
+    ] {
+        let error = retried(&catalog, &item(state, None), false).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    let task = &catalog.tasks["t"];
+    for (state, said) in [(Loading, "a load is one transaction"), (Succeeded, "nothing of it")] {
+        let error = cancel(task, &item(state, None), &asked()).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    for (state, said) in [
+        (Running, "cancel it first"),
+        (Loading, "wait for the end"),
+        (Succeeded, "go on already"),
+        (Skipped, "go on already"),
+    ] {
+        let error = skip(task, &item(state, None), &asked()).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn cancel_ends_what_has_not_run_and_tells_the_run_of_what_does() {
+    use TaskState::{Cancelled, Ready, Running, Waiting};
+    let catalog = catalog();
+    let task = &catalog.tasks["t"];
+    for state in [Waiting, Ready] {
+        let Cancel::Now(change) = cancel(task, &item(state, None), &asked()).unwrap() else {
+            panic!("{state:?} has no run");
+        };
+        assert_eq!((change.to, change.due), (Cancelled, crate::core::task::URGENT));
+        assert_eq!(change.reason.as_deref(), Some("by alice (wrong data)"));
+    }
+    let running = cancel(task, &item(Running, None), &asked()).unwrap();
+    assert_eq!(running, Cancel::InRun("R".into()));
+}
+
+#[test]
+fn skip_takes_it_for_done() {
+    use TaskState::{Cancelled, Failed, Ready, Waiting};
+    let catalog = catalog();
+    for state in [Waiting, Ready, Failed, Cancelled] {
+        let change = skip(&catalog.tasks["t"], &item(state, None), &asked()).unwrap();
+        assert_eq!((change.from, change.to), (state, TaskState::Skipped));
+        assert!(change.completes_outputs());
+    }
+}
+
+#[test]
+fn only_what_is_missing_is_granted() {
+    let catalog = catalog();
+    let task = &catalog.tasks["t"];
+    let grants = granted(&catalog, task, &item(TaskState::Waiting, None), "alice");
+    assert_eq!(grants.len(), 1);
+    assert_eq!(grants[0].1, Receipt::Granted("alice".into()));
+    let partial = format!("partial:{}", Timestamp::UNIX_EPOCH);
+    assert_eq!(granted(&catalog, task, &item(TaskState::Waiting, Some(&partial)), "a").len(), 1);
+    assert!(granted(&catalog, task, &item(TaskState::Waiting, Some("object:e")), "a").is_empty());
+}

@@ -1,0 +1,156 @@
+//! A turn of one backfill: comes to as many partitions as its cap has room for,
+//! stores that, then begins them and follows those under way. Everything here may
+//! be done twice, by another replica or after a crash (see `core::backfill`).
+
+use jiff::Timestamp;
+
+use super::tasks::log_change;
+use super::{Engine, outbox};
+use crate::aws::store::StoreError;
+use crate::core::backfill::{Backfill, How, Step};
+use crate::core::catalog::{Catalog, Task};
+use crate::core::partition::Partition;
+use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
+
+/// Partitions that end at once make room for others; the next turn goes on.
+const ROUNDS_MAX: usize = 50;
+
+impl Engine {
+    pub(super) async fn turn_backfill(&self, id: &str) -> Result<Option<Timestamp>, StoreError> {
+        let Some(mut backfill) = self.store.backfill(id).await? else { return Ok(None) };
+        let catalog = self.catalog();
+        let task = catalog.tasks.get(&backfill.window.task);
+        // Its task may be declared again.
+        if let Some(task) = task.filter(|_| backfill.ended.is_none()) {
+            for _ in 0..ROUNDS_MAX {
+                if !self.go_on_with_backfill(&catalog, task, &mut backfill).await? {
+                    break;
+                }
+            }
+        }
+        let published = self.publish(&backfill.notices).await;
+        if published > 0 {
+            backfill.notices.drain(..published);
+            self.store.commit_order(&mut backfill).await?;
+        }
+        self.metrics.pending(&format!("backfill {id}"), &backfill.notices);
+        let now = self.clock.now();
+        Ok(match (backfill.ended, backfill.notices.is_empty()) {
+            (None, _) => Some(super::after(now, self.sweep_interval)),
+            (Some(_), false) => Some(super::after(now, outbox::RETRY_AFTER)),
+            (Some(_), true) => None,
+        })
+    }
+
+    /// Begins what there is room for and looks at all that is open; true when
+    /// something has ended by that, so that there is room for more.
+    async fn go_on_with_backfill(
+        &self,
+        catalog: &Catalog,
+        task: &Task,
+        backfill: &mut Backfill,
+    ) -> Result<bool, StoreError> {
+        let mut before = backfill.clone();
+        backfill.begin();
+        if *backfill != before {
+            self.store.commit_order(backfill).await?;
+            before = backfill.clone();
+        }
+        for partition in before.open.iter().copied() {
+            match self.step_of_backfill(catalog, task, backfill, partition).await {
+                Ok(Some(how)) => backfill.over(partition, how),
+                Ok(None) => {}
+                // Somebody was faster, or it is not ours to touch: the others go on.
+                Err(error @ (StoreError::Conflict(_) | StoreError::Newer { .. })) => {
+                    tracing::debug!(task = task.name, %partition, %error, "looked at again later");
+                }
+                Err(error @ StoreError::Unreadable { .. }) => {
+                    tracing::error!(task = task.name, %partition, %error, "left alone: written by a newer version, or damaged");
+                    backfill.over(partition, How::UnderWay);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        backfill.end(self.clock.now());
+        let changed = *backfill != before;
+        if changed {
+            self.store.commit_order(backfill).await?;
+        }
+        if let Some(ended) = backfill.ended {
+            let (id, task) = (&backfill.id, &backfill.window.task);
+            tracing::info!(backfill = id, task, %ended, done = backfill.done(), "backfill ended");
+        }
+        Ok(changed && backfill.ended.is_none())
+    }
+
+    /// Does what follows for one open partition; says how it is over, if it is.
+    async fn step_of_backfill(
+        &self,
+        catalog: &Catalog,
+        task: &Task,
+        backfill: &Backfill,
+        partition: Partition,
+    ) -> Result<Option<How>, StoreError> {
+        let key = TaskKey::new(&task.name, partition);
+        let stored = self.store.task(&key).await?;
+        let item = stored.unwrap_or_else(|| TaskPartition::new(key.clone()));
+        let run = match item.run.as_ref().filter(|_| item.state.is_final()) {
+            Some(run) => self.store.run(run).await?,
+            None => None,
+        };
+        let now = self.clock.now();
+        match backfill.step(catalog, task, &item, run.as_ref(), now) {
+            Step::Wait => Ok(None),
+            Step::Over(how) => Ok(Some(how)),
+            Step::Adopt(receipts) => {
+                self.store.adopt(&key, &backfill.id, now).await?;
+                let item = self.store.receive(&key, &receipts, None, true, now).await?;
+                let item = self.decide_and_keep(catalog, item).await?.item;
+                if !item.state.is_final() {
+                    return Ok(None);
+                }
+                // By the task's rule for empty inputs; those who read it are told.
+                self.wake_tasks(std::iter::once(&key));
+                Ok(Some(if item.state == TaskState::Failed { How::Failed } else { How::Skipped }))
+            }
+            Step::Again(receipts, change) => {
+                let item = self.given(&key, item, &receipts, now).await?;
+                self.change_for_backfill(catalog, &item, &change).await?;
+                Ok(None)
+            }
+            Step::Cancel(change) => {
+                self.change_for_backfill(catalog, &item, &change).await?;
+                Ok(None)
+            }
+            Step::Leave => {
+                self.store.leave(&key, &backfill.id).await?;
+                Ok(Some(How::LacksInputs))
+            }
+        }
+    }
+
+    async fn given(
+        &self,
+        key: &TaskKey,
+        item: TaskPartition,
+        receipts: &[(Element, Receipt)],
+        now: Timestamp,
+    ) -> Result<TaskPartition, StoreError> {
+        match receipts {
+            [] => Ok(item),
+            some => self.store.receive(key, some, None, true, now).await,
+        }
+    }
+
+    async fn change_for_backfill(
+        &self,
+        catalog: &Catalog,
+        item: &TaskPartition,
+        change: &TaskChange,
+    ) -> Result<(), StoreError> {
+        let changed = self.store.change_task(change, item.version).await?;
+        self.metrics.partition_became(&change.key, change.to);
+        log_change(change);
+        self.decide_and_keep(catalog, changed).await.map(|_| ())
+    }
+}

@@ -1,0 +1,250 @@
+//! Backfills as an operator orders them, carried out by daemons that are killed:
+//! the cap holds, nothing is done twice, and one summary is sent.
+//!
+//! `SLUICEGATE_BACKFILL_DAYS=31` makes the large test one of 31 days of 24 hours
+//! (744 partitions, some minutes); two days by default.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use sluicegate::aws;
+use sluicegate::aws::store::{DueKey, Store};
+use sluicegate_local::Options;
+
+use crate::commands::{answer, ask, json};
+use crate::world::{BUCKET, World};
+
+/// An hourly task with a schedule, of one file an hour, in batches of `batch`. Its
+/// step notes when it begins and ends.
+fn hourly(folder: &Path, batch: usize, script: &str) -> String {
+    let log = folder.join("log").display().to_string();
+    format!(
+        r#"
+[profiles.batches]
+batch-size = {batch}
+max-wait = "1s"
+guard = false
+release-label = "emr-7.13.0"
+service-role = "s"
+instance-profile = "i"
+primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
+
+[datasets.raw]
+location = "s3://{BUCKET}/raw/{{yyyy}}/{{MM}}/{{dd}}/{{HH}}.csv"
+
+[tasks.etl]
+profile = "batches"
+partition = "hour"
+schedule = {{ cron = "5 * * * *" }}
+inputs = [{{ dataset = "raw" }}]
+[[tasks.etl.steps]]
+name = "work"
+kind = "command"
+args = ["bash", "-c", '''echo begin {{partition}} >> {log}; {script}; code=$?; echo end {{partition}} >> {log}; exit $code''']
+"#
+    )
+}
+
+/// What the steps have noted: how often each partition began.
+fn begun(folder: &Path) -> BTreeMap<String, usize> {
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let mut begun = BTreeMap::new();
+    for partition in log.lines().filter_map(|line| line.strip_prefix("begin ")) {
+        *begun.entry(partition.to_owned()).or_default() += 1;
+    }
+    begun
+}
+
+async fn id_of(world: &World) -> String {
+    let list = json(world, &["backfill", "list"]).await;
+    list["backfills"][0]["id"].as_str().unwrap().to_owned()
+}
+
+async fn ended(world: &World, id: &str) -> serde_json::Value {
+    let check = || async {
+        let shown = json(world, &["backfill", "show", id]).await;
+        shown["ended"].is_string().then_some(shown)
+    };
+    world.until_async("the backfill's end", check).await
+}
+
+/// So many of the window's partitions are ready or running now, by the tables.
+async fn under_way(store: &Store, window: &sluicegate::core::backfill::Window) -> usize {
+    use sluicegate::core::task::TaskState::{Ready, Running};
+    let (items, _) = store.window(window).await.unwrap();
+    items.values().filter(|item| matches!(item.state, Ready | Running)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_keeps_its_cap_and_does_nothing_twice_over_kills() {
+    let days: usize =
+        std::env::var("SLUICEGATE_BACKFILL_DAYS").map_or(2, |days| days.parse().unwrap());
+    let (cap, hours) = (12, days * 24);
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::default();
+    let mut world = World::with(&hourly(folder.path(), 6, "true"), options).await;
+    let last = format!("2013-01-{days:02}");
+    let args = ["backfill", "etl", "--from", "2013-01-01", "--to", &last, "--max-parallel", "12"];
+    let more = ["--ignore-inputs", "--by", "alice", "--reason", "new column"];
+    let said = answer(&world, &[&args[..], &more].concat()).await;
+    assert!(said.contains(&format!("{hours} partitions of etl")), "{said}");
+    let id = id_of(&world).await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let window = store.backfill(&id).await.unwrap().unwrap().window;
+
+    let (mut kills, mut peak) = (0, 0);
+    let start = std::time::Instant::now();
+    loop {
+        let open = under_way(&store, &window).await;
+        assert!(open <= cap, "{open} are ready or running, and {cap} may be");
+        peak = peak.max(open);
+        let backfill = store.backfill(&id).await.unwrap().unwrap();
+        if backfill.ended.is_some() {
+            break;
+        }
+        // Killed at a third and two thirds of the way; the second time two go on.
+        if backfill.done() as usize >= (kills + 1) * hours / 3 && kills < 2 {
+            world.kill().await;
+            kills += 1;
+            world.start().await;
+            if kills == 2 {
+                world.another().await;
+            }
+        }
+        let patience = std::time::Duration::from_secs(60 + 2 * hours as u64);
+        assert!(start.elapsed() < patience, "it does not end: {backfill:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(kills, 2);
+    assert!(peak >= cap / 2, "at most {peak} were ever under way");
+    let begun = begun(folder.path());
+    assert_eq!(begun.len(), hours);
+    assert!(begun.values().all(|times| *times == 1), "{begun:?}");
+    let shown = json(&world, &["backfill", "show", &id]).await;
+    assert_eq!(shown["counts"]["succeeded"], hours);
+    let mail = world.mail(&format!("backfill/{id}/backfill-ended")).await;
+    assert!(mail.text.contains(&format!("{hours} succeeded")), "{}", mail.text);
+    world.until_due(<[DueKey]>::is_empty).await;
+    let events: Vec<_> =
+        world.mails().iter().map(|mail| mail.attributes["event"].clone()).collect();
+    assert!(events.iter().all(|event| event.starts_with("backfill/")), "{events:?}");
+    world.clusters_ended().await;
+}
+
+#[tokio::test]
+async fn what_is_done_or_lacks_inputs_is_left_alone_and_what_failed_runs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        format!("test -e {}/go || test {{partition}} != 2013-01-01T01", folder.path().display());
+    let world = World::new(&hourly(folder.path(), 1, &script)).await;
+    for hour in [0, 1] {
+        world.put(&format!("raw/2013/01/01/{hour:02}.csv"), "x").await;
+    }
+    world.taken().await;
+    let window = ["backfill", "etl", "--from", "2013-01-01T00", "--to", "2013-01-01T02"];
+    let dry = json(&world, &[&window[..], &["--dry-run", "--by", "a"]].concat()).await;
+    assert_eq!(dry["run"], serde_json::json!(["2013-01-01T00", "2013-01-01T01"]));
+    assert_eq!(dry["left"]["lacks-inputs"], 1);
+    // As the README shows it.
+    let dry = answer(&world, &[&window[..], &["--dry-run", "--by", "a"]].concat()).await;
+    let readme = include_str!("../../README.md");
+    let command = "$ sluicegate backfill etl --from 2013-01-01T00 --to 2013-01-01T02 --dry-run\n";
+    assert!(readme.contains(&format!("{command}{dry}")), "{dry}");
+    assert_eq!(json(&world, &["backfill", "list"]).await["backfills"], serde_json::json!([]));
+
+    let order = [&window[..], &["--order", "desc", "--wait", "--by", "alice"]].concat();
+    let (code, out, error) = ask(&world, &order).await;
+    assert_eq!(code, 1, "{out}{error}");
+    assert!(out.contains("1 FAILED") && out.contains("failed      2013-01-01T01"), "{out}");
+    assert!(out.contains("1 left alone: inputs have not come"), "{out}");
+    assert!(error.contains("1 of the partitions of backfill"), "{error}");
+    let first = id_of(&world).await;
+    let mail = world.mail(&format!("{first}/backfill-ended")).await;
+    assert_eq!(mail.attributes["severity"], "failure");
+    assert!(mail.text.contains("sluicegate why etl 2013-01-01T01"), "{}", mail.text);
+    assert!(world.mails_about("etl/2013-01-01").is_empty());
+
+    fs::write(folder.path().join("go"), "").unwrap();
+    world.clusters_ended().await;
+    let (code, out, error) = ask(&world, &[&window[..], &["--wait", "--by", "bob"]].concat()).await;
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let second = id_of(&world).await;
+    assert_ne!(first, second);
+    let shown = ended(&world, &second).await;
+    assert_eq!(shown["counts"]["succeeded"], 1);
+    assert_eq!(shown["counts"]["done-before"], 1);
+    let begun = begun(folder.path());
+    assert_eq!(begun.values().copied().collect::<Vec<_>>(), [1, 2]);
+    // By hand its notices are told again.
+    answer(&world, &["retry", "etl", "2013-01-01T01", "--force", "--by", "carol"]).await;
+    world.mail("etl/2013-01-01T01/succeeded/3").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_backfill_lets_what_runs_end_and_begins_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("until test -e {}/go; do sleep 0.05; done", folder.path().display());
+    let world = World::new(&hourly(folder.path(), 1, &script)).await;
+    let order = ["backfill", "etl", "--from", "2013-01-01", "--to", "2013-01-01"];
+    let more = ["--max-parallel", "1", "--ignore-inputs", "--by", "alice"];
+    answer(&world, &[&order[..], &more].concat()).await;
+    let id = id_of(&world).await;
+    world.until("the first step", || (!begun(folder.path()).is_empty()).then_some(())).await;
+    let words = || async {
+        let first = answer(&world, &["why", "etl", "2013-01-01T00"]).await;
+        first.contains("is running in run").then_some(first)
+    };
+    let first = world.until_async("it runs", words).await;
+    assert!(first.contains(&format!("; it belongs to backfill {id}.")), "{first}");
+    let next = answer(&world, &["why", "etl", "2013-01-01T05"]).await;
+    let cap = format!(
+        "; backfill {id} has yet to come to it: 1 of it are ready or running, and 1 may be at once."
+    );
+    assert!(next.ends_with(&format!("{cap}\n")), "{next}");
+    answer(&world, &["backfill", "cancel", &id[..20], "--by", "bob", "--reason", "wrong"]).await;
+    let (code, _, error) = ask(&world, &["backfill", "cancel", &id, "--by", "bob"]).await;
+    assert_eq!(code, 1);
+    assert!(error.contains("it is cancelling already"), "{error}");
+    fs::write(folder.path().join("go"), "").unwrap();
+    let shown = ended(&world, &id).await;
+    assert_eq!(shown["state"], "cancelled");
+    assert_eq!(
+        (&shown["counts"]["succeeded"], &shown["counts"]["not-begun"]),
+        (&1.into(), &23.into())
+    );
+    assert_eq!(begun(folder.path()).len(), 1);
+    for (args, said) in [
+        (
+            &["backfill", "etl", "--from", "2013-01-02", "--to", "2013-01-01"][..],
+            "the window is empty",
+        ),
+        (&["backfill", "etl", "--from", "2013-01-01"], "required"),
+        (&["backfill", "etl", "--from", "soon", "--to", "2013-01-01"], "is no partition"),
+        (
+            &["backfill", "elt", "--from", "2013-01-01", "--to", "2013-01-01"],
+            "did you mean \"etl\"?",
+        ),
+        (&["backfill", "etl", "--from", "2013-01-01", "--to", "2018-01-01"], "divide it"),
+        (
+            &[
+                "backfill",
+                "etl",
+                "--from",
+                "2013-01-01",
+                "--to",
+                "2013-01-01",
+                "--max-parallel",
+                "0",
+            ],
+            "0 is not in",
+        ),
+    ] {
+        let (code, _, error) = ask(&world, args).await;
+        assert_eq!(code, 2, "{args:?}");
+        assert!(error.contains(said), "{args:?}: {error}");
+    }
+    let (code, _, error) = ask(&world, &["backfill", "show", "7n0ne"]).await;
+    assert_eq!(code, 1);
+    assert!(error.contains("there is no backfill 7N0NE"), "{error}");
+}
