@@ -1,11 +1,14 @@
 //! Decides, and does nothing else: no clock, no randomness, no I/O. Time comes
 //! in as an argument, what to do goes out as a value.
 
+pub mod arrival;
 pub mod batch;
 pub mod calendar;
 pub mod catalog;
 pub mod cluster;
 pub mod command;
+pub mod late;
+pub mod listing;
 pub mod load;
 pub mod notice;
 pub mod partition;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::late::Late;
 use super::load::Load;
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::partition::Partition;
@@ -186,6 +187,11 @@ impl TaskState {
         }
     }
 
+    /// Whether what comes in may still take part.
+    pub fn takes_inputs(self) -> bool {
+        matches!(self, TaskState::Waiting | TaskState::Ready)
+    }
+
     pub fn is_final(self) -> bool {
         matches!(self, TaskState::Succeeded | TaskState::Failed | TaskState::Skipped)
     }
@@ -231,6 +237,10 @@ pub struct TaskPartition {
     pub reason: Option<String>,
     /// How far its load is, once its steps have completed.
     pub load: Option<Load>,
+    /// What came after its inputs were taken.
+    pub late: Option<Late>,
+    /// Why the objects of a period that it waits for cannot be listed.
+    pub unlisted: Option<String>,
     /// Its end has yet to be told to the tasks that read its outputs.
     pub outputs_pending: bool,
     /// Status changes not yet published, in the order of states: a clock that
@@ -373,6 +383,8 @@ impl TaskPartition {
             run: None,
             reason: None,
             load: None,
+            late: None,
+            unlisted: None,
             outputs_pending: false,
             notices: Vec::new(),
             due: None,
@@ -406,8 +418,8 @@ impl TaskPartition {
             // Stays in the index until a batch takes it, so that a new
             // process finds it.
             TaskState::Ready => self.ready_at,
-            TaskState::Loading => until,
-            _ => None,
+            // Its load goes on, or late data has to be told.
+            _ => until,
         }
     }
 }

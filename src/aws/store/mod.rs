@@ -5,7 +5,9 @@
 mod claim;
 mod expression;
 mod file;
+mod inputs;
 mod item;
+mod late;
 mod lease;
 mod list;
 mod run;
@@ -19,9 +21,10 @@ use jiff::Timestamp;
 use super::error::{AwsError, Kind};
 use crate::core::task::{TaskKey, Unreadable};
 
+pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
-pub use unit::ObjectId;
+pub use unit::{Identified, Journal, ObjectId};
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
@@ -117,11 +120,6 @@ impl Store {
         }
         Ok(keys)
     }
-}
-
-/// Whether the condition of a single write did not hold.
-fn is_condition(error: &AwsError) -> bool {
-    error.kind != Kind::Unknown && error.message.starts_with(CONDITION_FAILED)
 }
 
 fn is_conflict(message: &str) -> bool {
