@@ -84,12 +84,18 @@ pub enum Phase {
     Count,
     /// Reads logs.
     Logs,
+    /// Lists data in S3.
+    List,
+    /// Stores what a run takes as inputs.
+    Inputs,
+    /// Stores since when a task is known.
+    FirstSeen,
     Other,
 }
 
 impl Phase {
     /// All but those that no world has.
-    pub const ALL: [Phase; 29] = [
+    pub const ALL: [Phase; 32] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -119,6 +125,9 @@ impl Phase {
         Phase::Find,
         Phase::Count,
         Phase::Logs,
+        Phase::List,
+        Phase::Inputs,
+        Phase::FirstSeen,
     ];
 
     pub fn name(self) -> &'static str {
@@ -152,6 +161,9 @@ impl Phase {
             Phase::Find => "find",
             Phase::Count => "count",
             Phase::Logs => "logs",
+            Phase::List => "list",
+            Phase::Inputs => "inputs",
+            Phase::FirstSeen => "first seen",
             Phase::Other => "other",
         }
     }
@@ -169,6 +181,7 @@ impl Phase {
                 | Phase::Find
                 | Phase::Count
                 | Phase::Logs
+                | Phase::List
                 | Phase::Other
         )
     }
@@ -211,7 +224,13 @@ impl Call {
                 (target.rsplit('.').next()?.to_owned(), body)
             }
         };
-        let phase = phase(service, &action, &body);
+        let query = request.uri.query().unwrap_or_default();
+        let phase = match service {
+            Service::S3 if query.contains("list-type=2") && !query.contains("prefix=logs") => {
+                Phase::List
+            }
+            _ => phase(service, &action, &body),
+        };
         let about = match service {
             Service::S3 => request.uri.path().to_owned(),
             _ => about(service, &action, &body),
@@ -301,7 +320,13 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::DynamoDb, "GetItem") => Phase::Read,
         (Service::DynamoDb, "Query") if table(body).ends_with("file-unit") => Phase::Count,
         (Service::DynamoDb, "Query") => Phase::Find,
-        (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => Phase::Journal,
+        (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => {
+            let unit = body["Item"]["unit"]["S"].as_str().unwrap_or_default();
+            if unit.starts_with('~') { Phase::Inputs } else { Phase::Journal }
+        }
+        (Service::DynamoDb, "PutItem") if body["Item"]["partition"]["S"] == "~first-seen" => {
+            Phase::FirstSeen
+        }
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~lease" => Phase::Lease,
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
         (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,

@@ -115,11 +115,12 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 23] = [
+const EVENTS: [&str; 24] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
     "object",
+    "notification never sent",
     "several",
     "through SNS",
     "malformed",

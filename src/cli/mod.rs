@@ -4,6 +4,7 @@
 
 mod assets;
 mod check;
+mod inputs;
 mod output;
 mod plan;
 mod reap;
@@ -71,6 +72,7 @@ enum Command {
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Why(why::WhyArgs),
+    Inputs(inputs::InputsArgs),
     Plan(plan::PlanArgs),
     SendEvent(send_event::SendEventArgs),
     Completions(CompletionsArgs),
@@ -196,6 +198,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Why(args) => why::why(&args).await,
+        Command::Inputs(args) => inputs::inputs(&args).await,
         Command::Plan(args) => plan::plan(&args),
         Command::SendEvent(args) => send_event::send_event(&args).await,
     }

@@ -98,7 +98,8 @@ pub fn belongs(dataset: &Dataset, partition: &Partition, key: &str) -> bool {
 /// Whether an object was written while somebody was there to be told of it, and
 /// long enough ago for its notification to have come.
 pub fn is_untold(object: &Listed, since: Timestamp, now: Timestamp) -> bool {
-    object.modified >= since && has_grace_passed(object, now)
+    // S3 shows whole seconds.
+    object.modified.as_second() >= since.as_second() && has_grace_passed(object, now)
 }
 
 /// Whether a notification of the object should have come by now.
@@ -281,9 +282,10 @@ mod tests {
 
     #[test]
     fn the_young_and_the_past_are_no_news() {
-        let (since, now) = (at("2013-01-01T05:00:00Z"), at("2013-01-01T06:00:00Z"));
+        let (since, now) = (at("2013-01-01T05:00:00.9Z"), at("2013-01-01T06:00:00Z"));
         for (modified, untold) in [
             ("2013-01-01T04:59:59Z", false),
+            // Written in the second in which its task was first seen.
             ("2013-01-01T05:00:00Z", true),
             ("2013-01-01T05:55:00Z", true),
             ("2013-01-01T05:55:01Z", false),

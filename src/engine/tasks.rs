@@ -25,10 +25,11 @@ pub(super) enum Listings {
     Left,
 }
 
-/// Periods that are over: their reader with the counts, or when to try again.
+/// Periods that are over: their reader with the counts, or why not and when to
+/// try again.
 enum Closed {
     As(TaskPartition),
-    NotBefore(Timestamp),
+    NotBefore { until: Timestamp, reason: String },
 }
 
 /// A partition after its decisions, and when time alone may change it.
@@ -164,7 +165,10 @@ impl Engine {
                     }
                     match self.close(catalog, &item, periods).await? {
                         Closed::As(item) => item,
-                        Closed::NotBefore(until) => {
+                        Closed::NotBefore { until, reason } => {
+                            self.store.note_unlisted(&item.key, Some(&reason), until).await?;
+                            item.version += 1;
+                            (item.due, item.unlisted) = (Some(until), Some(reason));
                             return Ok(Decided { item, until: Some(until) });
                         }
                     }
@@ -192,7 +196,7 @@ impl Engine {
     }
 
     /// Counts the objects of periods that are over and stores the counts. While
-    /// one cannot be listed none of them is closed, and the partition says why.
+    /// one cannot be listed none of them is closed.
     async fn close(
         &self,
         catalog: &Catalog,
@@ -214,8 +218,7 @@ impl Engine {
                 Counted::Objects(objects) => receipts.push((element, Receipt::Closed(objects))),
                 Counted::Unlisted(reason) => {
                     let until = super::after(self.clock.now(), listing::LIST_AGAIN_AFTER);
-                    self.store.note_unlisted(&item.key, Some(&reason), until).await?;
-                    return Ok(Closed::NotBefore(until));
+                    return Ok(Closed::NotBefore { until, reason });
                 }
             }
         }

@@ -14,6 +14,7 @@ mod completeness;
 mod emr;
 mod guard;
 mod http;
+mod listings;
 mod loads;
 mod logs;
 mod mails;

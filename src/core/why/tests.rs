@@ -453,6 +453,19 @@ fn every_rule_of_completeness_has_its_words() {
 }
 
 #[test]
+fn a_period_that_cannot_be_listed_says_why() {
+    let mut hour = Case::new("etl", "2013-01-01T05").received("slot", "slot:2013-01-01T06:05:00Z");
+    hour.item().unlisted = Some("listing s3://b/raw/ failed with AccessDenied: no".into());
+    hour.item().due = Some(at("2013-01-01T06:31:00Z"));
+    hour.says(
+        "2013-01-01T06:30:00Z",
+        "etl 2013-01-01T05 waits for raw 2013-01-01T05, which is over and is not closed before its \
+         objects can be listed (listing s3://b/raw/ failed with AccessDenied: no); it is tried \
+         again at 06:31 UTC.",
+    );
+}
+
+#[test]
 fn what_is_enough_and_until_when_is_said() {
     let mut case = ruled(Completeness::Object, Need::AtLeast(1), &[]);
     let task = case.catalog.tasks.get_mut("report").unwrap();
