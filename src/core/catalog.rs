@@ -439,6 +439,9 @@ fn shifted(instant: Timestamp, by: SignedDuration) -> Timestamp {
 }
 
 #[cfg(test)]
+pub mod testing;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -508,54 +511,6 @@ mod tests {
             for reader in catalog.readers_of("d", &data) {
                 prop_assert!(catalog.window(&task.inputs[0], &reader.partition).any(|read| read == data));
             }
-        }
-    }
-}
-
-/// Ready-made declarations for the tests of the core.
-#[cfg(test)]
-pub mod testing {
-    use super::*;
-    use crate::core::cluster::testing::cluster;
-
-    /// All partitions of a dataset that overlap these hours of the task's.
-    pub fn input(dataset: &str, from: i64, to: i64) -> Input {
-        let hours = SignedDuration::from_hours;
-        Input { dataset: dataset.into(), from: hours(from), to: hours(to), need: Need::All }
-    }
-
-    pub fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
-        Task {
-            name: name.into(),
-            profile: "p".into(),
-            grain,
-            schedule: None,
-            inputs,
-            need: Need::All,
-            wait: None,
-            outputs: vec![],
-            when_empty: WhenEmpty::Skip,
-            late_data: LateData::Alert,
-            steps: vec![],
-            load: None,
-        }
-    }
-
-    pub fn profile(name: &str) -> Profile {
-        Profile {
-            name: name.into(),
-            batch_size: 1,
-            max_wait: SignedDuration::ZERO,
-            limits: AttemptLimits {
-                max_attempts: 2,
-                lifetime: SignedDuration::from_hours(2),
-                poll_interval: SignedDuration::from_secs(30),
-                poll_interval_with_events: SignedDuration::from_mins(10),
-                steps_interval: SignedDuration::from_mins(5),
-                send_within: SignedDuration::from_secs(20),
-                list_lag: SignedDuration::from_secs(60),
-            },
-            cluster: cluster(),
         }
     }
 }

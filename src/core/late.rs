@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::catalog::{Need, Task};
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::task::{Element, Receipt, TaskPartition};
 
@@ -43,11 +44,20 @@ pub fn news(before: Option<&Receipt>, receipt: &Receipt) -> u64 {
     }
 }
 
+/// Whether a task runs without an input, if need be, so that it is no surprise
+/// when it comes later.
+pub fn may_come_later(task: &Task, item: &TaskPartition, element: &Element) -> bool {
+    let Element::Data { dataset, .. } = element else { return false };
+    let input = task.inputs.iter().find(|input| input.dataset == *dataset);
+    let optional = task.need != Need::All || input.is_some_and(|input| input.need != Need::All);
+    optional && !item.has(element)
+}
+
 impl Late {
     /// What came before, and these receipts with as many objects each.
     #[must_use]
     pub fn with(mut self, receipts: &[(Element, Receipt, u64)]) -> Self {
-        for (element, _, objects) in receipts {
+        for (element, _, objects) in receipts.iter().filter(|(.., objects)| *objects > 0) {
             if let Element::Data { dataset, .. } = element {
                 *self.objects.entry(dataset.clone()).or_default() += objects;
             }
@@ -111,6 +121,8 @@ impl Late {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::catalog::testing::{input, task};
+    use crate::core::partition::Grain;
     use crate::core::task::{TaskKey, TaskState};
 
     fn at(text: &str) -> Timestamp {
@@ -140,6 +152,22 @@ mod tests {
             let found = news(before.as_ref(), &receipt.parse().unwrap());
             assert_eq!(found, objects, "{before:?} {receipt}");
         }
+    }
+
+    #[test]
+    fn what_a_task_can_do_without_is_no_surprise_later() {
+        let element: Element = "raw@2013-01-01T05".parse().unwrap();
+        let mut item = TaskPartition::new(TaskKey::new("etl", "2013-01-01T05".parse().unwrap()));
+        let mut needs_all = task("etl", Grain::Hour, vec![input("raw", 0, 1)]);
+        let mut any = needs_all.clone();
+        any.inputs[0].need = Need::AtLeast(1);
+        assert!(!may_come_later(&needs_all, &item, &element));
+        assert!(may_come_later(&any, &item, &element));
+        needs_all.need = Need::AtLeast(1);
+        assert!(may_come_later(&needs_all, &item, &element));
+        // It ran with it, and now there is more.
+        item.received.insert(element.clone(), Receipt::Closed(2));
+        assert!(!may_come_later(&any, &item, &element));
     }
 
     #[test]

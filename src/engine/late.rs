@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Engine;
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Completeness, LateData, Task};
-use crate::core::late::news;
+use crate::core::late::{may_come_later, news};
 use crate::core::task::{Element, Receipt, TaskPartition};
 
 /// Others may write the same partition in between.
@@ -26,12 +26,14 @@ impl Engine {
         let mut item = item;
         let mut conflict = None;
         for _ in 0..WRITES_MAX {
-            let news = self.late_news(catalog, &item, receipts).await?;
+            let news = self.late_news(catalog, task, &item, receipts).await?;
             if news.is_empty() {
                 return Ok(item);
             }
             let now = self.clock.now();
             let alert = task.late_data == LateData::Alert;
+            let objects: u64 = news.iter().map(|(.., objects)| objects).sum();
+            let alert = alert && objects > 0;
             let mut late = alert.then(|| item.late.clone().unwrap_or_default().with(&news));
             let notice = late.as_mut().and_then(|late| late.tell(&item, &task.profile, now));
             let receipts: Vec<_> = news
@@ -43,10 +45,10 @@ impl Engine {
             let (key, partition) = (&item.key, item.key.partition);
             match written {
                 Ok(()) => {
-                    let objects: u64 = news.iter().map(|(.., objects)| objects).sum();
-                    tracing::warn!(
-                        task = key.task, %partition, run = item.run, state = item.state.name(),
-                        objects, "late data: it came after the inputs were taken"
+                    let state = item.state.name();
+                    tracing::info!(
+                        task = key.task, %partition, run = item.run, state, late = objects,
+                        "arrived after the inputs were taken"
                     );
                     return self.stored(item).await;
                 }
@@ -65,11 +67,13 @@ impl Engine {
         Ok(self.store.task(&item.key).await?.unwrap_or(item))
     }
 
-    /// Which of the receipts are news, each with its number of objects. A period
-    /// that ends by quiet is counted, so that what is told twice is no news.
+    /// Which of the receipts are news, each with the number of objects that are
+    /// late. A period that ends by quiet is counted, so that what is told twice is
+    /// no news.
     async fn late_news(
         &self,
         catalog: &Catalog,
+        task: &Task,
         item: &TaskPartition,
         receipts: &[(Element, Receipt)],
     ) -> Result<Vec<(Element, Receipt, u64)>, StoreError> {
@@ -86,7 +90,8 @@ impl Engine {
             }
             let objects = news(before, &receipt);
             if objects > 0 {
-                found.push((element.clone(), receipt, objects));
+                let told = if may_come_later(task, item, element) { 0 } else { objects };
+                found.push((element.clone(), receipt, told));
             }
         }
         Ok(found)

@@ -28,7 +28,7 @@ pub(super) enum Listings {
 /// Periods that are over: their reader with the counts, or why not and when to
 /// try again.
 enum Closed {
-    As(TaskPartition),
+    As(Box<TaskPartition>),
     NotBefore { until: Timestamp, reason: String },
 }
 
@@ -164,7 +164,7 @@ impl Engine {
                         return Ok(Decided { item, until });
                     }
                     match self.close(catalog, &item, periods).await? {
-                        Closed::As(item) => item,
+                        Closed::As(item) => *item,
                         Closed::NotBefore { until, reason } => {
                             self.store.note_unlisted(&item.key, Some(&reason), until).await?;
                             item.version += 1;
@@ -226,7 +226,8 @@ impl Engine {
         if item.unlisted.is_some() {
             self.store.note_unlisted(&item.key, None, now).await?;
         }
-        Ok(Closed::As(self.store.receive(&item.key, &receipts, None, true, now).await?))
+        let item = self.store.receive(&item.key, &receipts, None, true, now).await?;
+        Ok(Closed::As(Box::new(item)))
     }
 
     /// Decides, and stores the time to wait for where the table does not say it

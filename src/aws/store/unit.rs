@@ -163,6 +163,16 @@ impl Row<'_> {
         self.0.iter().flat_map(|(id, _)| id.0).collect()
     }
 
+    /// By all that it holds, so that no other row takes its place.
+    fn id(&self) -> RowId {
+        RowId(digest(&[self.ids(), self.names_text().into_bytes()].concat()))
+    }
+
+    fn names_text(&self) -> String {
+        // Strings and numbers: JSON can hold each.
+        serde_json::to_string(&self.names()).unwrap_or_default()
+    }
+
     fn names(&self) -> Names {
         let mut keys = self.0.iter().map(|(_, object)| object.key.as_str());
         let first = keys.next().unwrap_or_default();
@@ -214,11 +224,9 @@ impl Store {
         objects: &Identified,
     ) -> Result<(), StoreError> {
         for row in rows(objects) {
-            let ids = row.ids();
-            let name = RowId(digest(&ids)).text();
+            let (ids, names) = (row.ids(), row.names_text());
+            let name = row.id().text();
             let name = if planted(Bug::JournalOverwritten) { "row".to_owned() } else { name };
-            // Strings and numbers: JSON can hold each.
-            let names = serde_json::to_string(&row.names()).unwrap_or_default();
             self.client
                 .put_item()
                 .table_name(&self.unit_table)
@@ -284,12 +292,11 @@ mod tests {
 
     /// The item of a row as it is read back.
     fn stored(row: &Row<'_>, named: bool) -> Item {
-        let ids = row.ids();
         let mut item = Item::new();
-        item.insert(item::ROW.into(), item::text(RowId(digest(&ids)).text()));
-        item.insert(OBJECTS.into(), AttributeValue::B(Blob::new(ids)));
+        item.insert(item::ROW.into(), item::text(row.id().text()));
+        item.insert(OBJECTS.into(), AttributeValue::B(Blob::new(row.ids())));
         if named {
-            item.insert(NAMES.into(), item::text(serde_json::to_string(&row.names()).unwrap()));
+            item.insert(NAMES.into(), item::text(row.names_text()));
         }
         item
     }
@@ -334,11 +341,29 @@ mod tests {
             keys.iter().map(|key| object(key, etag, Source::Notification)).collect();
         let written = identified(&objects);
         let row = &rows(&written)[0];
-        let names = serde_json::to_string(&row.names()).unwrap();
+        let names = row.names_text();
         let keys_of_the_item = "raw-logs@2013-01-01T05".len() + 2 * ID_BYTES;
         let attributes = "unitrowformatobjectsnames".len() + 2;
         let bytes = row.ids().len() + names.len() + keys_of_the_item + attributes;
         assert!(bytes <= 1024, "{bytes} bytes: {names}");
+    }
+
+    /// A count takes both versions of an object for the same.
+    #[test]
+    fn a_row_never_takes_the_place_of_another() {
+        let row = |version, source| {
+            let (id, object) = (ObjectId::new("landing", "a", ""), object("a", version, source));
+            let identified = Identified::from([(id, object)]);
+            rows(&identified)[0].id()
+        };
+        let ids = [
+            row("e1", Source::Notification),
+            row("e2", Source::Notification),
+            row("e1", Source::Listing),
+            row("e1", Source::Notification),
+        ];
+        assert_eq!(BTreeSet::from(ids).len(), 3);
+        assert_eq!(ids[0], ids[3]);
     }
 
     #[test]
