@@ -138,6 +138,7 @@ pub async fn start(
         redshift: Redshift::new(&aws),
         clock,
         sweep_interval: settings.sweep_interval,
+        listing: settings.listing,
         quotas: settings.quotas,
         metrics,
     }));

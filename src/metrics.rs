@@ -89,6 +89,8 @@ pub struct Metrics {
     calls: Calls,
     quota_waits: Family<QuotaLabels, Counter>,
     lease: Gauge,
+    list_calls: Counter,
+    found_by_list: Family<DatasetLabels, Counter>,
     open: Mutex<Open>,
 }
 
@@ -135,6 +137,8 @@ impl Default for Metrics {
             calls: Calls::default(),
             quota_waits: Family::default(),
             lease: Gauge::default(),
+            list_calls: Counter::default(),
+            found_by_list: Family::default(),
             open: Mutex::default(),
         };
         metrics.name_all(registry)
@@ -193,6 +197,16 @@ impl Metrics {
             "1 while this replica polls EMR for all of them, else 0",
             self.lease.clone(),
         );
+        r.register(
+            "list_calls",
+            "Requests for lists of S3, for objects that nobody told of",
+            self.list_calls.clone(),
+        );
+        r.register(
+            "found_by_list",
+            "Objects found in S3 that no notification told of",
+            self.found_by_list.clone(),
+        );
         self.registry = registry;
         self
     }
@@ -204,6 +218,16 @@ impl Metrics {
 
     pub fn quota_waited(&self, call: Call) {
         self.quota_waits.get_or_create(&QuotaLabels { action: call.name() }).inc();
+    }
+
+    /// One request for a list of S3 is made.
+    pub fn listed(&self) {
+        self.list_calls.inc();
+    }
+
+    pub fn found_by_list(&self, dataset: &str, objects: u64) {
+        let labels = DatasetLabels { dataset: dataset.to_owned() };
+        self.found_by_list.get_or_create(&labels).inc_by(objects);
     }
 
     /// Whether this replica holds the poll lease.

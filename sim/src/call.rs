@@ -105,12 +105,18 @@ pub enum Phase {
     /// Sends the question which run has loaded a partition.
     AskLedger,
     ReadLedger,
+    /// Lists data in S3.
+    List,
+    /// Stores what a run takes as inputs.
+    Inputs,
+    /// Stores since when a task is known.
+    FirstSeen,
     Other,
 }
 
 impl Phase {
     /// Those that every world may have.
-    pub const ALL: [Phase; 29] = [
+    pub const ALL: [Phase; 32] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -140,6 +146,9 @@ impl Phase {
         Phase::Find,
         Phase::Count,
         Phase::Logs,
+        Phase::List,
+        Phase::Inputs,
+        Phase::FirstSeen,
     ];
     /// Those of worlds whose tasks load their output.
     pub const OF_LOADS: [Phase; 8] = [
@@ -200,6 +209,9 @@ impl Phase {
             Phase::CancelStatement => "cancel statement",
             Phase::AskLedger => "ask ledger",
             Phase::ReadLedger => "read ledger",
+            Phase::List => "list",
+            Phase::Inputs => "inputs",
+            Phase::FirstSeen => "first seen",
             Phase::Other => "other",
         }
     }
@@ -221,6 +233,7 @@ impl Phase {
                 | Phase::ListOutput
                 | Phase::LookAtStatement
                 | Phase::ReadLedger
+                | Phase::List
                 | Phase::Other
         )
     }
@@ -364,7 +377,13 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::DynamoDb, "Query") if table(body).ends_with("file-unit") => Phase::Count,
         (Service::DynamoDb, "Query") if body["ConsistentRead"] == true => Phase::TaskFiles,
         (Service::DynamoDb, "Query") => Phase::Find,
-        (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => Phase::Journal,
+        (Service::DynamoDb, "PutItem") if table(body).ends_with("file-unit") => {
+            let unit = body["Item"]["unit"]["S"].as_str().unwrap_or_default();
+            if unit.starts_with('~') { Phase::Inputs } else { Phase::Journal }
+        }
+        (Service::DynamoDb, "PutItem") if body["Item"]["partition"]["S"] == "~first-seen" => {
+            Phase::FirstSeen
+        }
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~lease" => Phase::Lease,
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~files" => {
             Phase::KeepTaskFile
@@ -383,7 +402,8 @@ fn s3_phase(method: &str, place: &str) -> Phase {
         "PUT" => Phase::WriteManifest,
         _ if place.starts_with(objects::LOGS) => Phase::Logs,
         _ if place.starts_with(objects::TASK_FILES) => Phase::TaskFiles,
-        _ => Phase::ListOutput,
+        _ if place.starts_with(objects::OUTPUTS) => Phase::ListOutput,
+        _ => Phase::List,
     }
 }
 

@@ -124,7 +124,8 @@ impl Fault {
             Fault::Delayed | Fault::CrashInFlight => phase.has_effect(),
             // For a write it is a mistake of the operator that people mend.
             Fault::Denied => {
-                matches!(phase, Phase::Describe | Phase::ReadSteps | Phase::Survey | Phase::Logs)
+                let reads = [Phase::Describe, Phase::ReadSteps, Phase::Survey, Phase::Logs];
+                reads.contains(&phase) || phase == Phase::List
             }
             _ => true,
         }

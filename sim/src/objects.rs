@@ -1,9 +1,9 @@
-//! What lies in S3, in memory: the logs that EMR writes, what steps have made,
-//! manifests and task files, with the three calls by which the daemon lists,
-//! reads and writes them. Not the local S3: that keeps objects in files, which
-//! worlds by the thousand would fill a disk with.
+//! What lies in S3, in memory: the data that arrive, the logs that EMR writes,
+//! what steps have made, manifests and task files, with the three calls by which
+//! the daemon lists, reads and writes them. Not the local S3: that keeps objects
+//! in files, which worlds by the thousand would fill a disk with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -18,17 +18,24 @@ use sluicegate_local::wire::{Request, Response};
 pub const LOG_URI: &str = "s3://landing/logs/";
 pub const LOGS: &str = "logs/";
 pub const TASK_FILES: &str = "tasks/";
+/// What the prefixes of all outputs begin with.
+pub const OUTPUTS: &str = "o";
 const BUCKET_PATH: &str = "/landing";
+/// S3's own.
+const PAGE: usize = 1000;
 
 /// Objects by their keys.
 #[derive(Debug, Default)]
 pub struct Objects {
     objects: BTreeMap<String, Object>,
+    /// Keys and ETags of all data that was ever written.
+    data: BTreeSet<(String, String)>,
 }
 
 #[derive(Debug)]
 struct Object {
     written: Timestamp,
+    etag: String,
     body: Bytes,
 }
 
@@ -36,27 +43,39 @@ struct Object {
 pub fn place(uri: &Uri) -> String {
     let path = uri.path();
     if path.trim_end_matches('/') == BUCKET_PATH {
-        let query = uri.query().unwrap_or_default();
-        let mut fields = form_urlencoded::parse(query.as_bytes());
-        let prefix = fields.find(|(name, _)| name == "prefix").map(|(_, value)| value);
-        return prefix.unwrap_or_default().into_owned();
+        return field(uri, "prefix").unwrap_or_default();
     }
     path.strip_prefix(BUCKET_PATH).map_or("", |key| key.trim_start_matches('/')).to_owned()
 }
 
+/// What the query says of a name.
+fn field(uri: &Uri, wanted: &str) -> Option<String> {
+    let mut fields = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    fields.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+}
+
 impl Objects {
+    /// Somebody writes data; what was written before is not written again.
+    pub fn write_data(&mut self, key: &str, etag: &str, written: Timestamp) {
+        if self.data.insert((key.to_owned(), etag.to_owned())) {
+            let (etag, body) = (etag.to_owned(), Bytes::from_static(b"7 bytes"));
+            self.objects.insert(key.to_owned(), Object { written, etag, body });
+        }
+    }
+
     /// EMR writes the log of a step; it can be read from `written` on.
     pub fn write_log(&mut self, cluster: &str, step: &str, written: Timestamp) {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         let text = format!("the log of {step}\nTraceback: it failed\n");
         // Writing to memory does not fail.
         let body = packed.write_all(text.as_bytes()).and_then(|()| packed.finish());
-        let object = Object { written, body: body.unwrap_or_default().into() };
-        self.objects.insert(format!("{LOGS}{cluster}/steps/{step}/stderr.gz"), object);
+        let body = body.unwrap_or_default();
+        self.put(&format!("{LOGS}{cluster}/steps/{step}/stderr.gz"), body, written);
     }
 
     pub fn put(&mut self, key: &str, body: impl Into<Bytes>, now: Timestamp) {
-        self.objects.insert(key.to_owned(), Object { written: now, body: body.into() });
+        let (etag, body) = ("0".to_owned(), body.into());
+        self.objects.insert(key.to_owned(), Object { written: now, etag, body });
     }
 
     pub fn remove(&mut self, key: &str) {
@@ -86,7 +105,10 @@ impl Objects {
             return Response::new(Bytes::new());
         }
         if request.uri.path().trim_end_matches('/') == BUCKET_PATH {
-            return self.list(&place, now);
+            let limit = field(&request.uri, "max-keys").and_then(|limit| limit.parse().ok());
+            let after = field(&request.uri, "continuation-token");
+            let after = after.map(|token| unhex(&token)).unwrap_or_default();
+            return self.list(&place, &after, limit, now);
         }
         match self.objects.get(&place).filter(|object| object.written <= now) {
             Some(object) => {
@@ -104,24 +126,45 @@ impl Objects {
         }
     }
 
-    fn list(&self, prefix: &str, now: Timestamp) -> Response {
-        let mut body = "<ListBucketResult><IsTruncated>false</IsTruncated>".to_owned();
-        let found = self.objects.iter().filter(|(key, _)| key.starts_with(prefix));
-        for (key, Object { written, body: content }) in found {
-            if *written > now {
-                continue;
-            }
+    /// A page of keys, encoded as the daemon asks for it; it goes on after the last
+    /// one.
+    fn list(&self, prefix: &str, after: &str, limit: Option<usize>, now: Timestamp) -> Response {
+        let there = |(key, object): &(&String, &Object)| {
+            key.starts_with(prefix) && key.as_str() > after && object.written <= now
+        };
+        let mut found: Vec<_> = self.objects.iter().filter(there).collect();
+        let limit = limit.unwrap_or(PAGE).min(PAGE);
+        let is_truncated = found.len() > limit;
+        found.truncate(limit);
+        let mut body = format!(
+            "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{is_truncated}</IsTruncated>"
+        );
+        for (key, Object { written, etag, body: content }) in &found {
+            let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
             let (written, size) = (written.strftime("%Y-%m-%dT%H:%M:%S.000Z"), content.len());
             // Writing to a String cannot fail.
             let _ = write!(
                 body,
                 "<Contents><Key>{key}</Key><LastModified>{written}</LastModified>\
-                 <ETag>0</ETag><Size>{size}</Size></Contents>"
+                 <ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"
             );
+        }
+        if let Some((last, _)) = found.last().filter(|_| is_truncated) {
+            // Opaque to the daemon, which gives it back as it is.
+            let last: String = last.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(body, "<NextContinuationToken>{last}</NextContinuationToken>");
         }
         body.push_str("</ListBucketResult>");
         Response::new(Bytes::from(body))
     }
+}
+
+/// The key that a token stands for.
+fn unhex(token: &str) -> String {
+    let digits = token.as_bytes().chunks_exact(2);
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = digits.map(byte).collect();
+    String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -142,6 +185,32 @@ mod tests {
         let response = objects.answer(&request, at(now));
         let text = String::from_utf8_lossy(response.body()).into_owned();
         (response.status().as_u16(), text)
+    }
+
+    #[test]
+    fn data_is_listed_page_by_page() {
+        let mut objects = Objects::default();
+        for (key, etag, written) in
+            [("d/a b", "e1", 10), ("d/a b", "e2", 20), ("d/caf\u{e9}", "e3", 30), ("e", "e4", 5)]
+        {
+            objects.write_data(key, etag, at(written));
+        }
+        // S3 tells of an old version again: nothing is written.
+        objects.write_data("d/a b", "e1", at(40));
+        let mut list = |more: &str| {
+            let uri = format!("/landing?list-type=2&prefix=d%2F&max-keys=1{more}");
+            call(&mut objects, Method::GET, &uri, 100).1
+        };
+        let first = list("");
+        assert!(
+            first.contains("<Key>d%2Fa+b</Key>") && first.contains("&quot;e2&quot;"),
+            "{first}"
+        );
+        let (_, token) = first.split_once("<NextContinuationToken>").unwrap();
+        let (token, _) = token.split_once('<').unwrap();
+        let second = list(&format!("&continuation-token={token}"));
+        assert!(second.contains("<Key>d%2Fcaf%C3%A9</Key>"), "{second}");
+        assert!(second.contains("<IsTruncated>false</IsTruncated>"), "{second}");
     }
 
     #[test]

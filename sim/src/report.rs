@@ -142,6 +142,7 @@ const EVENTS: [&str; 38] = [
     "SIGTERM",
     "SIGSTOP",
     "object",
+    "notification never sent",
     "several",
     "through SNS",
     "malformed",

@@ -43,6 +43,8 @@ pub struct Scenario {
     pub profiles: Vec<Profile>,
     /// What comes to the queue, and when.
     pub messages: Vec<(Timestamp, Message)>,
+    /// Objects that are written, and nobody tells of.
+    pub untold: Vec<(Timestamp, Object)>,
     /// What happens to machines, and when.
     pub events: Vec<(Timestamp, MachineEvent)>,
     pub replicas: usize,
@@ -172,8 +174,11 @@ impl Scenario {
             messages.extend(arrivals::for_newer(rng, &tasks, &datasets, origin));
             messages.sort_by_key(|(at, _)| *at);
         }
+        let untold = arrivals::untold(seed, &mut messages);
         let events = machine_events(rng, replicas, &messages, (origin, ends), bounds);
         let busy_until = busy_until(origin, &messages, &events);
+        let last = untold.last().map_or(busy_until, |(at, _)| *at);
+        let busy_until = busy_until.max(last);
         Self {
             seed,
             busy_until,
@@ -184,6 +189,7 @@ impl Scenario {
             datasets,
             profiles,
             messages,
+            untold,
             events,
             replicas,
             emr_events: rng.u8(0..3) > 0,
@@ -216,6 +222,7 @@ impl Scenario {
             datasets,
             profiles,
             messages,
+            untold: Vec::new(),
             events: Vec::new(),
             replicas: 1,
             emr_events: true,

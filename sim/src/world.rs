@@ -28,7 +28,7 @@ use crate::marks::Marks;
 use crate::objects::Objects;
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Life, Replica};
-use crate::scenario::{FileChange, MachineEvent, Scenario, Task, folder_of};
+use crate::scenario::{BUCKET, FileChange, MachineEvent, Object, Scenario, Task, folder_of};
 use crate::tables;
 use crate::time::{VirtualTime, pass, pass_until};
 use crate::trace::Trace;
@@ -276,6 +276,13 @@ impl World {
         lock(&self.objects).write_log(cluster, step, written);
     }
 
+    /// Somebody writes data into S3.
+    pub fn write_data(&self, object: &Object) {
+        if object.bucket == BUCKET {
+            lock(&self.objects).write_data(&object.key, &object.etag, self.time.now());
+        }
+    }
+
     /// Until a call may have changed a cluster.
     pub async fn clusters_changed(&self) {
         self.clusters.notified().await;
@@ -507,16 +514,22 @@ async fn outlive(world: &Arc<World>) {
 async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
     let scenario = &world.scenario;
     let mut messages = scenario.messages.iter().peekable();
+    let mut untold = scenario.untold.iter().peekable();
     let mut events = scenario.events.iter().peekable();
     loop {
-        let next = messages.peek().map(|(at, _)| *at);
-        let next = next.into_iter().chain(events.peek().map(|(at, _)| *at)).min();
+        let next = [
+            messages.peek().map(|(at, _)| *at),
+            untold.peek().map(|(at, _)| *at),
+            events.peek().map(|(at, _)| *at),
+        ];
+        let next = next.into_iter().flatten().min();
         let Some(at) = next else { break };
         pass_until(world.time, at).await;
         if world.oracle().first_violation().is_some() {
             return;
         }
         while let Some((_, message)) = messages.next_if(|(due, _)| *due <= at) {
+            message.objects.iter().for_each(|object| world.write_data(object));
             let id = world.cloud.sqs().deliver(INBOX_ARN, message.body.clone(), Default::default());
             match id {
                 Ok(id) => world.oracle().sent(&id, message),
@@ -524,6 +537,12 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             }
             world.note(&format!("S3 sends: {} of {}", message.what, told(message)));
             world.happened(message.what);
+        }
+        while let Some((_, object)) = untold.next_if(|(due, _)| *due <= at) {
+            world.write_data(object);
+            world.oracle().untold(object, world.time.now());
+            world.note(&format!("S3 does not send: {}", object.key));
+            world.happened("notification never sent");
         }
         while let Some((_, event)) = events.next_if(|(due, _)| *due <= at) {
             let waking = matches!(event, MachineEvent::Run(_));

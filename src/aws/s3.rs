@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use aws_config::SdkConfig;
+use aws_sdk_s3::types::EncodingType;
 use flate2::write::MultiGzDecoder;
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
 use super::error::{AwsError, Kind};
+use crate::core::listing::Listed;
 
 /// How much of a compressed log is read, as it lies in S3 and unpacked: a few
 /// bytes can unpack to gigabytes.
@@ -17,18 +20,19 @@ const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// How much of its end is kept.
 const TAIL_BYTES: usize = 64 * 1024;
 
+/// Objects that S3 shows in one answer at most.
+const PAGE_MAX: i32 = 1000;
+
 #[derive(Debug, Clone)]
 pub struct S3 {
     client: aws_sdk_s3::Client,
 }
 
-/// An object as a listing shows it.
+/// What one request for a list gives, and where the next one goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    pub key: String,
-    pub etag: String,
-    pub bytes: u64,
-    pub modified: Timestamp,
+pub struct Page {
+    pub objects: Vec<Listed>,
+    pub next: Option<String>,
 }
 
 /// What was found at the end of a compressed log.
@@ -63,28 +67,57 @@ impl S3 {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<Listed>, AwsError> {
-        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
-        let mut pages = request.into_paginator().send();
         let mut listed = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| AwsError::new("S3", "ListObjectsV2", &error))?;
-            listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
-                Some(Listed {
-                    key: object.key?,
-                    etag: object.e_tag.unwrap_or_default(),
-                    bytes: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0),
-                    modified: object
-                        .last_modified
-                        .and_then(|at| Timestamp::from_second(at.secs()).ok())
-                        .unwrap_or_default(),
-                })
-            }));
-            if listed.len() >= limit {
-                break;
+        let mut page = self.page(bucket, prefix, limit, None).await?;
+        loop {
+            listed.append(&mut page.objects);
+            match page.next {
+                Some(next) if listed.len() < limit => {
+                    page = self.page(bucket, prefix, limit, Some(next)).await?;
+                }
+                _ => break,
             }
         }
         listed.truncate(limit);
         Ok(listed)
+    }
+
+    /// One page of such a list: what one request gives.
+    pub async fn page(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        limit: usize,
+        from: Option<String>,
+    ) -> Result<Page, AwsError> {
+        let limit = i32::try_from(limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .max_keys(limit)
+            // A key may hold letters that XML has no place for.
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(from)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("S3", "ListObjectsV2", &error))?;
+        let encoded = answer.encoding_type == Some(EncodingType::Url);
+        let found = answer.contents.unwrap_or_default().into_iter();
+        let objects = found.filter_map(|object| {
+            let etag = object.e_tag.unwrap_or_default();
+            Some(Listed {
+                key: if encoded { decoded(&object.key?) } else { object.key? },
+                etag: etag.trim_matches('"').to_owned(),
+                bytes: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0),
+                modified: object
+                    .last_modified
+                    .and_then(|at| Timestamp::from_second(at.secs()).ok())
+                    .unwrap_or_default(),
+            })
+        });
+        Ok(Page { objects: objects.collect(), next: answer.next_continuation_token })
     }
 
     /// What S3 knows of an object; None if there is no such object.
@@ -230,6 +263,12 @@ impl Write for LastBytes {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A key as a list encodes it: `+` is a space, then percent-decoding.
+fn decoded(key: &str) -> String {
+    let spaced = key.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 /// `s3://bucket/key` (also `s3n`, `s3a`) taken apart.

@@ -6,6 +6,7 @@ mod asked;
 mod assets;
 mod backfill;
 mod check;
+mod inputs;
 mod operate;
 mod output;
 mod pause;
@@ -81,6 +82,7 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Inputs(inputs::InputsArgs),
     Plan(plan::PlanArgs),
     SendEvent(send_event::SendEventArgs),
     Completions(CompletionsArgs),
@@ -219,6 +221,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Backfill(args) => backfill::backfill(&args).await,
         Command::Pause(args) => pause::pause(&args).await,
         Command::Resume(args) => pause::resume(&args).await,
+        Command::Inputs(args) => inputs::inputs(&args).await,
         Command::Plan(args) => plan::plan(&args),
         Command::SendEvent(args) => send_event::send_event(&args).await,
     }

@@ -47,6 +47,7 @@ pub async fn reap(args: &ReapArgs) -> Result<Output, Failure> {
         redshift: Redshift::new(aws),
         clock: session.clock,
         sweep_interval: settings.sweep_interval,
+        listing: None,
         quotas: settings.quotas,
         metrics: Arc::new(Metrics::default()),
     });

@@ -25,6 +25,7 @@ use serde_json::Value;
 use self::mistake::Mistake;
 use self::source::Sources;
 use crate::core::catalog::Catalog;
+use crate::core::listing::Listing;
 use crate::core::quota::Quotas;
 
 pub use files::{
@@ -62,6 +63,8 @@ pub struct Settings {
     pub table_prefix: String,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: SignedDuration,
+    /// How often S3 is listed for objects that nobody told of; None is never.
+    pub listing: Option<Listing>,
     /// Where health and metrics are served.
     pub http: Listen,
     /// How long a received message stays hidden from other receivers.

@@ -86,6 +86,7 @@ mod tests {
             }),
             outputs: vec![],
             when_empty: WhenEmpty::Run,
+            late_data: Default::default(),
             steps: vec![],
             load: None,
         }

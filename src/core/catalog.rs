@@ -23,9 +23,35 @@ pub struct Dataset {
     pub name: String,
     pub location: Template,
     pub completeness: Completeness,
+    /// S3 may be asked which objects are there.
+    pub list: bool,
 }
 
 impl Dataset {
+    /// Whether S3 is asked which objects are there: of what a task makes, the
+    /// task says so.
+    pub fn is_listed(&self) -> bool {
+        self.list && !matches!(self.completeness, Completeness::Produced { .. })
+    }
+
+    /// Whether its periods are over by time alone, and S3 is asked before that is
+    /// believed.
+    pub fn is_listed_at_its_close(&self) -> bool {
+        self.list && matches!(self.completeness, Completeness::Closed { .. })
+    }
+
+    /// Whether its objects go into the journal.
+    pub fn is_journalled(&self) -> bool {
+        match self.completeness {
+            Completeness::Count { .. }
+            | Completeness::Quiet { .. }
+            | Completeness::Closed { .. } => true,
+            Completeness::Object | Completeness::Marker { .. } | Completeness::Produced { .. } => {
+                false
+            }
+        }
+    }
+
     /// Whether an object that belongs to the dataset says something about
     /// completeness: beside a marker only the marker does.
     pub fn counts(&self, key: &str) -> bool {
@@ -62,6 +88,17 @@ pub enum WhenEmpty {
     Run,
     Skip,
     Fail,
+}
+
+/// What a task does about data that comes after it has taken its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LateData {
+    /// Record it, and nothing else.
+    Ignore,
+    /// Record it and tell people, at most once an hour.
+    #[default]
+    Alert,
 }
 
 /// How many of several things must be there.
@@ -119,6 +156,7 @@ pub struct Task {
     pub wait: Option<WaitLimit>,
     pub outputs: Vec<String>,
     pub when_empty: WhenEmpty,
+    pub late_data: LateData,
     pub steps: Vec<StepSpec>,
     /// What goes into the warehouse when the steps have completed.
     pub load: Option<LoadSpec>,
@@ -401,6 +439,9 @@ fn shifted(instant: Timestamp, by: SignedDuration) -> Timestamp {
 }
 
 #[cfg(test)]
+pub mod testing;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -418,6 +459,7 @@ mod tests {
             name: "d".into(),
             location: Template::parse(location).unwrap(),
             completeness: Completeness::Object,
+            list: true,
         };
         let task = Task {
             name: "t".into(),
@@ -434,6 +476,7 @@ mod tests {
             wait: None,
             outputs: vec![],
             when_empty: WhenEmpty::Run,
+            late_data: Default::default(),
             steps: vec![],
             load: None,
         };
@@ -468,31 +511,6 @@ mod tests {
             for reader in catalog.readers_of("d", &data) {
                 prop_assert!(catalog.window(&task.inputs[0], &reader.partition).any(|read| read == data));
             }
-        }
-    }
-}
-
-/// Ready-made declarations for the tests of the core.
-#[cfg(test)]
-pub mod testing {
-    use super::*;
-    use crate::core::cluster::testing::cluster;
-
-    pub fn profile(name: &str) -> Profile {
-        Profile {
-            name: name.into(),
-            batch_size: 1,
-            max_wait: SignedDuration::ZERO,
-            limits: AttemptLimits {
-                max_attempts: 2,
-                lifetime: SignedDuration::from_hours(2),
-                poll_interval: SignedDuration::from_secs(30),
-                poll_interval_with_events: SignedDuration::from_mins(10),
-                steps_interval: SignedDuration::from_mins(5),
-                send_within: SignedDuration::from_secs(20),
-                list_lag: SignedDuration::from_secs(60),
-            },
-            cluster: cluster(),
         }
     }
 }

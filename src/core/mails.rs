@@ -35,6 +35,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         name: name.into(),
         location: Template::parse(location).unwrap(),
         completeness,
+        list: true,
     };
     let closed = Completeness::Closed { settle: SignedDuration::from_mins(20) };
     let produced = Completeness::Produced { task: "etl".into() };
@@ -60,6 +61,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         need: Need::All,
         wait: None,
         when_empty,
+        late_data: Default::default(),
         steps: vec![step("transform")],
         load: None,
     };

@@ -1,6 +1,7 @@
 //! Decides, and does nothing else: no clock, no randomness, no I/O. Time comes
 //! in as an argument, what to do goes out as a value.
 
+pub mod arrival;
 pub mod asked;
 pub mod backfill;
 pub mod batch;
@@ -8,6 +9,8 @@ pub mod calendar;
 pub mod catalog;
 pub mod cluster;
 pub mod command;
+pub mod late;
+pub mod listing;
 pub mod load;
 pub mod notice;
 pub mod operate;

@@ -307,6 +307,7 @@ fn received(item: &TaskPartition) -> Fact {
 mod tests {
     use super::*;
     use crate::core::catalog::Dataset;
+    use crate::core::catalog::testing::{input, task};
     use crate::core::partition::Grain;
     use crate::core::schedule::{Schedule, SlotPartition};
     use crate::core::task::TaskKey;
@@ -314,28 +315,8 @@ mod tests {
     use jiff::SignedDuration;
 
     fn dataset(name: &str, location: &str, completeness: Completeness) -> Dataset {
-        Dataset { name: name.into(), location: Template::parse(location).unwrap(), completeness }
-    }
-
-    fn input(dataset: &str, from: i64, to: i64) -> Input {
-        let hours = SignedDuration::from_hours;
-        Input { dataset: dataset.into(), from: hours(from), to: hours(to), need: Need::All }
-    }
-
-    fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
-        Task {
-            name: name.into(),
-            profile: "p".into(),
-            grain,
-            schedule: None,
-            inputs,
-            need: Need::All,
-            wait: None,
-            outputs: vec![],
-            when_empty: WhenEmpty::Skip,
-            steps: vec![],
-            load: None,
-        }
+        let location = Template::parse(location).unwrap();
+        Dataset { name: name.into(), location, completeness, list: true }
     }
 
     fn catalog(tasks: Vec<Task>) -> Catalog {

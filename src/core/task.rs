@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::late::Late;
 use super::load::Load;
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::partition::Partition;
@@ -235,6 +236,11 @@ impl TaskState {
         }
     }
 
+    /// Whether what comes in may still take part.
+    pub fn takes_inputs(self) -> bool {
+        matches!(self, TaskState::Waiting | TaskState::Ready)
+    }
+
     pub fn is_final(self) -> bool {
         matches!(
             self,
@@ -296,6 +302,10 @@ pub struct TaskPartition {
     pub round: Round,
     /// How far its load is, once its steps have completed.
     pub load: Option<Load>,
+    /// What came after its inputs were taken.
+    pub late: Option<Late>,
+    /// Why the objects of a period that it waits for cannot be listed.
+    pub unlisted: Option<String>,
     /// Its end has yet to be told to the tasks that read its outputs.
     pub outputs_pending: bool,
     /// Status changes not yet published, in the order of states: a clock that
@@ -486,6 +496,8 @@ impl TaskPartition {
             reason: None,
             round: Round::default(),
             load: None,
+            late: None,
+            unlisted: None,
             outputs_pending: false,
             notices: Vec::new(),
             due: None,
@@ -525,8 +537,8 @@ impl TaskPartition {
             // Stays in the index until a batch takes it, so that a new
             // process finds it.
             TaskState::Ready => self.ready_at,
-            TaskState::Loading => until,
-            _ => None,
+            // Its load goes on, or late data has to be told.
+            _ => until,
         }
     }
 }

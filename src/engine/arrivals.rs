@@ -8,25 +8,16 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::{Engine, KNOWN_MAX, Key, UNKNOWN_MAX};
-use crate::aws::store::{ObjectId, StoreError};
-use crate::core::catalog::{Catalog, Completeness, Task};
+use crate::aws::store::{Identified, ObjectId, StoreError};
+use crate::core::arrival::Arrival;
+use crate::core::catalog::{Catalog, Completeness, Dataset, Task};
 use crate::core::partition::Partition;
 use crate::core::readiness::{Readiness, readiness};
-use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
+use crate::core::task::{Element, Receipt, TaskKey, TaskPartition};
 use crate::planted::{Bug, planted};
 
 /// Writes of one receive that run side by side.
 const WRITES_MAX: usize = 16;
-
-/// An object that has been created, as its notification says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
-    pub bucket: String,
-    /// Decoded.
-    pub key: String,
-    /// Version id, or ETag where the bucket keeps no versions.
-    pub version: String,
-}
 
 /// What became of the arrivals of one receive.
 #[derive(Debug, Default)]
@@ -52,7 +43,7 @@ struct Write {
 
 enum Target {
     Task { key: TaskKey, receipts: Receipts },
-    Unit { dataset: String, partition: Partition, objects: BTreeSet<ObjectId> },
+    Unit { dataset: String, partition: Partition, objects: Identified },
 }
 
 impl Engine {
@@ -82,7 +73,7 @@ impl Engine {
 
     fn plan(&self, catalog: &Catalog, arrivals: &[Arrival]) -> Vec<Write> {
         let mut tasks: BTreeMap<TaskKey, (Receipts, BTreeSet<usize>)> = BTreeMap::new();
-        let mut units: BTreeMap<(String, Partition), (BTreeSet<ObjectId>, BTreeSet<usize>)> =
+        let mut units: BTreeMap<(String, Partition), (Identified, BTreeSet<usize>)> =
             BTreeMap::new();
         for (index, arrival) in arrivals.iter().enumerate() {
             let mut known = false;
@@ -108,12 +99,12 @@ impl Engine {
                     | Completeness::Quiet { .. } => {
                         let unit = (dataset.name.clone(), partition);
                         let (objects, from) = units.entry(unit).or_default();
-                        let Arrival { bucket, key, version } = arrival;
+                        let Arrival { bucket, key, version, .. } = arrival;
                         // An object written again is still one of those expected.
                         let counted = matches!(dataset.completeness, Completeness::Count { .. });
                         let same = counted || planted(Bug::IdentityWithoutVersion);
                         let version = if same { "" } else { version.as_str() };
-                        objects.insert(ObjectId::new(bucket, key, version));
+                        objects.insert(ObjectId::new(bucket, key, version), arrival.clone());
                         from.insert(index);
                     }
                     // Complete when its task says so, not by its files.
@@ -189,26 +180,62 @@ impl Engine {
         partition: Partition,
     ) -> Result<(), StoreError> {
         let readers = catalog.readers_of(dataset, &partition);
-        let completeness = catalog.datasets.get(dataset).map(|dataset| &dataset.completeness);
+        let Some(dataset) = catalog.datasets.get(dataset) else { return Ok(()) };
         let now = self.clock.now();
-        let receipt = match completeness {
-            Some(Completeness::Count { objects }) => {
-                let count = self.store.count_objects(dataset, &partition).await?;
-                if count < *objects { Receipt::Begun(now) } else { Receipt::Closed(count) }
+        let receipt = match dataset.completeness {
+            Completeness::Count { objects } => {
+                let count = self.count(dataset, partition).await?;
+                if count < objects { Receipt::Begun(now) } else { Receipt::Closed(count) }
             }
-            Some(Completeness::Quiet { .. }) => Receipt::Partial(now),
-            _ => {
+            Completeness::Quiet { .. } => Receipt::Partial(now),
+            Completeness::Closed { settle } => {
+                let closes = super::after(partition.end(), settle);
                 for key in readers {
-                    self.make_known(catalog, &key).await?;
+                    let counted = closes <= now
+                        && self.count_again(dataset, partition, &key, catalog).await?;
+                    if !counted {
+                        self.make_known(catalog, &key).await?;
+                    }
                 }
                 return Ok(());
             }
+            Completeness::Object | Completeness::Marker { .. } | Completeness::Produced { .. } => {
+                return Ok(());
+            }
         };
-        let receipts = [(Element::data(dataset, partition), receipt)];
+        let receipts = [(Element::data(&dataset.name, partition), receipt)];
         for key in readers {
             self.receive(catalog, &key, &receipts).await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn count(
+        &self,
+        dataset: &Dataset,
+        partition: Partition,
+    ) -> Result<u64, StoreError> {
+        let journal = self.store.read_journal(&dataset.name, &partition, None).await?;
+        Ok(journal.count(&dataset.completeness))
+    }
+
+    /// An object came after its period may have been closed: a reader that has
+    /// the count gets the new one. False when it has none yet.
+    async fn count_again(
+        &self,
+        dataset: &Dataset,
+        partition: Partition,
+        key: &TaskKey,
+        catalog: &Catalog,
+    ) -> Result<bool, StoreError> {
+        let element = Element::data(&dataset.name, partition);
+        let Some(item) = self.store.task(key).await? else { return Ok(false) };
+        let Some(Receipt::Closed(before)) = item.received.get(&element) else { return Ok(false) };
+        let count = self.count(dataset, partition).await?;
+        if count > *before {
+            self.receive(catalog, key, &[(element, Receipt::Closed(count))]).await?;
+        }
+        Ok(true)
     }
 
     /// Records receipts and decides about the partition as it is now.
@@ -225,9 +252,8 @@ impl Engine {
         if planted(Bug::DecidedByMessage) {
             item.received.retain(|element, _| receipts.iter().any(|(told, _)| told == element));
         }
-        if item.state != TaskState::Waiting && !receipts.is_empty() {
-            let partition = key.partition;
-            tracing::info!(task = key.task, %partition, run = item.run, state = item.state.name(), "arrived after the inputs were complete");
+        if !item.state.takes_inputs() && !receipts.is_empty() {
+            item = self.take_late(catalog, task, item, receipts).await?;
         }
         let decided = self.decide_and_keep(catalog, item).await?;
         if !stored {

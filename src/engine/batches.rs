@@ -132,6 +132,8 @@ impl Engine {
             return Ok(());
         }
         let (mut run, changes) = Run::new(catalog, profile, &members, &self.new_id(), now);
+        let items = members.iter().map(|(_, item)| (*item).clone()).collect();
+        self.store_inputs(catalog, &run.id, items).await?;
         let result = self.store.commit_run(&mut run, &changes).await;
         if matches!(result, Ok(()) | Err(StoreError::Conflict(_))) {
             self.forget_ready(&profile.name, batch);

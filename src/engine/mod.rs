@@ -9,7 +9,10 @@ mod backfills;
 mod batches;
 mod clusters;
 mod governor;
+mod inputs;
+mod late;
 mod lease;
+mod listing;
 mod loads;
 mod logs;
 mod outbox;
@@ -37,6 +40,7 @@ use crate::aws::sns::Sns;
 use crate::aws::store::{DueKey, Store, StoreError};
 use crate::clock::Clock;
 use crate::core::catalog::{Catalog, Task};
+use crate::core::listing::Listing;
 use crate::core::notice::{self, Fact, Notice, Severity};
 use crate::core::pause::Scope;
 use crate::core::quota::{Governor, Quotas};
@@ -48,7 +52,7 @@ use crate::metrics::{AgendaGlance, Metrics};
 use self::agenda::Agenda;
 use self::clusters::Watch;
 
-pub use arrivals::{Arrival, NotRecorded, Recorded};
+pub use arrivals::{NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
 pub use reaper::{ReapError, Reaped};
 
@@ -78,6 +82,8 @@ enum Key {
     Survey,
     /// Clusters that nobody needs.
     Reaper,
+    /// Objects in S3 that nobody told of.
+    Listing,
     Task(TaskKey),
     /// The notices of a pause.
     Pause(Scope),
@@ -95,6 +101,7 @@ impl Key {
             | Key::Reaper
             | Key::Pause(_)
             | Key::Backfill(_)
+            | Key::Listing
             | Key::Batches(_)
             | Key::Run(_)
             | Key::Logs(_) => None,
@@ -127,6 +134,7 @@ pub struct Engine {
     redshift: Redshift,
     clock: Clock,
     sweep_interval: SignedDuration,
+    listing: Option<Listing>,
     agenda: Agenda,
     governor: Mutex<Governor>,
     log_readers: Semaphore,
@@ -149,6 +157,8 @@ pub struct Parts {
     pub clock: Clock,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: SignedDuration,
+    /// How often S3 is listed for objects that nobody told of; None is never.
+    pub listing: Option<Listing>,
     pub quotas: Quotas,
     pub metrics: Arc<Metrics>,
 }
@@ -175,6 +185,7 @@ struct Memory {
     holds_lease: bool,
     /// Ends of logs that their runs have yet to take.
     logs: logs::LogsRead,
+    listings: listing::Listings,
 }
 
 impl Engine {
@@ -188,6 +199,7 @@ impl Engine {
             redshift,
             clock,
             sweep_interval,
+            listing,
             quotas,
             metrics,
         } = parts;
@@ -199,6 +211,7 @@ impl Engine {
             s3,
             redshift,
             sweep_interval,
+            listing,
             agenda: Agenda::default(),
             log_readers: Semaphore::new(logs::READERS_MAX),
             governor: Mutex::new(Governor::new(&quotas, clock.factor())),
@@ -238,6 +251,7 @@ impl Engine {
     fn look_at<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) {
         let now = self.clock.now();
         self.agenda.wake(Key::Sweep, now);
+        self.agenda.wake(Key::Listing, now);
         let tasks: Vec<_> = tasks.into_iter().collect();
         self.memory().revisits.extend(tasks.iter().map(|task| task.name.clone()));
         self.revisit_next();
@@ -305,6 +319,7 @@ impl Engine {
             Key::Run(id) => self.turn_run(id).await,
             Key::Survey => Ok(self.turn_survey().await),
             Key::Reaper => Ok(self.turn_reaper().await),
+            Key::Listing => self.turn_listing().await,
             Key::Logs(run) => self.turn_logs(run).await,
             Key::Task(task) => self.turn_task(task).await,
             Key::Pause(scope) => self.turn_pause(scope).await,

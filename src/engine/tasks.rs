@@ -1,11 +1,14 @@
 //! A turn of one task partition: may it run, whom does its end concern, what
 //! has to be published.
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+use super::listing::{self, Counted};
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
-use crate::core::catalog::Catalog;
+use crate::core::catalog::{Catalog, Dataset};
+use crate::core::partition::Partition;
 use crate::core::readiness::{Readiness, readiness};
 use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
 use crate::planted::{Bug, planted};
@@ -13,6 +16,21 @@ use crate::planted::{Bug, planted};
 /// From waiting to ready takes two writes; more means that somebody else
 /// keeps changing it, and the next turn goes on.
 const DECISIONS_MAX: usize = 4;
+
+/// Whether S3 is listed for a decision. What has arrived does not wait for S3: it
+/// leaves that to the partition's own turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listings {
+    Made,
+    Left,
+}
+
+/// Periods that are over: their reader with the counts, or why not and when to
+/// try again.
+enum Closed {
+    As(Box<TaskPartition>),
+    NotBefore { until: Timestamp, reason: String },
+}
 
 /// A partition after its decisions, and when time alone may change it.
 pub(super) struct Decided {
@@ -27,13 +45,18 @@ impl Engine {
         if !catalog.tasks.contains_key(&key.task) {
             return self.leave_alone(&item).await;
         }
-        let Decided { mut item, mut until } = self.decide_task(&catalog, item).await?;
+        let Decided { mut item, mut until } =
+            self.decide_task(&catalog, item, Listings::Made).await?;
         if item.state == TaskState::Loading {
             let (loaded, next) = self.turn_load(&catalog, item).await?;
             (item, until) = (loaded, Some(next));
         }
         if let Some(backfill) = item.round.backfill.as_ref().filter(|_| item.state.is_final()) {
             self.agenda.wake(Key::Backfill(backfill.clone()), self.clock.now());
+        }
+        if !item.state.takes_inputs() {
+            let late = self.tell_late(&catalog, &mut item).await?;
+            until = until.into_iter().chain(late).min();
         }
         let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
@@ -121,6 +144,7 @@ impl Engine {
         &self,
         catalog: &Catalog,
         item: TaskPartition,
+        listings: Listings,
     ) -> Result<Decided, StoreError> {
         let mut item = item;
         for _ in 0..DECISIONS_MAX {
@@ -135,14 +159,22 @@ impl Engine {
             item = match readiness(catalog, task, &item, self.clock.now()) {
                 Readiness::Waiting { until } => return Ok(Decided { item, until }),
                 Readiness::Close(periods) => {
-                    let mut receipts = Vec::with_capacity(periods.len());
-                    for (dataset, partition) in periods {
-                        let objects = self.store.count_objects(&dataset, &partition).await?;
-                        let element = Element::data(&dataset, partition);
-                        receipts.push((element, Receipt::Closed(objects)));
+                    let is_listed = |(dataset, _): &(String, _)| {
+                        catalog.datasets.get(dataset).is_some_and(Dataset::is_listed_at_its_close)
+                    };
+                    if listings == Listings::Left && periods.iter().any(is_listed) {
+                        let until = Some(self.clock.now());
+                        return Ok(Decided { item, until });
                     }
-                    let now = self.clock.now();
-                    self.store.receive(&item.key, &receipts, None, true, now).await?
+                    match self.close(catalog, &item, periods).await? {
+                        Closed::As(item) => *item,
+                        Closed::NotBefore { until, reason } => {
+                            self.store.note_unlisted(&item.key, Some(&reason), until).await?;
+                            item.version += 1;
+                            (item.due, item.unlisted) = (Some(until), Some(reason));
+                            return Ok(Decided { item, until: Some(until) });
+                        }
+                    }
                 }
                 Readiness::Change(change) => {
                     match self.store.change_task(&change, item.version).await {
@@ -166,6 +198,41 @@ impl Engine {
         Ok(Decided { item, until })
     }
 
+    /// Counts the objects of periods that are over and stores the counts. While
+    /// one cannot be listed none of them is closed.
+    async fn close(
+        &self,
+        catalog: &Catalog,
+        item: &TaskPartition,
+        periods: Vec<(String, Partition)>,
+    ) -> Result<Closed, StoreError> {
+        let counted: Vec<_> = futures::stream::iter(periods)
+            .map(|(name, partition)| async move {
+                let Some(dataset) = catalog.datasets.get(&name) else { return Ok(None) };
+                let counted = self.count_period(dataset, partition).await?;
+                Ok::<_, StoreError>(Some((Element::data(&name, partition), counted)))
+            })
+            .buffered(listing::LISTINGS_MAX)
+            .try_collect()
+            .await?;
+        let mut receipts = Vec::with_capacity(counted.len());
+        for (element, counted) in counted.into_iter().flatten() {
+            match counted {
+                Counted::Objects(objects) => receipts.push((element, Receipt::Closed(objects))),
+                Counted::Unlisted(reason) => {
+                    let until = super::after(self.clock.now(), listing::LIST_AGAIN_AFTER);
+                    return Ok(Closed::NotBefore { until, reason });
+                }
+            }
+        }
+        let now = self.clock.now();
+        if item.unlisted.is_some() {
+            self.store.note_unlisted(&item.key, None, now).await?;
+        }
+        let item = self.store.receive(&item.key, &receipts, None, true, now).await?;
+        Ok(Closed::As(Box::new(item)))
+    }
+
     /// Decides, and stores the time to wait for where the table does not say it
     /// yet: this process may end before it comes.
     pub(super) async fn decide_and_keep(
@@ -173,7 +240,7 @@ impl Engine {
         catalog: &Catalog,
         item: TaskPartition,
     ) -> Result<Decided, StoreError> {
-        let decided = self.decide_task(catalog, item).await?;
+        let decided = self.decide_task(catalog, item, Listings::Left).await?;
         if let Some(until) = decided.until
             && decided.item.due.is_none_or(|due| due > until)
         {

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::message::{self, Content};
 use crate::aws::AwsError;
 use crate::aws::sqs::{Poll, Received, Sqs};
+use crate::core::arrival::Arrival;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
-use crate::engine::{Arrival, Engine};
+use crate::engine::Engine;
 use crate::planted::{Bug, planted};
 
 /// After a failed receive.
@@ -143,7 +144,7 @@ impl Inbox {
     fn measure(&self, done: &[Received]) {
         let now = self.engine.clock().now();
         for sent in done.iter().filter_map(|message| message.sent) {
-            self.engine.metrics().lagged(now.duration_since(sent));
+            self.engine.lagged(now.duration_since(sent), now);
         }
     }
 

@@ -8,9 +8,10 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::core::arrival::{Arrival, Source};
 use crate::core::notice::clipped;
 use crate::core::run::Event;
-use crate::engine::{Arrival, ClusterEvent};
+use crate::engine::ClusterEvent;
 
 /// Envelopes in envelopes: S3 in SNS in EventBridge is three.
 const DEPTH_MAX: usize = 5;
@@ -164,6 +165,8 @@ struct RecordObject {
     e_tag: Option<String>,
     version_id: Option<String>,
     sequencer: Option<String>,
+    #[serde(default)]
+    size: Value,
 }
 
 /// One record of S3's own notification.
@@ -181,7 +184,7 @@ fn take_record(record: &Value, content: &mut Content) -> Result<(), String> {
     let object = record.s3.object;
     let key = decode_key(&object.key)?;
     let version = [object.version_id, object.e_tag, object.sequencer];
-    push(content, record.s3.bucket.name, key, version)
+    push(content, record.s3.bucket.name, key, version, &object.size)
 }
 
 #[derive(Deserialize)]
@@ -197,6 +200,8 @@ struct BridgedObject {
     etag: Option<String>,
     version_id: Option<String>,
     sequencer: Option<String>,
+    #[serde(default)]
+    size: Value,
 }
 
 /// S3's event through EventBridge; there the key appears as it is.
@@ -207,7 +212,7 @@ fn take_bridged_object(kind: &str, detail: &Value, content: &mut Content) -> Res
     let detail = BridgedDetail::deserialize(detail).map_err(|error| error.to_string())?;
     let object = detail.object;
     let version = [object.version_id, object.etag, object.sequencer];
-    push(content, detail.bucket.name, object.key, version)
+    push(content, detail.bucket.name, object.key, version, &object.size)
 }
 
 /// The first of `versions` that says something is the object's identity beside
@@ -218,6 +223,7 @@ fn push(
     bucket: String,
     key: String,
     versions: [Option<String>; 3],
+    size: &Value,
 ) -> Result<(), String> {
     let says = |version: &String| !version.is_empty() && version != "null";
     let Some(version) = versions.into_iter().flatten().find(says) else {
@@ -233,7 +239,9 @@ fn push(
             return Err(format!("its {what} has {bytes} bytes: S3 knows 1 to {bytes_max}"));
         }
     }
-    content.arrivals.push(Arrival { bucket, key, version });
+    // Nothing depends on it: whatever else it is, the object counts.
+    let bytes = size.as_u64();
+    content.arrivals.push(Arrival { bucket, key, version, bytes, source: Source::Notification });
     Ok(())
 }
 
@@ -263,7 +271,8 @@ mod tests {
     }
 
     fn arrival(key: &str, version: &str) -> Arrival {
-        Arrival { bucket: "b".into(), key: key.into(), version: version.into() }
+        let (bucket, key, version) = ("b".into(), key.into(), version.into());
+        Arrival { bucket, key, version, bytes: Some(1), source: Source::Notification }
     }
 
     fn keys(body: &Value) -> Vec<String> {
@@ -290,20 +299,24 @@ mod tests {
 
     #[test]
     fn reads_the_samples_that_aws_documents() {
-        let flower = |bucket: &str, version: &str, key: &str| Arrival {
+        let flower = |bucket: &str, version: &str, key: &str, bytes| Arrival {
             bucket: bucket.into(),
             key: key.into(),
             version: version.into(),
+            bytes: Some(bytes),
+            source: Source::Notification,
         };
         let direct = flower(
             "amzn-s3-demo-bucket",
             "096fKKXTRTtl3on89fVO.nfljtsv6qko",
             "red flower & leaf.jpg",
+            1024,
         );
         let bridged = flower(
             "amzn-s3-demo-bucket1",
             "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e",
             "red flower & leaf.jpg",
+            5,
         );
         let event = |event| ClusterEvent { cluster: "j-123456789ABCD".into(), event };
         for (sample, arrivals, clusters) in [

@@ -15,6 +15,7 @@ mod completeness;
 mod emr;
 mod guard;
 mod http;
+mod listings;
 mod loads;
 mod logs;
 mod mails;

@@ -24,6 +24,8 @@ pub enum Fault {
     Unavailable,
     /// AWS does not want it; the call has no effect.
     Refused,
+    /// S3 says that permission is lacking; the call has no effect.
+    Denied,
     /// AWS has an inner error, which it calls the client's; the call has its effect.
     Muddled,
     /// The call has no effect, and its answer has nothing in it.
@@ -117,6 +119,12 @@ impl Line {
                 *response.status_mut() = StatusCode::BAD_REQUEST;
                 response
             }
+            Fault::Denied => {
+                let error = "<Error><Code>AccessDenied</Code><Message>of a test</Message></Error>";
+                let mut response = Response::new(error.into());
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                response
+            }
             Fault::Muddled => {
                 self.pass(request).await;
                 error(StatusCode::BAD_REQUEST, "InternalServerException")
@@ -156,14 +164,16 @@ async fn answer(State(line): State<Arc<Line>>, request: axum::extract::Request) 
     }
 }
 
-/// The action of a JSON protocol, or of SNS's forms.
+/// The action of a JSON protocol, of SNS's forms, or of S3 where it lists.
 fn action(request: &Request) -> String {
     let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let json = target.and_then(|target| target.rsplit('.').next());
     let form = std::str::from_utf8(&request.body)
         .ok()
         .and_then(|body| body.split('&').find_map(|field| field.strip_prefix("Action=")));
-    json.or(form).unwrap_or_default().to_owned()
+    let query = request.uri.query().unwrap_or_default();
+    let list = query.contains("list-type=2").then_some("ListObjectsV2");
+    json.or(form).or(list).unwrap_or_default().to_owned()
 }
 
 fn error(status: StatusCode, code: &str) -> Response {

@@ -131,12 +131,17 @@ impl World {
             .await
             .unwrap();
         self.s3(Method::PUT, &format!("/{BUCKET}"), "").await;
-        let notification = "<NotificationConfiguration><QueueConfiguration>\
-            <Queue>arn:aws:sqs:us-east-1:000000000000:inbox</Queue>\
-            <Event>s3:ObjectCreated:*</Event>\
-            </QueueConfiguration></NotificationConfiguration>";
-        self.s3(Method::PUT, &format!("/{BUCKET}?notification"), notification).await;
+        self.notify(true).await;
         Store::new(&aws, "test-").create_tables().await.unwrap();
+    }
+
+    /// Whether S3 tells the daemon's queue of new objects.
+    pub async fn notify(&self, on: bool) {
+        let queue = "<QueueConfiguration><Queue>arn:aws:sqs:us-east-1:000000000000:inbox</Queue>\
+            <Event>s3:ObjectCreated:*</Event></QueueConfiguration>";
+        let queue = if on { queue } else { "" };
+        let body = format!("<NotificationConfiguration>{queue}</NotificationConfiguration>");
+        self.s3(Method::PUT, &format!("/{BUCKET}?notification"), body).await;
     }
 
     /// Sends EMR's events to the daemon's queue, as an operator's rule does.

@@ -11,8 +11,8 @@ use sluicegate::core::partition::{Grain, Partition};
 use sluicegate_local::emr::model::Cluster;
 
 use super::clusters::owner;
-use super::items::{document, is_complete, is_final, text};
-use super::{Oracle, messages};
+use super::items::{document, is_complete, is_final, number, text};
+use super::{FIRST_SEEN, Oracle, messages, millis};
 use crate::cluster::is_ours;
 use crate::scenario::{DatasetKind, Object, Scenario, Task};
 use crate::tables;
@@ -266,10 +266,19 @@ impl Oracle {
         })
     }
 
-    /// Dataset → its partitions that are complete by what the queue was told.
+    /// Since when the task is known that reads a dataset.
+    fn first_seen(&self, scenario: &Scenario, dataset: &str) -> Option<Timestamp> {
+        let reader = scenario.readers(dataset).next()?;
+        let name = format!("{}{FIRST_SEEN}", reader.name);
+        let item = self.items.get(&(tables::TASK.to_owned(), name))?;
+        number(item, "since").map(millis)
+    }
+
+    /// Dataset → its partitions that are complete by what the queue was told, and
+    /// by what was written and nobody told of.
     fn complete_datasets(&self, scenario: &Scenario) -> BTreeMap<String, BTreeSet<Partition>> {
         let mut objects: BTreeMap<(&str, Partition), Vec<&Object>> = BTreeMap::new();
-        for object in self.messages.objects() {
+        for object in self.messages.objects(|dataset| self.first_seen(scenario, dataset)) {
             if let Some((dataset, partition)) = &object.place {
                 objects.entry((dataset, *partition)).or_default().push(object);
             }

@@ -22,6 +22,8 @@ type Items = BTreeMap<(String, String), Value>;
 #[derive(Debug, Default)]
 pub struct Messages {
     sent: BTreeMap<String, Message>,
+    /// Objects that no message tells of, and when they were written.
+    untold: Vec<(Timestamp, Object)>,
     /// Receipt → message, for those that were received.
     receipts: BTreeMap<String, String>,
     /// Bodies that stand in the quarantine.
@@ -33,9 +35,22 @@ impl Messages {
         self.sent.insert(id.to_owned(), message.clone());
     }
 
-    /// The objects of all messages that were sent.
-    pub fn objects(&self) -> impl Iterator<Item = &Object> {
-        self.sent.values().flat_map(|message| &message.objects)
+    pub fn untold(&mut self, object: &Object, at: Timestamp) {
+        self.untold.push((at, object.clone()));
+    }
+
+    /// The objects of all messages that were sent, and of the others those that
+    /// were written since somebody could have been told: they are found.
+    pub fn objects<'a>(
+        &'a self,
+        since: impl Fn(&str) -> Option<Timestamp> + 'a,
+    ) -> impl Iterator<Item = &'a Object> {
+        let told = self.sent.values().flat_map(|message| &message.objects);
+        let found = self.untold.iter().filter(move |(at, object)| {
+            let dataset = object.place.as_ref().map(|(dataset, _)| dataset);
+            dataset.and_then(|dataset| since(dataset)).is_some_and(|since| since <= *at)
+        });
+        told.chain(found.map(|(_, object)| object))
     }
 
     pub fn called(

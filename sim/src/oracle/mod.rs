@@ -22,7 +22,7 @@ use sluicegate_local::wire::Response;
 
 use crate::call::{Call, Phase, Service};
 use crate::replica::Life;
-use crate::scenario::{Message, SCARCE, Scenario};
+use crate::scenario::{Message, Object, SCARCE, Scenario};
 use crate::tables;
 use crate::world::World;
 
@@ -43,6 +43,9 @@ pub struct Violation {
     pub invariant: &'static str,
     pub words: String,
 }
+
+/// The name of the item that says since when a task is known ends so.
+const FIRST_SEEN: &str = " ~first-seen";
 
 /// Violations found by a check.
 type Found = Vec<Violation>;
@@ -108,6 +111,11 @@ impl Oracle {
     /// A message was put into the queue.
     pub fn sent(&mut self, id: &str, message: &Message) {
         self.messages.sent(id, message);
+    }
+
+    /// An object was written, and nobody told of it.
+    pub fn untold(&mut self, object: &Object, at: Timestamp) {
+        self.messages.untold(object, at);
     }
 
     /// A replica is about to make a call.
@@ -196,7 +204,7 @@ impl Oracle {
                 tables::TASK if name.ends_with(" ~schedule") => {
                     self.mark_moved(&name, old.as_ref(), &new)
                 }
-                tables::TASK if !name.starts_with('~') => {
+                tables::TASK if !name.starts_with('~') && !name.ends_with(FIRST_SEEN) => {
                     let found = items::task(&world.scenario, &name, old.as_ref(), &new);
                     let told = self.notices.of_task(&name, old.as_ref(), &new);
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);

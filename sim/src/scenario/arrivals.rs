@@ -79,6 +79,25 @@ pub fn for_newer(
     Some((at, Message { what: "newer", ..of_object(&object, at) }))
 }
 
+/// In one world of three some notifications are never sent: their objects, by
+/// their instants. With a generator of its own, so that other worlds stay as they
+/// are.
+pub fn untold(seed: u64, messages: &mut Vec<(Timestamp, Message)>) -> Vec<(Timestamp, Object)> {
+    let mut rng = Rng::with_seed(seed ^ 0x0001_057e);
+    if rng.u8(0..3) > 0 {
+        return Vec::new();
+    }
+    let mut untold = Vec::new();
+    messages.retain(|(at, message)| {
+        let lost = message.readable && message.what == "object" && rng.u8(0..3) == 0;
+        if lost {
+            untold.extend(message.objects.iter().map(|object| (*at, object.clone())));
+        }
+        !lost
+    });
+    untold
+}
+
 /// Each object once, soon.
 pub fn plain(datasets: &[Dataset], origin: Timestamp) -> Vec<(Timestamp, Message)> {
     let mut rng = Rng::with_seed(1);

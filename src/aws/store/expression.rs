@@ -92,6 +92,15 @@ impl Expression {
         format!("attribute_not_exists({format}) OR {format} <= {ours}")
     }
 
+    /// The condition that what comes in may still take part: the states of
+    /// [`TaskState::takes_inputs`], and none yet.
+    pub fn takes_inputs(&mut self) -> String {
+        let state = self.name(item::STATE);
+        let open = TaskState::ALL.into_iter().filter(|state| state.takes_inputs());
+        let open: Vec<_> = open.map(|state| self.value(item::text(state.name()))).collect();
+        format!("attribute_not_exists({state}) OR {state} IN ({})", open.join(", "))
+    }
+
     pub fn remove_notices(&mut self, key: &TaskKey, notices: &[Notice]) {
         for notice in notices {
             let event = TaskPartition::event(key, notice);

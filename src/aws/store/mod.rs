@@ -6,7 +6,9 @@ mod backfill;
 mod claim;
 mod expression;
 mod file;
+mod inputs;
 mod item;
+mod late;
 mod lease;
 mod list;
 mod order;
@@ -22,9 +24,10 @@ use super::error::{AwsError, Kind};
 use crate::core::pause::Scope;
 use crate::core::task::{TaskKey, Unreadable};
 
+pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
-pub use unit::ObjectId;
+pub use unit::{Identified, Journal, ObjectId};
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
@@ -124,11 +127,6 @@ impl Store {
         }
         Ok(keys)
     }
-}
-
-/// Whether the condition of a single write did not hold.
-fn is_condition(error: &AwsError) -> bool {
-    error.kind != Kind::Unknown && error.message.starts_with(CONDITION_FAILED)
 }
 
 fn is_conflict(message: &str) -> bool {

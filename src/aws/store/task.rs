@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, ReturnValue, TransactWriteItem, Update,
+    AttributeValue, CancellationReason, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 use jiff::Timestamp;
 
 use super::expression::Expression;
 use super::item::{self, Item};
-use super::{CONDITION_FAILED, Store, StoreError, is_condition, write_error};
+use super::{CONDITION_FAILED, Store, StoreError, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
+use crate::core::late::Late;
 use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
@@ -31,6 +34,8 @@ pub(super) const REASON: &str = "reason";
 const LOAD: &str = "load";
 const ROUND: &str = "round";
 pub(super) const BACKFILL: &str = "backfill";
+pub(super) const LATE: &str = "late";
+pub(super) const UNLISTED: &str = "unlisted";
 const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
@@ -127,8 +132,10 @@ impl Store {
     /// now: one write for so many as [`RECEIPTS_MAX`], no read. Harmless when
     /// repeated. `due` says when the engine must look at it if nothing else
     /// happens. One that is `stored`
-    /// already needs less said; was it removed since, it is written anew. An item
-    /// of a newer version is left alone, and that is an error.
+    /// already needs less said; was it removed since, it is written anew. One whose
+    /// inputs were already taken is returned as it is and not written, see
+    /// [`Store::take_late`]. An item of a newer version is left alone, and that is
+    /// an error.
     pub async fn receive(
         &self,
         key: &TaskKey,
@@ -140,7 +147,10 @@ impl Store {
         let mut parts = receipts.chunks(RECEIPTS_MAX);
         let last = parts.next_back().unwrap_or_default();
         for part in parts {
-            self.receive_some(key, part, due, stored, now).await?;
+            let item = self.receive_some(key, part, due, stored, now).await?;
+            if !item.state.takes_inputs() {
+                return Ok(item);
+            }
         }
         self.receive_some(key, last, due, stored, now).await
     }
@@ -169,25 +179,33 @@ impl Store {
         key: &TaskKey,
         mut expression: Expression,
     ) -> Result<Item, StoreError> {
-        let condition = expression.not_newer();
-        let answer = self
+        let (not_newer, open) = (expression.not_newer(), expression.takes_inputs());
+        let result = self
             .client
             .update_item()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(key)))
             .update_expression(expression.text())
-            .condition_expression(condition)
+            .condition_expression(format!("({not_newer}) AND ({open})"))
             .set_expression_attribute_names(Some(expression.names))
             .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
-            .await
-            .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))
-            .map_err(|error| match is_condition(&error) {
-                true => self.newer(key),
-                false => error.into(),
-            })?;
-        Ok(answer.attributes.unwrap_or_default())
+            .await;
+        let error = match result {
+            Ok(answer) => return Ok(answer.attributes.unwrap_or_default()),
+            Err(error) => error,
+        };
+        let old = error.as_service_error().and_then(|error| match error {
+            UpdateItemError::ConditionalCheckFailedException(failed) => failed.item(),
+            _ => None,
+        });
+        match old {
+            Some(old) if item::check_format(old).is_ok() => Ok(old.clone()),
+            Some(_) => Err(self.newer(key)),
+            None => Err(AwsError::new("DynamoDB", "UpdateItem", &error).into()),
+        }
     }
 
     /// Makes a change of state together with its notice; returns the partition
@@ -451,7 +469,7 @@ impl Store {
             })
     }
 
-    fn newer(&self, key: &TaskKey) -> StoreError {
+    pub(super) fn newer(&self, key: &TaskKey) -> StoreError {
         StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
@@ -501,6 +519,13 @@ fn read_load(item: &Item) -> Result<Option<Load>, Unreadable> {
     load.transpose()
 }
 
+fn read_late(item: &Item) -> Result<Option<Late>, Unreadable> {
+    let text = item::read_optional_text(item, LATE);
+    let late = text
+        .map(|text| serde_json::from_str(&text).map_err(|_| Unreadable::new("late data", &text)));
+    late.transpose()
+}
+
 fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
     item::check_format(item)?;
     let mut received = BTreeMap::new();
@@ -536,6 +561,8 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         reason: item::read_optional_text(item, REASON),
         round: Round { number: round, backfill: item::read_optional_text(item, BACKFILL) },
         load: read_load(item)?,
+        late: read_late(item)?,
+        unlisted: item::read_optional_text(item, UNLISTED),
         outputs_pending: item
             .get(OUTPUTS_PENDING)
             .is_some_and(|value| value.as_bool() == Ok(&true)),

@@ -22,6 +22,14 @@ pub struct Dataset {
     pub objects: Option<Placed<u32>>,
     /// For `quiet`: no new object for so long.
     pub quiet: Option<Duration>,
+    /// Whether S3 is also asked which objects are there, for those whose
+    /// notification got lost; of `closed`, before a period is closed.
+    #[serde(default = "yes")]
+    pub list: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -180,6 +180,10 @@ pub struct Engine {
     pub send_within: Duration,
     /// How long after that EMR's lists may take to show what the call created.
     pub list_lag: Duration,
+    /// How often S3 is listed for objects whose notification got lost, or `off`.
+    pub list_interval: Text,
+    /// How far back the partitions lie that are listed then.
+    pub list_window: Duration,
 }
 
 impl Default for Engine {
@@ -194,6 +198,8 @@ impl Default for Engine {
             receivers: Placed::unplaced(2),
             send_within: secs(20),
             list_lag: secs(60),
+            list_interval: Placed::unplaced("15m".to_owned()),
+            list_window: secs(48 * 3600),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Duration, Load, Placed, Text};
-use crate::core::catalog::{HiveForm, OnTimeout, WhenEmpty};
+use crate::core::catalog::{HiveForm, LateData, OnTimeout, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::schedule::SlotPartition;
 
@@ -26,6 +26,9 @@ pub struct Task {
     /// What to do when an input is complete but holds no data at all.
     #[serde(default)]
     pub when_empty: WhenEmpty,
+    /// What to do about data that comes after the inputs were taken.
+    #[serde(default)]
+    pub late_data: LateData,
     /// The datasets that it reads and waits for.
     #[serde(default)]
     pub inputs: Vec<Input>,

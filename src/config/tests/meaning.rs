@@ -46,6 +46,26 @@ fn names_of_aws_that_cannot_be() {
 }
 
 #[test]
+fn listings_have_their_bounds() {
+    for (line, said) in [
+        ("list-interval = \"now\"", "list-interval is \"now\": expected 1m to 24h"),
+        ("list-interval = \"59s\"", "list-interval is \"59s\": expected 1m to 24h"),
+        ("list-window = \"30m\"", "list-window is 30m: expected 1h to 744h"),
+        ("list-interval = \"off\"\nlist-window = \"60m 1s\"", ""),
+        ("list-interval = \"1h 30m\"\nlist-window = \"744h\"", ""),
+    ] {
+        let text = format!("{GOOD}\n[engine]\n{line}\n");
+        match said {
+            "" => assert!(parse(&text, Path::new("x.toml")).is_ok(), "{line}"),
+            said => {
+                let told = mistakes(&text);
+                assert!(told.contains(said) && told.ends_with("\n1 mistake"), "{line}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
 fn names_of_aws_that_can_be() {
     for (from, to) in [
         ("[aws]", "[aws]\nregion = \"us-east-1\""),

@@ -26,7 +26,7 @@ fn each_mistake_of_structure_is_said_with_its_place() {
         (
             "settle = \"16m\"",
             "settle = \"16m\"\nzzz = 1",
-            "x.toml:19:1: unknown field \"zzz\" in [datasets.raw]\n    known here are: complete, location, ",
+            "x.toml:19:1: unknown field \"zzz\" in [datasets.raw]\n    known here are: complete, list, location, ",
         ),
         (
             "[datasets.raw]",

@@ -58,7 +58,7 @@ impl Check {
         self.name("dataset", name);
         let location = self.ok(raw.location.span(), Template::parse(raw.location.get_ref()))?;
         let completeness = self.completeness(name, raw, &location, producers)?;
-        Some(Dataset { name: name.get_ref().clone(), location, completeness })
+        Some(Dataset { name: name.get_ref().clone(), location, completeness, list: raw.list })
     }
 
     fn completeness(

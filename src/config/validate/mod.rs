@@ -23,8 +23,11 @@ use super::mistake::Mistake;
 use super::schema::{self, File, Placed, Text};
 use super::{Assets, Listen, Settings};
 use crate::core::catalog::{AttemptLimits, Catalog};
+use crate::core::listing::Listing;
 
 const NAME_CHARS_MAX: usize = 64;
+/// Each partition in the window may be listed every time.
+const LIST_DAYS_MAX: i64 = 31;
 
 /// The catalog, the settings and warnings; or every mistake.
 pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mistake>> {
@@ -144,6 +147,7 @@ impl Check {
                 &engine.sweep_interval,
                 second..=hours(1),
             ),
+            listing: self.listing(engine),
             http,
             // SQS allows at most 12 hours.
             visibility_timeout: self.within(
@@ -155,6 +159,29 @@ impl Check {
             quotas: self.quotas(&file.quotas),
             task_files: file.task_files.as_ref().and_then(|raw| self.task_files(raw)),
         }
+    }
+
+    fn listing(&mut self, engine: &schema::Engine) -> Option<Listing> {
+        let hours = SignedDuration::from_hours;
+        let window =
+            self.within("list-window", &engine.list_window, hours(1)..=hours(LIST_DAYS_MAX * 24));
+        let text = &engine.list_interval;
+        if text.get_ref() == "off" {
+            return None;
+        }
+        let (low, high) = (SignedDuration::from_mins(1), hours(24));
+        let interval = text.get_ref().parse::<SignedDuration>().ok();
+        let interval = interval.filter(|interval| (low..=high).contains(interval));
+        if interval.is_none() {
+            self.report(
+                Mistake::at(
+                    text.span(),
+                    format!("list-interval is {:?}: expected {low:#} to {high:#}", text.get_ref()),
+                )
+                .help("write a duration such as \"15m\", or \"off\""),
+            );
+        }
+        interval.map(|interval| Listing { interval, window })
     }
 
     fn task_files(&mut self, raw: &schema::TaskFiles) -> Option<TaskFiles> {

@@ -71,6 +71,7 @@ impl Check {
             wait: self.wait(raw),
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
+            late_data: raw.late_data,
             steps,
             load: raw.load.as_ref().and_then(|load| self.load(load, name, raw, file)),
         })

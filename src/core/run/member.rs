@@ -106,6 +106,7 @@ mod tests {
             wait: None,
             outputs: vec![],
             when_empty: WhenEmpty::Run,
+            late_data: Default::default(),
             steps: (0..steps).map(step).collect(),
             load: None,
         }
@@ -116,6 +117,7 @@ mod tests {
             name: "d".into(),
             location: Template::parse("s3://b/in/{yyyy}-{MM}-{dd}/*").unwrap(),
             completeness: Completeness::Object,
+            list: true,
         };
         let catalog = Catalog::new("test".into(), vec![dataset], vec![], tasks);
         let partition: Partition = "2013-01-01".parse().unwrap();

@@ -423,6 +423,7 @@ fn run(tasks: usize, steps: usize) -> Run {
             wait: None,
             outputs: vec![],
             when_empty: WhenEmpty::Run,
+            late_data: Default::default(),
             steps: steps.clone(),
             load: None,
         })

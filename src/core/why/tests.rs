@@ -18,7 +18,8 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn dataset(name: &str, location: &str, completeness: Completeness) -> Dataset {
-    Dataset { name: name.into(), location: Template::parse(location).unwrap(), completeness }
+    let location = Template::parse(location).unwrap();
+    Dataset { name: name.into(), location, completeness, list: true }
 }
 
 fn input(dataset: &str, from: i64, to: i64) -> Input {
@@ -58,6 +59,7 @@ fn catalog() -> Catalog {
         wait: None,
         outputs: outputs.iter().map(ToString::to_string).collect(),
         when_empty: WhenEmpty::Skip,
+        late_data: Default::default(),
         steps: vec![step("extract"), step("load")],
         load: None,
     };
@@ -493,7 +495,7 @@ fn an_ended_partition_says_when_and_why() {
 fn ruled(completeness: Completeness, need: Need, received: &[(&str, &str)]) -> Case {
     let mut case = Case::new("report", "2013-01-01");
     let location = Template::parse("s3://b/p/{yyyy}/{MM}/{dd}/{HH}/*").unwrap();
-    let dataset = Dataset { name: "partner".into(), location, completeness };
+    let dataset = Dataset { name: "partner".into(), location, completeness, list: true };
     case.catalog.datasets.insert("partner".into(), dataset);
     let mut partner = input("partner", 0, 2);
     partner.need = need;
@@ -527,6 +529,19 @@ fn every_rule_of_completeness_has_its_words() {
             ),
         );
     }
+}
+
+#[test]
+fn a_period_that_cannot_be_listed_says_why() {
+    let mut hour = Case::new("etl", "2013-01-01T05").received("slot", "slot:2013-01-01T06:05:00Z");
+    hour.item().unlisted = Some("listing s3://b/raw/ failed with AccessDenied: no".into());
+    hour.item().due = Some(at("2013-01-01T06:31:00Z"));
+    hour.says(
+        "2013-01-01T06:30:00Z",
+        "etl 2013-01-01T05 waits for raw 2013-01-01T05, which is over and is not closed before its \
+         objects can be listed (listing s3://b/raw/ failed with AccessDenied: no); it is tried \
+         again at 06:31 UTC.",
+    );
 }
 
 #[test]

@@ -87,6 +87,23 @@ impl Look<'_> {
             || self.task.has_calendar() && self.known.mark.unwrap_or(self.now) < end
     }
 
+    /// The same, where S3 is listed before.
+    fn closing_after_listing(&self) -> String {
+        let item = self.known.item;
+        match item.and_then(|item| Some((item.unlisted.as_ref()?, item.due))) {
+            Some((reason, due)) => {
+                let again =
+                    due.map_or_else(String::new, |due| format!(" at {}", clock(due, self.now)));
+                let reason = reason.trim_end_matches('.');
+                format!(
+                    "which is over and is not closed before its objects can be listed ({reason}); \
+                     it is tried again{again}"
+                )
+            }
+            None => self.closing(),
+        }
+    }
+
     /// When it is closed, of a period that is over.
     fn closing(&self) -> String {
         if self.slot_missing {
@@ -238,7 +255,7 @@ fn lacking(
             let at = last.and_then(|end| end.saturating_add(*settle).ok());
             match at {
                 Some(at) if at > now => (format!("which closes at {}", clock(at, now)), Some(at)),
-                _ => (look.closing(), None),
+                _ => (look.closing_after_listing(), None),
             }
         }
         Completeness::Produced { task } => (produced(task, missing, look.known.producers), None),

@@ -1,0 +1,135 @@
+//! `inputs`: which objects, in which versions, a run took as the inputs of a task
+//! partition. Not for what a partition still waits for (see `why`).
+
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{Output, plain};
+use super::{AwsArgs, Failure, find_partition, find_task};
+use crate::aws::store::{Input, Store};
+use crate::core::arrival::{Arrival, Source};
+use crate::core::partition::Partition;
+use crate::core::task::{Element, Receipt};
+
+/// Show which objects, in which versions, a task's partition was run with
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sluicegate inputs hourly-etl 2013-01-01T05 --config prod.toml\n  \
+    sluicegate inputs hourly-etl 2013-01-01T05 --config prod.toml --json | jq -r '.inputs[].objects[].object'")]
+pub struct InputsArgs {
+    task: String,
+    /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
+    partition: String,
+    /// Of this run, by its whole id; left out, of the partition's last one
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Inputs {
+    task: String,
+    partition: Partition,
+    run: String,
+    inputs: Vec<ShownInput>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownInput {
+    dataset: String,
+    partition: Partition,
+    /// `s3://…`: the object, or what the keys of many begin with.
+    place: String,
+    /// As it came in: `closed:26`, `object:ETAG`, `run:ID`.
+    received: String,
+    objects: Vec<ShownObject>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownObject {
+    /// `s3://…`
+    object: String,
+    /// Version id, or ETag where the bucket keeps no versions.
+    version: String,
+    bytes: Option<u64>,
+    /// No notification told of it.
+    found_by_list: bool,
+}
+
+pub async fn inputs(args: &InputsArgs) -> Result<Output, Failure> {
+    let session = args.aws.open().await?;
+    let task = find_task(&session.config, &args.task)?;
+    let key = find_partition(task, &args.partition)?;
+    let run = match &args.run {
+        Some(run) => run.to_uppercase(),
+        None => session.store.task(&key).await?.and_then(|item| item.run).ok_or_else(|| {
+            Failure::Failed(format!(
+                "{key} has no run yet, so it has taken no inputs\n    see what it waits for with: \
+                 sluicegate why {} {} --config FILE",
+                key.task, key.partition
+            ))
+        })?,
+    };
+    let stored = session.store.read_inputs(&run, &key).await?;
+    let mut inputs = Vec::with_capacity(stored.len());
+    for input in stored {
+        inputs.extend(shown(&session.store, input).await?);
+    }
+    let shown = Inputs { task: key.task, partition: key.partition, run, inputs };
+    Output::new(words(&shown), &shown)
+}
+
+/// None for a slot.
+async fn shown(store: &Store, input: Input) -> Result<Option<ShownInput>, Failure> {
+    let Element::Data { dataset, partition } = &input.element else { return Ok(None) };
+    let mut objects = Vec::new();
+    if !input.rows.is_empty() {
+        let journal = store.read_journal(dataset, partition, Some(&input.rows)).await?;
+        objects.extend(journal.objects.iter().map(ShownObject::of));
+    }
+    if let Receipt::Object(version) = &input.receipt {
+        let (object, version) = (input.place.clone(), version.clone());
+        objects.push(ShownObject { object, version, bytes: None, found_by_list: false });
+    }
+    Ok(Some(ShownInput {
+        dataset: dataset.clone(),
+        partition: *partition,
+        place: input.place,
+        received: input.receipt.to_string(),
+        objects,
+    }))
+}
+
+impl ShownObject {
+    fn of(arrival: Arrival) -> Self {
+        let Arrival { bucket, key, version, bytes, source } = arrival;
+        let found_by_list = source == Source::Listing;
+        Self { object: format!("s3://{bucket}/{key}"), version, bytes, found_by_list }
+    }
+}
+
+fn words(shown: &Inputs) -> String {
+    let Inputs { task, partition, run, inputs } = shown;
+    if inputs.is_empty() {
+        return format!(
+            "{task} {partition}: of run {run} no inputs are stored (it had none, or a version before \
+             0.2 made it)"
+        );
+    }
+    let mut text = format!("{task} {partition} in run {run}\n");
+    for input in inputs {
+        let ShownInput { dataset, partition, place, received, objects } = input;
+        text.push_str(&format!(
+            "\n{dataset} {partition}: {} ({})\n",
+            plain(place),
+            plain(received)
+        ));
+        for ShownObject { object, version, bytes, found_by_list } in objects {
+            let bytes = bytes.map_or_else(String::new, |bytes| format!("  {bytes} bytes"));
+            let found = if *found_by_list { "  found by a listing" } else { "" };
+            text.push_str(&format!("  {}  {}{bytes}{found}\n", plain(object), plain(version)));
+        }
+    }
+    text
+}

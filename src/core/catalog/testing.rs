@@ -1,0 +1,45 @@
+//! Ready-made declarations for the tests of the core. Not for the service.
+
+use super::*;
+use crate::core::cluster::testing::cluster;
+
+/// All partitions of a dataset that overlap these hours of the task's.
+pub fn input(dataset: &str, from: i64, to: i64) -> Input {
+    let hours = SignedDuration::from_hours;
+    Input { dataset: dataset.into(), from: hours(from), to: hours(to), need: Need::All }
+}
+
+pub fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
+    Task {
+        name: name.into(),
+        profile: "p".into(),
+        grain,
+        schedule: None,
+        inputs,
+        need: Need::All,
+        wait: None,
+        outputs: vec![],
+        when_empty: WhenEmpty::Skip,
+        late_data: LateData::Alert,
+        steps: vec![],
+        load: None,
+    }
+}
+
+pub fn profile(name: &str) -> Profile {
+    Profile {
+        name: name.into(),
+        batch_size: 1,
+        max_wait: SignedDuration::ZERO,
+        limits: AttemptLimits {
+            max_attempts: 2,
+            lifetime: SignedDuration::from_hours(2),
+            poll_interval: SignedDuration::from_secs(30),
+            poll_interval_with_events: SignedDuration::from_mins(10),
+            steps_interval: SignedDuration::from_mins(5),
+            send_within: SignedDuration::from_secs(20),
+            list_lag: SignedDuration::from_secs(60),
+        },
+        cluster: cluster(),
+    }
+}

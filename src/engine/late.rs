@@ -1,0 +1,121 @@
+//! What comes for a task partition whose inputs were already taken: recorded, and
+//! told to people where its task says so. What counts as news, and when it is
+//! told: see `core::late`.
+
+use jiff::Timestamp;
+
+use super::Engine;
+use crate::aws::store::StoreError;
+use crate::core::catalog::{Catalog, Completeness, LateData, Task};
+use crate::core::late::{may_come_later, news};
+use crate::core::task::{Element, Receipt, TaskPartition};
+
+/// Others may write the same partition in between.
+const WRITES_MAX: usize = 4;
+
+impl Engine {
+    /// Records what is new of these receipts together with the notice that tells
+    /// of it; returns the partition as it is then.
+    pub(super) async fn take_late(
+        &self,
+        catalog: &Catalog,
+        task: &Task,
+        item: TaskPartition,
+        receipts: &[(Element, Receipt)],
+    ) -> Result<TaskPartition, StoreError> {
+        let mut item = item;
+        let mut conflict = None;
+        for _ in 0..WRITES_MAX {
+            let news = self.late_news(catalog, task, &item, receipts).await?;
+            if news.is_empty() {
+                return Ok(item);
+            }
+            let now = self.clock.now();
+            let alert = task.late_data == LateData::Alert;
+            let objects: u64 = news.iter().map(|(.., objects)| objects).sum();
+            let alert = alert && objects > 0;
+            let mut late = alert.then(|| item.late.clone().unwrap_or_default().with(&news));
+            let notice = late.as_mut().and_then(|late| late.tell(&item, &task.profile, now));
+            let receipts: Vec<_> = news
+                .iter()
+                .map(|(element, receipt, _)| (element.clone(), receipt.clone()))
+                .collect();
+            let written =
+                self.store.take_late(&item, &receipts, late.as_ref(), notice.as_ref(), now).await;
+            let (key, partition) = (&item.key, item.key.partition);
+            match written {
+                Ok(()) => {
+                    let state = item.state.name();
+                    tracing::info!(
+                        task = key.task, %partition, run = item.run, state, late = objects,
+                        "arrived after the inputs were taken"
+                    );
+                    return self.stored(item).await;
+                }
+                Err(error @ StoreError::Conflict(_)) => {
+                    conflict = Some(error);
+                    item = self.stored(item).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        conflict.map_or(Ok(item), Err)
+    }
+
+    /// The partition as it is now; one that somebody removed, as it was.
+    async fn stored(&self, item: TaskPartition) -> Result<TaskPartition, StoreError> {
+        Ok(self.store.task(&item.key).await?.unwrap_or(item))
+    }
+
+    /// Which of the receipts are news, each with the number of objects that are
+    /// late. A period that ends by quiet is counted, so that what is told twice is
+    /// no news.
+    async fn late_news(
+        &self,
+        catalog: &Catalog,
+        task: &Task,
+        item: &TaskPartition,
+        receipts: &[(Element, Receipt)],
+    ) -> Result<Vec<(Element, Receipt, u64)>, StoreError> {
+        let mut found = Vec::new();
+        for (element, receipt) in receipts {
+            let before = item.received.get(element);
+            let mut receipt = receipt.clone();
+            if let (Some(Receipt::Closed(_)), Receipt::Partial(_)) = (before, &receipt)
+                && let Element::Data { dataset, partition } = element
+                && let Some(dataset) = catalog.datasets.get(dataset)
+                && matches!(dataset.completeness, Completeness::Quiet { .. })
+            {
+                receipt = Receipt::Closed(self.count(dataset, *partition).await?);
+            }
+            let objects = news(before, &receipt);
+            if objects > 0 {
+                let told = if may_come_later(task, item, element) { 0 } else { objects };
+                found.push((element.clone(), receipt, told));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tells what has come late since people were last told, if it is time; says
+    /// when to look again.
+    pub(super) async fn tell_late(
+        &self,
+        catalog: &Catalog,
+        item: &mut TaskPartition,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let task = catalog.tasks.get(&item.key.task);
+        let task = task.filter(|task| task.late_data == LateData::Alert);
+        let (Some(task), Some(mut late)) = (task, item.late.clone()) else { return Ok(None) };
+        let now = self.clock.now();
+        if let Some(notice) = late.tell(item, &task.profile, now) {
+            self.store.take_late(item, &[], Some(&late), Some(&notice), now).await?;
+            item.version += 1;
+            item.due = Some(now);
+            item.notices.push(notice);
+        }
+        let due = late.due();
+        item.late = Some(late);
+        Ok(due)
+    }
+}

@@ -1,0 +1,390 @@
+//! Listings of S3, for objects that no notification told of: of a period before
+//! it is closed, and every so often of what is still waited for. What is found
+//! is recorded as an arrival is. Which partitions and objects: see
+//! `core::listing`.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Engine, after};
+use crate::aws::error::AwsError;
+use crate::aws::store::{Identified, Journal, ObjectId, StoreError};
+use crate::core::arrival::{Arrival, Source};
+use crate::core::catalog::{Catalog, Dataset};
+use crate::core::listing::{
+    Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, belongs, has_grace_passed, is_awaited,
+    is_untold, places, prefix, unlisted,
+};
+use crate::core::partition::Partition;
+use crate::core::task::{TaskKey, TaskPartition};
+
+/// Whatever just started has more urgent things to do.
+const FIRST_AFTER: SignedDuration = SignedDuration::from_mins(1);
+/// When the inbox is behind: what it holds is not lost.
+const BEHIND_AFTER: SignedDuration = SignedDuration::from_mins(2);
+/// After a listing failed.
+pub(super) const LIST_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
+/// A period that was listed needs no other listing for its next reader.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
+/// People hear of what was found, and of a bucket that fails, at most so often.
+const TELL_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// Objects of one partition that are looked at, 50 requests.
+const OBJECTS_MAX: usize = 50_000;
+/// Places of one pass; the next one goes on with the others.
+const PLACES_MAX: usize = 1_000;
+/// Listings, and reads before them, that run side by side.
+pub(super) const LISTINGS_MAX: usize = 4;
+
+/// What is remembered of listings; all of it can be lost.
+#[derive(Default)]
+pub(super) struct Listings {
+    /// Since when tasks are known.
+    first_seen: BTreeMap<String, Timestamp>,
+    /// When the next pass is due.
+    next: Option<Timestamp>,
+    /// The last place of the last pass, if there were too many.
+    last_place: Option<(String, Partition)>,
+    /// Closed periods that were listed, and when.
+    listed: BTreeMap<(String, Partition), Timestamp>,
+    /// A message was older than it may be, lately.
+    behind: Option<Timestamp>,
+    found: Found,
+    /// When people were last told of what was found, and of each bucket.
+    found_told: Option<Timestamp>,
+    unlisted_told: BTreeMap<String, Timestamp>,
+}
+
+/// A period's objects, or why they could not be listed.
+pub(super) enum Counted {
+    Objects(u64),
+    Unlisted(String),
+}
+
+impl Engine {
+    /// Says since when tasks are known, lists what is due, and tells people.
+    pub(super) async fn turn_listing(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.see_tasks().await?;
+        let mut next = None;
+        if let Some(listing) = self.listing {
+            let due = self.memory().listings.next;
+            let due = due.unwrap_or_else(|| after(self.started, FIRST_AFTER.min(listing.interval)));
+            let now = self.clock.now();
+            let again = match due <= now {
+                false => due,
+                true if self.is_behind(now) => after(now, BEHIND_AFTER),
+                true => {
+                    // One replica's listing is enough.
+                    if self.memory().holds_lease {
+                        self.list_places(listing, now).await?;
+                    }
+                    after(now, listing.interval)
+                }
+            };
+            self.memory().listings.next = Some(again);
+            next = Some(again);
+        }
+        Ok(next.into_iter().chain(self.tell_found().await).min())
+    }
+
+    /// A message was recorded so long after it was sent.
+    pub fn lagged(&self, lag: SignedDuration, now: Timestamp) {
+        self.metrics.lagged(lag);
+        if lag > GRACE {
+            self.memory().listings.behind = Some(now);
+        }
+    }
+
+    fn is_behind(&self, now: Timestamp) -> bool {
+        let behind = self.memory().listings.behind;
+        behind.is_some_and(|at| now.duration_since(at) < BEHIND_AFTER)
+    }
+
+    /// Remembers since when each task is known: what was written before is not
+    /// for it.
+    async fn see_tasks(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let new: Vec<String> = {
+            let (catalog, memory) = (self.catalog(), self.memory());
+            let known = &memory.listings.first_seen;
+            catalog.tasks.keys().filter(|name| !known.contains_key(*name)).cloned().collect()
+        };
+        let seen: Vec<_> = futures::stream::iter(new)
+            .map(|name| async move {
+                let since = self.store.first_seen(&name, now).await?;
+                Ok::<_, StoreError>((name, since))
+            })
+            .buffer_unordered(LISTINGS_MAX)
+            .try_collect()
+            .await?;
+        self.memory().listings.first_seen.extend(seen);
+        Ok(())
+    }
+
+    /// Lists the places that somebody waits for.
+    async fn list_places(&self, listing: Listing, now: Timestamp) -> Result<(), StoreError> {
+        let catalog = self.catalog();
+        let places = self.awaited(&catalog, places(&catalog, listing.window, now)).await?;
+        let place = |place: &Place| (place.dataset.clone(), place.partition);
+        let last = self.memory().listings.last_place.take();
+        let start = places.partition_point(|found| Some(place(found)) <= last);
+        let count = places.len().min(PLACES_MAX);
+        let chosen: Vec<_> = places.iter().cycle().skip(start).take(count).cloned().collect();
+        if places.len() > PLACES_MAX {
+            self.memory().listings.last_place = chosen.last().map(place);
+        }
+        let catalog = &catalog;
+        let found: u64 = futures::stream::iter(chosen)
+            .map(|place| async move { self.list_place(catalog, &place, now).await })
+            .buffer_unordered(LISTINGS_MAX)
+            .try_fold(0, |sum, found| async move { Ok(sum + found) })
+            .await?;
+        let (of, left) = (count, places.len() - count);
+        tracing::debug!(places = of, left, found, "S3 listed for objects that nobody told of");
+        Ok(())
+    }
+
+    /// Those of the places that a reader, as it is stored, still waits for.
+    async fn awaited(
+        &self,
+        catalog: &Catalog,
+        places: Vec<Place>,
+    ) -> Result<Vec<Place>, StoreError> {
+        let mut ranges: BTreeMap<&str, (&TaskKey, &TaskKey)> = BTreeMap::new();
+        for key in places.iter().flat_map(|place| &place.readers) {
+            let (first, last) = ranges.entry(&key.task).or_insert((key, key));
+            (*first, *last) = ((*first).min(key), (*last).max(key));
+        }
+        let ranges: Vec<_> =
+            ranges.into_values().map(|(first, last)| (first.clone(), last.clone())).collect();
+        let items: Vec<Vec<TaskPartition>> = futures::stream::iter(ranges)
+            .map(|(first, last)| async move { self.store.tasks_between(&first, &last).await })
+            .buffer_unordered(LISTINGS_MAX)
+            .try_collect()
+            .await?;
+        let items: BTreeMap<_, _> =
+            items.into_iter().flatten().map(|item| (item.key.clone(), item)).collect();
+        let mut awaited = Vec::new();
+        for mut place in places {
+            let Some(dataset) = catalog.datasets.get(&place.dataset) else { continue };
+            let mut readers = std::mem::take(&mut place.readers);
+            readers.retain(|key| is_awaited(dataset, &place, items.get(key)));
+            if !readers.is_empty() {
+                awaited.push(Place { readers, ..place });
+            }
+        }
+        Ok(awaited)
+    }
+
+    /// Lists one place and records what nobody told of; returns how much.
+    async fn list_place(
+        &self,
+        catalog: &Catalog,
+        place: &Place,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let Some(dataset) = catalog.datasets.get(&place.dataset) else { return Ok(0) };
+        let since = {
+            let memory = self.memory();
+            let seen = &memory.listings.first_seen;
+            place.readers.iter().filter_map(|reader| seen.get(&reader.task)).min().copied()
+        };
+        // Tasks that came this moment: the next pass knows since when.
+        let Some(since) = since else { return Ok(0) };
+        let mut objects = match self.list(dataset, &place.partition).await {
+            Ok(objects) => objects,
+            Err(error) => {
+                self.tell_unlisted(dataset, &place.partition, &error).await;
+                return Ok(0);
+            }
+        };
+        objects.retain(|object| is_untold(object, since, now));
+        if dataset.is_journalled() && !objects.is_empty() {
+            let journal = self.store.read_journal(&dataset.name, &place.partition, None).await?;
+            let bucket = dataset.location.bucket();
+            objects.retain(|object| !journal.knows(bucket, &object.key, &object.etag));
+        }
+        if objects.is_empty() {
+            return Ok(0);
+        }
+        let arrivals: Vec<_> = objects.iter().map(|object| arrival(dataset, object)).collect();
+        let recorded = self.record(&arrivals).await;
+        if let Some(failed) = recorded.failed.values().next() {
+            let (name, partition) = (&dataset.name, place.partition);
+            let reason = &failed.reason;
+            tracing::warn!(dataset = name, %partition, reason, "found, but not recorded: it will be found again");
+            return Ok(0);
+        }
+        self.found(dataset, &place.partition, &objects);
+        Ok(objects.len() as u64)
+    }
+
+    /// How many objects a period has that is over. Of a closed one S3 is asked
+    /// first, and what nobody told of is put into the journal.
+    pub(super) async fn count_period(
+        &self,
+        dataset: &Dataset,
+        partition: Partition,
+    ) -> Result<Counted, StoreError> {
+        let mut journal = self.store.read_journal(&dataset.name, &partition, None).await?;
+        let place = (dataset.name.clone(), partition);
+        if dataset.is_listed_at_its_close() && !self.is_freshly_listed(&place) {
+            let listed = match self.list(dataset, &partition).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    self.tell_unlisted(dataset, &partition, &error).await;
+                    return Ok(Counted::Unlisted(why_unlisted(dataset, &partition, &error)));
+                }
+            };
+            let news = self.take_news(dataset, &partition, &mut journal, listed).await?;
+            let now = self.clock.now();
+            // The youngest may just be on their way.
+            let untold: Vec<_> =
+                news.into_iter().filter(|object| has_grace_passed(object, now)).collect();
+            if !untold.is_empty() {
+                self.found(dataset, &partition, &untold);
+                self.agenda.wake(super::Key::Listing, now);
+            }
+            let listed = &mut self.memory().listings.listed;
+            listed.retain(|_, at| now.duration_since(*at) < FRESH);
+            listed.insert(place, now);
+        }
+        Ok(Counted::Objects(journal.count(&dataset.completeness)))
+    }
+
+    /// Puts those objects into the journal that it does not know.
+    async fn take_news(
+        &self,
+        dataset: &Dataset,
+        partition: &Partition,
+        journal: &mut Journal,
+        listed: Vec<Listed>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let bucket = dataset.location.bucket();
+        let news: Vec<_> = listed
+            .into_iter()
+            .filter(|object| !journal.knows(bucket, &object.key, &object.etag))
+            .collect();
+        let mut identified = Identified::new();
+        for object in news.iter().map(|object| arrival(dataset, object)) {
+            let id = ObjectId::new(&object.bucket, &object.key, &object.version);
+            identified.insert(id, object);
+        }
+        self.store.journal(&dataset.name, partition, &identified).await?;
+        identified.into_values().for_each(|object| journal.objects.add(object));
+        Ok(news)
+    }
+
+    fn is_freshly_listed(&self, place: &(String, Partition)) -> bool {
+        let now = self.clock.now();
+        let listed = self.memory().listings.listed.get(place).copied();
+        listed.is_some_and(|at| now.duration_since(at) < FRESH)
+    }
+
+    /// The objects of a partition that say something about its completeness, as S3
+    /// shows them, at most [`OBJECTS_MAX`].
+    async fn list(
+        &self,
+        dataset: &Dataset,
+        partition: &Partition,
+    ) -> Result<Vec<Listed>, AwsError> {
+        let bucket = dataset.location.bucket();
+        let (prefix, single) = prefix(dataset, partition);
+        let limit = if single { 1 } else { OBJECTS_MAX };
+        let (mut objects, mut seen, mut from) = (Vec::new(), 0, None);
+        loop {
+            self.metrics.listed();
+            let page = self.s3.page(bucket, &prefix, limit, from).await?;
+            seen += page.objects.len();
+            let belong = |object: &Listed| belongs(dataset, partition, &object.key);
+            objects.extend(page.objects.into_iter().filter(belong));
+            from = page.next;
+            if from.is_none() || seen >= limit {
+                break;
+            }
+        }
+        if from.is_some() && !single {
+            tracing::warn!(
+                dataset = dataset.name, %partition, objects = OBJECTS_MAX,
+                "more objects than are looked at; those beyond count only by their notifications"
+            );
+        }
+        Ok(objects)
+    }
+
+    /// Counts what was found, says so in the log, and keeps it for the notice.
+    fn found(&self, dataset: &Dataset, partition: &Partition, objects: &[Listed]) {
+        let Some(first) = objects.first() else { return };
+        let (name, found) = (&dataset.name, objects.len() as u64);
+        let example = format!("s3://{}/{}", dataset.location.bucket(), first.key);
+        tracing::warn!(
+            dataset = name, %partition, objects = found, example,
+            "found in S3, no notification told of them: check the bucket's notification"
+        );
+        self.metrics.found_by_list(name, found);
+        self.memory().listings.found.add(name, found, &example);
+    }
+
+    /// Tells people what was found, once an hour for all together; returns when
+    /// there is something left to tell.
+    async fn tell_found(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let (found, told) = {
+            let memory = self.memory();
+            (memory.listings.found.clone(), memory.listings.found_told)
+        };
+        let due = told.map_or(now, |told| after(told, TELL_EVERY));
+        if found.is_empty() {
+            return None;
+        }
+        if due > now {
+            return Some(due);
+        }
+        let notice = found.notice(format!("listing/{}", self.new_id()), now);
+        if !self.announce(&notice).await {
+            return Some(after(self.clock.now(), super::outbox::RETRY_AFTER));
+        }
+        let listings = &mut self.memory().listings;
+        listings.found_told = Some(now);
+        if listings.found == found {
+            listings.found = Found::default();
+            return None;
+        }
+        // More was found while SNS was asked; some is told twice.
+        Some(after(now, TELL_EVERY))
+    }
+
+    /// Says that a place cannot be listed: each time in the log, to people once an
+    /// hour for each bucket.
+    async fn tell_unlisted(&self, dataset: &Dataset, partition: &Partition, error: &AwsError) {
+        let (bucket, now) = (dataset.location.bucket(), self.clock.now());
+        let place = dataset.location.uri_of(partition);
+        tracing::warn!(dataset = dataset.name, %partition, place, %error, "not listed: {UNLISTED_HELP}");
+        let told = self.memory().listings.unlisted_told.get(bucket).copied();
+        if told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+            return;
+        }
+        self.memory().listings.unlisted_told.insert(bucket.to_owned(), now);
+        let id = format!("listing/{bucket}/{}", self.new_id());
+        if !self.announce(&unlisted(id, &place, &error.message, now)).await {
+            self.memory().listings.unlisted_told.remove(bucket);
+        }
+    }
+}
+
+/// What a partition that waits for a listing says of it.
+fn why_unlisted(dataset: &Dataset, partition: &Partition, error: &AwsError) -> String {
+    let place = dataset.location.uri_of(partition);
+    format!("listing {place} failed with {}", error.message)
+}
+
+fn arrival(dataset: &Dataset, object: &Listed) -> Arrival {
+    Arrival {
+        bucket: dataset.location.bucket().to_owned(),
+        key: object.key.clone(),
+        version: object.etag.clone(),
+        bytes: Some(object.bytes),
+        source: Source::Listing,
+    }
+}
