@@ -137,7 +137,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 38] = [
+const EVENTS: [&str; 39] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",

@@ -22,7 +22,8 @@ fn asked() -> Asked {
 
 fn catalog(scheduled: bool) -> Catalog {
     let location = Template::parse("s3://b/a/{yyyy}-{MM}-{dd}-{HH}.csv").unwrap();
-    let dataset = Dataset { name: "a".into(), location, completeness: Completeness::Object };
+    let completeness = Completeness::Object;
+    let dataset = Dataset { name: "a".into(), location, completeness, list: true };
     let schedule = Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap();
     let task = Task {
         name: "t".into(),
@@ -40,6 +41,7 @@ fn catalog(scheduled: bool) -> Catalog {
         outputs: vec![],
         when_empty: WhenEmpty::Skip,
         steps: vec![],
+        late_data: Default::default(),
         load: None,
     };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])

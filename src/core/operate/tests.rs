@@ -13,7 +13,8 @@ fn asked() -> Asked {
 
 fn catalog() -> Catalog {
     let location = Template::parse("s3://b/a/{yyyy}-{MM}-{dd}.csv").unwrap();
-    let dataset = Dataset { name: "a".into(), location, completeness: Completeness::Object };
+    let completeness = Completeness::Object;
+    let dataset = Dataset { name: "a".into(), location, completeness, list: true };
     let task = Task {
         name: "t".into(),
         profile: "p".into(),
@@ -30,6 +31,7 @@ fn catalog() -> Catalog {
         outputs: vec![],
         when_empty: WhenEmpty::Skip,
         steps: vec![],
+        late_data: Default::default(),
         load: None,
     };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])

@@ -325,7 +325,8 @@ fn a_backfill_is_said_by_its_name() {
     assert!(backfill.is_to_come(&hour.key));
     hour.to_come = Some(backfill);
     let said = hour.why("2013-01-05T06:20:00Z");
-    let cap = "; backfill B has yet to come to it: 2 of it are ready or running, and 2 may be at once.";
+    let cap =
+        "; backfill B has yet to come to it: 2 of it are ready or running, and 2 may be at once.";
     assert!(said.sentence.ends_with(cap), "{}", said.sentence);
     hour.to_come = None;
     hour.item().state = TaskState::Ready;
