@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo chaos bench sim sim-pairs planted-bugs fuzz test python lint rust-tests python-tests clean
+.PHONY: help build demo chaos bench sim sim-pairs sim-loads planted-bugs fuzz test python lint rust-tests python-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ sim: ## Play the daemon in worlds of faults and crashes, on virtual time
 sim-pairs: ## Play two crashes of a small world: all near ones, and some of the others
 	cargo build --release --workspace --bin sluicegate-sim
 	@target/release/sluicegate-sim pairs $(if $(ALL),--all)
+
+sim-loads: ## Play worlds whose tasks load their output into the warehouse
+	cargo build --profile sim --workspace --bin sluicegate-sim
+	@target/sim/sluicegate-sim loads --seeds $(or $(SEEDS),1000) --from $(or $(FROM),1)
 
 # SEEDS: in how many worlds each has to be found. The tables go to out/planted-bugs.
 planted-bugs: ## Plant mistakes in the daemon, one at a time; each has to be found

@@ -259,10 +259,7 @@ impl Session for FakeSession {
         let committed = {
             let mut state = self.inner.state();
             let State { tables, loads, .. } = &mut *state;
-            transaction.commit(tables).map(|rows| {
-                loads.extend(rows.iter().cloned());
-                rows
-            })
+            transaction.commit(tables).inspect(|rows| loads.extend(rows.iter().cloned()))
         };
         self.release();
         let rows = match committed {
