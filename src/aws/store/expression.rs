@@ -101,10 +101,14 @@ impl Expression {
         format!("attribute_not_exists({state}) OR {state} IN ({})", open.join(", "))
     }
 
+    /// Keeps a notice until it is published.
+    pub fn keep_notice(&mut self, key: &TaskKey, notice: &Notice) {
+        self.set(&notice_attribute(key, notice), item::notice(notice));
+    }
+
     pub fn remove_notices(&mut self, key: &TaskKey, notices: &[Notice]) {
         for notice in notices {
-            let event = TaskPartition::event(key, notice);
-            self.remove(&format!("{}{event}", item::NOTICE_PREFIX));
+            self.remove(&notice_attribute(key, notice));
         }
     }
 
@@ -117,4 +121,9 @@ impl Expression {
         }
         text
     }
+}
+
+/// Each notice of a partition has an attribute of its own.
+pub fn notice_attribute(key: &TaskKey, notice: &Notice) -> String {
+    format!("{}{}", item::NOTICE_PREFIX, TaskPartition::event(key, notice))
 }

@@ -37,8 +37,7 @@ impl Store {
             expression.set(LATE, item::text(serde_json::to_string(late).unwrap_or_default()));
         }
         if let Some(notice) = notice {
-            let attribute = format!("{}{}", item::NOTICE_PREFIX, notice.status);
-            expression.set(&attribute, item::notice(notice));
+            expression.keep_notice(&item.key, notice);
         }
         if late.is_some() {
             expression.set(item::DUE, item::instant(now));

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 use jiff::Timestamp;
 
-use super::expression::Expression;
+use super::expression::{self, Expression};
 use super::item::{self, Item};
 use super::{CONDITION_FAILED, Store, StoreError, write_error};
 use crate::aws::error::AwsError;
@@ -54,11 +54,6 @@ pub struct Page {
     pub next: Option<Item>,
 }
 
-/// A state is entered once in a round, so its notice has an attribute of its own.
-fn notice_attribute(round: &Round, state: TaskState) -> String {
-    format!("{}{}", item::NOTICE_PREFIX, round.event(state))
-}
-
 /// What the round before left must not pass for this one's; nor are readers told
 /// any more how that one ended.
 fn begin_round(expression: &mut Expression, round: &Round) {
@@ -88,8 +83,7 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     let mut expression = Expression::new();
     expression.set(item::STATE, item::text(change.to.name()));
     if !planted(Bug::NoticeOutside) && change.is_told() {
-        let attribute = notice_attribute(&change.round, change.to);
-        expression.set(&attribute, item::notice(&change.notice));
+        expression.keep_notice(&change.key, &change.notice);
     }
     if change.again {
         begin_round(&mut expression, &change.round);
@@ -339,9 +333,7 @@ impl Store {
         let known = expression.value(item::number(item.version));
         expression.set(LOAD, load_text(load));
         if let Some(news) = news {
-            let event = TaskPartition::event(&item.key, news);
-            let attribute = format!("{}{event}", item::NOTICE_PREFIX);
-            expression.set(&attribute, item::notice(news));
+            expression.keep_notice(&item.key, news);
         }
         expression.set(item::DUE, item::instant(due));
         self.update(&item.key, expression, format!("#version = {known}")).await
@@ -589,7 +581,8 @@ mod tests {
             (Running, Succeeded, "2013-01-01T06:15:00Z"),
         ] {
             let change = TaskChange::new(&key, from, to, at.parse().unwrap(), vec![]);
-            item.insert(notice_attribute(&change.round, to), item::notice(&change.notice));
+            let attribute = expression::notice_attribute(&key, &change.notice);
+            item.insert(attribute, item::notice(&change.notice));
         }
         let read = read_task(&key, &item).unwrap();
         let states: Vec<_> = read.notices.iter().map(|notice| notice.status.as_str()).collect();
