@@ -88,6 +88,7 @@ mod tests {
             when_empty: WhenEmpty::Run,
             steps: vec![],
             load: None,
+            max_active: None,
         }
     }
 

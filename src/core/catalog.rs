@@ -112,6 +112,8 @@ pub struct Task {
     pub name: String,
     pub profile: String,
     pub grain: Grain,
+    /// So many of its partitions run at once at most.
+    pub max_active: Option<u32>,
     pub schedule: Option<Schedule>,
     pub inputs: Vec<Input>,
     /// How many of the inputs.
@@ -188,6 +190,8 @@ impl Retry {
 pub struct Profile {
     pub name: String,
     pub batch_size: usize,
+    /// So many of its clusters are at work at once at most.
+    pub max_clusters: Option<u32>,
     pub max_wait: SignedDuration,
     pub limits: AttemptLimits,
     pub cluster: ClusterSpec,
@@ -233,6 +237,8 @@ pub struct Catalog {
     pub profiles: BTreeMap<String, Profile>,
     pub tasks: BTreeMap<String, Task>,
     pub warehouses: BTreeMap<String, Warehouse>,
+    /// So many clusters are at work at once at most.
+    pub max_clusters: Option<u32>,
     /// Bucket → literal start of the key → datasets.
     by_prefix: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Dataset → tasks that read it.
@@ -267,6 +273,7 @@ impl Catalog {
             profiles: profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect(),
             tasks: tasks.into_iter().map(|task| (task.name.clone(), task)).collect(),
             warehouses: BTreeMap::new(),
+            max_clusters: None,
             by_prefix,
             readers,
         }
@@ -276,6 +283,12 @@ impl Catalog {
     pub fn with_warehouses(mut self, warehouses: Vec<Warehouse>) -> Self {
         let named = warehouses.into_iter().map(|warehouse| (warehouse.name.clone(), warehouse));
         self.warehouses = named.collect();
+        self
+    }
+
+    #[must_use]
+    pub fn with_max_clusters(mut self, max: Option<u32>) -> Self {
+        self.max_clusters = max;
         self
     }
 
@@ -436,6 +449,7 @@ mod tests {
             when_empty: WhenEmpty::Run,
             steps: vec![],
             load: None,
+            max_active: None,
         };
         Catalog::new("x".into(), vec![dataset], vec![], vec![task])
     }
@@ -482,6 +496,7 @@ pub mod testing {
         Profile {
             name: name.into(),
             batch_size: 1,
+            max_clusters: None,
             max_wait: SignedDuration::ZERO,
             limits: AttemptLimits {
                 max_attempts: 2,

@@ -62,6 +62,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         when_empty,
         steps: vec![step("transform")],
         load: None,
+        max_active: None,
     };
     Catalog::new("prod".into(), datasets, vec![spark()], vec![task])
 }

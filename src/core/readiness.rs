@@ -335,6 +335,7 @@ mod tests {
             when_empty: WhenEmpty::Skip,
             steps: vec![],
             load: None,
+            max_active: None,
         }
     }
 

@@ -4,12 +4,12 @@
 
 mod backfill;
 mod claim;
+mod document;
 mod expression;
 mod file;
 mod item;
 mod lease;
 mod list;
-mod order;
 mod run;
 mod tables;
 mod task;

@@ -41,6 +41,7 @@ fn catalog(scheduled: bool) -> Catalog {
         when_empty: WhenEmpty::Skip,
         steps: vec![],
         load: None,
+        max_active: None,
     };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])
 }

@@ -31,6 +31,7 @@ fn catalog() -> Catalog {
         when_empty: WhenEmpty::Skip,
         steps: vec![],
         load: None,
+        max_active: None,
     };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])
 }

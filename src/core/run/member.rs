@@ -108,6 +108,7 @@ mod tests {
             when_empty: WhenEmpty::Run,
             steps: (0..steps).map(step).collect(),
             load: None,
+            max_active: None,
         }
     }
 

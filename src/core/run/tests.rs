@@ -425,6 +425,7 @@ fn run(tasks: usize, steps: usize) -> Run {
             when_empty: WhenEmpty::Run,
             steps: steps.clone(),
             load: None,
+            max_active: None,
         })
         .collect();
     let catalog = Catalog::new("test".into(), Vec::<Dataset>::new(), vec![], tasks);
