@@ -98,26 +98,36 @@ impl Store {
         Ok(stored.unwrap_or_else(|| Cap::new(of.clone())))
     }
 
-    /// Every backfill that ever was, the oldest first.
+    /// Every backfill that ever was, the oldest first, but for those that this
+    /// version cannot read.
     pub async fn backfills(&self) -> Result<Vec<Backfill>, StoreError> {
-        self.documents().await
+        let found = self.documents::<Backfill>().await?;
+        Ok(found.iter().filter_map(|found| read(found).ok()).collect())
     }
 
     pub async fn backfill(&self, id: &str) -> Result<Option<Backfill>, StoreError> {
         self.document(id).await
     }
 
-    /// Every pause that ever was, those that are over included.
+    /// Every pause that ever was, those that are over included. One that cannot
+    /// be read still holds what its name says.
     pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        self.documents().await
+        let found = self.documents::<Pause>().await?;
+        let pause = |found: &Item| {
+            read(found).ok().or_else(|| {
+                let scope = item::read_text(found, item::PARTITION).ok()?.parse().ok()?;
+                Some(Pause::unreadable(scope))
+            })
+        };
+        Ok(found.iter().filter_map(pause).collect())
     }
 
     pub async fn pause(&self, scope: &Scope) -> Result<Option<Pause>, StoreError> {
         self.document(&scope.to_string()).await
     }
 
-    /// All documents of a kind, by their names.
-    async fn documents<T: Document>(&self) -> Result<Vec<T>, StoreError> {
+    /// All items of a kind, by their names.
+    async fn documents<T: Document>(&self) -> Result<Vec<Item>, StoreError> {
         let mut documents = Vec::new();
         let mut pages = self
             .client
@@ -131,9 +141,7 @@ impl Store {
             .send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
-            for found in page.items.unwrap_or_default() {
-                documents.push(self.read_document(&found)?);
-            }
+            documents.extend(page.items.unwrap_or_default());
         }
         Ok(documents)
     }
