@@ -20,7 +20,7 @@ use aws_smithy_async::time::TimeSource;
 use jiff::{SignedDuration, Timestamp};
 use sluicegate::clock::{Clock, Source};
 use sluicegate::{app, aws, config};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -40,16 +40,19 @@ pub struct Machine {
     time: VirtualTime,
     /// How far its clock is off, in seconds.
     skew: AtomicI64,
-    stopped: watch::Sender<bool>,
+    stopped: AtomicBool,
+    /// Wakes all who wait for it in the order in which they came; a watch channel
+    /// would take a random one, and the same seed would not give the same trace.
+    resumed: Notify,
     /// It has the next configuration.
     deployed: AtomicBool,
 }
 
 impl Machine {
     pub fn new(number: usize, time: VirtualTime) -> Arc<Self> {
-        let (stopped, _) = watch::channel(false);
-        let (skew, deployed) = (AtomicI64::new(0), AtomicBool::new(false));
-        Arc::new(Self { number, time, skew, stopped, deployed })
+        let (skew, stopped) = (AtomicI64::new(0), AtomicBool::new(false));
+        let (resumed, deployed) = (Notify::new(), AtomicBool::new(false));
+        Arc::new(Self { number, time, skew, stopped, resumed, deployed })
     }
 
     pub fn set_clock(&self, off: SignedDuration) {
@@ -58,11 +61,12 @@ impl Machine {
 
     /// SIGSTOP: whatever it waits for, it does not go on before `resume`.
     pub fn stop(&self) {
-        self.stopped.send_replace(true);
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     pub fn resume(&self) {
-        self.stopped.send_replace(false);
+        self.stopped.store(false, Ordering::Relaxed);
+        self.resumed.notify_waiters();
     }
 
     /// What its clock shows.
@@ -73,9 +77,8 @@ impl Machine {
 
     /// Goes on when the machine does.
     pub async fn pass_gate(&self) {
-        if *self.stopped.borrow() {
-            // The sender lives as long as the machine.
-            let _ = self.stopped.subscribe().wait_for(|stopped| !stopped).await;
+        while self.stopped.load(Ordering::Relaxed) {
+            self.resumed.notified().await;
         }
     }
 }

@@ -189,7 +189,7 @@ async fn order(args: &BackfillArgs) -> Result<Output, Failure> {
     if args.dry_run {
         return foresee(&session, task, &backfill).await;
     }
-    session.store.commit_order(&mut backfill).await?;
+    session.store.commit_document(&mut backfill).await?;
     if args.wait {
         return wait(&session, backfill).await;
     }
@@ -333,7 +333,7 @@ async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
                 "backfill {id} cannot be cancelled: it is {state} already"
             )));
         }
-        match session.store.commit_order(&mut backfill).await {
+        match session.store.commit_document(&mut backfill).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
             result => {
                 result?;

@@ -7,6 +7,7 @@ mod assets;
 mod backfill;
 mod check;
 mod inputs;
+mod logs;
 mod operate;
 mod output;
 mod pause;
@@ -75,6 +76,7 @@ enum Command {
     Reap(reap::ReapArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
+    Logs(logs::LogsArgs),
     Why(why::WhyArgs),
     Retry(operate::RetryArgs),
     Cancel(operate::CancelArgs),
@@ -214,6 +216,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Reap(args) => reap::reap(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
+        Command::Logs(args) => logs::logs(&args).await,
         Command::Why(args) => why::why(&args).await,
         Command::Retry(args) => operate::retry(&args).await,
         Command::Cancel(args) => operate::cancel(&args).await,

@@ -110,7 +110,7 @@ async fn change(
         let stored = session.store.pause(scope).await?;
         let mut pause = stored.unwrap_or_else(|| Pause::new(scope.clone()));
         change(&mut pause).map_err(|already| Failure::Failed(already.to_string()))?;
-        match session.store.commit_order(&mut pause).await {
+        match session.store.commit_document(&mut pause).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
             result => return result.map(|()| pause).map_err(Failure::from),
         }

@@ -208,6 +208,7 @@ fn foreseen(
         mark: None,
         producers: &BTreeMap::new(),
         paused: None,
+        full: None,
         to_come: None,
     };
     // As if asked when the partition begins: everything is still to come.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::output::{self, Output};
 use super::{AwsArgs, Failure, Session, find_partition, find_task};
+use crate::core::cap::{Capped, Full};
 use crate::core::catalog::Task;
 use crate::core::pause::holding;
 use crate::core::task::{TaskKey, TaskPartition, TaskState};
@@ -54,6 +55,10 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         _ => BTreeMap::new(),
     };
     let pauses = session.store.pauses().await?;
+    let full = match state {
+        TaskState::Ready => full(&session, task).await?,
+        _ => None,
+    };
     let backfills = session.store.backfills().await?;
     let known = Known {
         key: &key,
@@ -63,10 +68,29 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
         mark,
         producers: &producers,
         paused: holding(&pauses, task),
+        full: full.as_ref(),
         to_come: backfills.iter().find(|backfill| backfill.is_to_come(&key)),
     };
     let why = why::why(&session.config.catalog, task, known, now);
     Output::new(output::plain(&why.sentence), &why)
+}
+
+/// A cap that leaves no room for another run of the task.
+async fn full(session: &Session, task: &Task) -> Result<Option<Full>, Failure> {
+    let catalog = &session.config.catalog;
+    let profile = catalog.profiles.get(&task.profile);
+    let mut caps = profile.map_or_else(Vec::new, |profile| catalog.caps_of_clusters(profile));
+    caps.extend(task.max_active.map(|max| (Capped::Task(task.name.clone()), max)));
+    for (of, max) in caps {
+        let mut cap = session.store.cap(&of).await?;
+        for id in cap.used.keys().cloned().collect::<Vec<_>>() {
+            cap.look(&id, session.store.run(&id).await?.as_ref());
+        }
+        if cap.count() >= max {
+            return Ok(Some(Full { of, count: cap.count(), max }));
+        }
+    }
+    Ok(None)
 }
 
 /// Where the partitions stand whose outputs are missing.

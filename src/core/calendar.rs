@@ -89,6 +89,7 @@ mod tests {
             late_data: Default::default(),
             steps: vec![],
             load: None,
+            max_active: None,
         }
     }
 

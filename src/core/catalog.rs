@@ -149,6 +149,8 @@ pub struct Task {
     pub name: String,
     pub profile: String,
     pub grain: Grain,
+    /// So many of its partitions run at once at most.
+    pub max_active: Option<u32>,
     pub schedule: Option<Schedule>,
     pub inputs: Vec<Input>,
     /// How many of the inputs.
@@ -226,6 +228,8 @@ impl Retry {
 pub struct Profile {
     pub name: String,
     pub batch_size: usize,
+    /// So many of its clusters are at work at once at most.
+    pub max_clusters: Option<u32>,
     pub max_wait: SignedDuration,
     pub limits: AttemptLimits,
     pub cluster: ClusterSpec,
@@ -271,6 +275,8 @@ pub struct Catalog {
     pub profiles: BTreeMap<String, Profile>,
     pub tasks: BTreeMap<String, Task>,
     pub warehouses: BTreeMap<String, Warehouse>,
+    /// So many clusters are at work at once at most.
+    pub max_clusters: Option<u32>,
     /// Bucket → literal start of the key → datasets.
     by_prefix: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Dataset → tasks that read it.
@@ -305,6 +311,7 @@ impl Catalog {
             profiles: profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect(),
             tasks: tasks.into_iter().map(|task| (task.name.clone(), task)).collect(),
             warehouses: BTreeMap::new(),
+            max_clusters: None,
             by_prefix,
             readers,
         }
@@ -314,6 +321,12 @@ impl Catalog {
     pub fn with_warehouses(mut self, warehouses: Vec<Warehouse>) -> Self {
         let named = warehouses.into_iter().map(|warehouse| (warehouse.name.clone(), warehouse));
         self.warehouses = named.collect();
+        self
+    }
+
+    #[must_use]
+    pub fn with_max_clusters(mut self, max: Option<u32>) -> Self {
+        self.max_clusters = max;
         self
     }
 
@@ -479,6 +492,7 @@ mod tests {
             late_data: Default::default(),
             steps: vec![],
             load: None,
+            max_active: None,
         };
         Catalog::new("x".into(), vec![dataset], vec![], vec![task])
     }

@@ -64,6 +64,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         late_data: Default::default(),
         steps: vec![step("transform")],
         load: None,
+        max_active: None,
     };
     Catalog::new("prod".into(), datasets, vec![spark()], vec![task])
 }

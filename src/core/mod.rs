@@ -6,6 +6,7 @@ pub mod asked;
 pub mod backfill;
 pub mod batch;
 pub mod calendar;
+pub mod cap;
 pub mod catalog;
 pub mod cluster;
 pub mod command;

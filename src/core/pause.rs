@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
@@ -92,6 +93,13 @@ impl Pause {
         Self { scope, version: 0, paused: None, notices: Vec::new() }
     }
 
+    /// One whose item this version cannot read: it holds until it is known.
+    pub fn unreadable(scope: Scope) -> Self {
+        let reason = "its item cannot be read: a newer version wrote it, or it is damaged";
+        let asked = Asked::new("?", Some(reason), Timestamp::UNIX_EPOCH);
+        Self { paused: Some(asked), ..Self::new(scope) }
+    }
+
     pub fn pause(&mut self, asked: Asked) -> Result<(), Already> {
         if let Some(asked) = &self.paused {
             return Err(Already::Paused { scope: self.scope.clone(), asked: asked.clone() });
@@ -158,8 +166,6 @@ pub fn holding<'a>(pauses: &'a [Pause], task: &Task) -> Option<(&'a Scope, &'a A
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     fn asked(by: &str, minute: i64) -> Asked {

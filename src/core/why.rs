@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::asked::Asked;
 use super::backfill::Backfill;
+use super::cap::Full;
 use super::catalog::{Catalog, Completeness, Task};
 use super::load::{Stage, Trouble};
 use super::partition::Partition;
@@ -36,6 +37,8 @@ pub struct Known<'a> {
     pub producers: &'a BTreeMap<TaskKey, TaskState>,
     /// The pause that holds its task.
     pub paused: Option<(&'a Scope, &'a Asked)>,
+    /// A cap that leaves no room for it.
+    pub full: Option<&'a Full>,
     /// A backfill that has yet to come to it.
     pub to_come: Option<&'a Backfill>,
 }
@@ -69,6 +72,8 @@ pub struct Why {
     pub cluster: Option<String>,
     /// Who holds its task, while it waits or is ready.
     pub paused: Option<Asked>,
+    /// The cap that holds it back while it is ready.
+    pub full: Option<Full>,
     /// The backfill that it is run for, or that has yet to come to it.
     pub backfill: Option<String>,
     /// Dataset → where the partition of it lies, once it has succeeded.
@@ -125,6 +130,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         run: item.run.clone(),
         cluster: None,
         paused: None,
+        full: None,
         backfill: item.round.backfill.clone(),
         outputs: BTreeMap::new(),
     };
@@ -185,6 +191,10 @@ fn ready(
     if let Some(held) = known.held(now) {
         why.paused = known.paused.map(|(_, asked)| asked.clone());
         return format!("{start} and held back: {held}");
+    }
+    if let Some(full) = known.full {
+        why.full = Some(full.clone());
+        return format!("{start} and held back: {full}");
     }
     let Some(profile) = catalog.profiles.get(&task.profile) else { return start };
     let name = &profile.name;

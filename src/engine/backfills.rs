@@ -31,7 +31,7 @@ impl Engine {
         let published = self.publish(&backfill.notices).await;
         if published > 0 {
             backfill.notices.drain(..published);
-            self.store.commit_order(&mut backfill).await?;
+            self.store.commit_document(&mut backfill).await?;
         }
         self.metrics.pending(&format!("backfill {id}"), &backfill.notices);
         let now = self.clock.now();
@@ -53,7 +53,7 @@ impl Engine {
         let mut before = backfill.clone();
         backfill.begin();
         if *backfill != before {
-            self.store.commit_order(backfill).await?;
+            self.store.commit_document(backfill).await?;
             before = backfill.clone();
         }
         for partition in before.open.iter().copied() {
@@ -74,7 +74,7 @@ impl Engine {
         backfill.end(self.clock.now());
         let changed = *backfill != before;
         if changed {
-            self.store.commit_order(backfill).await?;
+            self.store.commit_document(backfill).await?;
         }
         if let Some(ended) = backfill.ended {
             let (id, task) = (&backfill.id, &backfill.window.task);

@@ -2,7 +2,7 @@
 //! and makes a run of each. The gathered partitions are in memory only; the
 //! due index gives them back after a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -10,10 +10,55 @@ use super::{Engine, Key};
 use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
 use crate::core::batch::{Gather, gather};
+use crate::core::cap::{Cap, Capped};
 use crate::core::catalog::{Catalog, Profile};
 use crate::core::pause::{Pause, holding};
 use crate::core::run::Run;
 use crate::core::task::{TaskKey, TaskPartition};
+
+/// What keeps ready partitions from a batch.
+#[derive(Default)]
+struct Held {
+    pauses: Vec<Pause>,
+    /// Each with how much it allows.
+    caps: Vec<(Cap, u32)>,
+}
+
+impl Held {
+    fn has_no_room_for_clusters(&self) -> bool {
+        let of_clusters = self.caps.iter().filter(|(cap, _)| !matches!(cap.of, Capped::Task(_)));
+        of_clusters.into_iter().any(|(cap, max)| cap.count() >= *max)
+    }
+
+    /// Which of the ready partitions, the oldest first, are held back.
+    fn back<'a>(
+        &self,
+        catalog: &Catalog,
+        ready: impl Iterator<Item = &'a TaskKey>,
+    ) -> BTreeSet<&'a TaskKey> {
+        let mut room: BTreeMap<&str, u32> = BTreeMap::new();
+        for (cap, max) in &self.caps {
+            if let Capped::Task(task) = &cap.of {
+                room.insert(task, max.saturating_sub(cap.count()));
+            }
+        }
+        // However many are ready.
+        if self.pauses.is_empty() && room.is_empty() {
+            return BTreeSet::new();
+        }
+        let mut is_held = |key: &TaskKey| {
+            let task = catalog.tasks.get(&key.task);
+            if task.is_some_and(|task| holding(&self.pauses, task).is_some()) {
+                return true;
+            }
+            let Some(left) = room.get_mut(key.task.as_str()) else { return false };
+            let full = *left == 0;
+            *left = left.saturating_sub(1);
+            full
+        };
+        ready.filter(|key| is_held(key)).collect()
+    }
+}
 
 impl Engine {
     /// Puts a ready partition among those that wait for a batch.
@@ -45,21 +90,25 @@ impl Engine {
         let mut profile = profile.clone();
         loop {
             let now = self.clock.now();
-            if let Err(next) = self.next_batch(&catalog, &profile, &[], now) {
+            if let Err(next) = self.next_batch(&catalog, &profile, &Held::default(), now) {
                 return Ok(next);
             }
             // Read before every batch: from the moment that a pause is stored, no
             // replica begins another.
-            let pauses = self.store.pauses().await?;
-            let batch = match self.next_batch(&catalog, &profile, &pauses, now) {
-                Ok(batch) => batch,
-                // Nothing tells of a pause's end.
-                Err(next) => {
-                    let look = super::after(now, self.sweep_interval);
-                    return Ok(Some(next.map_or(look, |next| next.min(look))));
-                }
+            let held = Held {
+                pauses: self.store.pauses().await?,
+                caps: self.caps(&catalog, &profile).await?,
             };
-            match self.start_run(&catalog, &profile, &batch, now).await {
+            let look = super::after(now, self.sweep_interval);
+            if held.has_no_room_for_clusters() {
+                return Ok(Some(look));
+            }
+            let batch = match self.next_batch(&catalog, &profile, &held, now) {
+                Ok(batch) => batch,
+                // Nothing tells of a pause's end, or of all that make room.
+                Err(next) => return Ok(Some(next.map_or(look, |next| next.min(look)))),
+            };
+            match self.start_run(&catalog, &profile, &batch, held.caps, now).await {
                 // Usually a run too large for DynamoDB's 400 KB: fewer fit.
                 Err(StoreError::Aws(error)) if error.kind == Kind::Refused => {
                     let first = batch.first().map(|item| &item.key);
@@ -80,26 +129,60 @@ impl Engine {
         }
     }
 
-    /// The partitions that go into a batch now, but for those that a pause holds;
-    /// or when to look again.
+    /// The caps that a batch of a profile is under, with those of its tasks. Where
+    /// there may be no room, the runs that use them are looked at.
+    async fn caps(
+        &self,
+        catalog: &Catalog,
+        profile: &Profile,
+    ) -> Result<Vec<(Cap, u32)>, StoreError> {
+        let ready: BTreeSet<String> = match self.memory().ready.get(&profile.name) {
+            Some(ready) => ready.keys().map(|(_, key)| key.task.clone()).collect(),
+            None => BTreeSet::new(),
+        };
+        let of_tasks = ready.into_iter().filter_map(|name| {
+            let max = catalog.tasks.get(&name)?.max_active?;
+            Some((Capped::Task(name), max))
+        });
+        let mut caps = Vec::new();
+        for (of, max) in catalog.caps_of_clusters(profile).into_iter().chain(of_tasks) {
+            let mut cap = self.store.cap(&of).await?;
+            let wanted = match of {
+                Capped::Task(_) => u32::try_from(profile.batch_size).unwrap_or(u32::MAX),
+                Capped::Profile(_) | Capped::Deployment => 1,
+            };
+            if cap.count().saturating_add(wanted) > max {
+                for id in cap.used.keys().cloned().collect::<Vec<_>>() {
+                    cap.look(&id, self.store.run(&id).await?.as_ref());
+                }
+            }
+            caps.push((cap, max));
+        }
+        Ok(caps)
+    }
+
+    /// What a run used of caps may be free: looks at what is ready of all profiles.
+    pub(super) fn wake_capped(&self) {
+        let (catalog, now) = (self.catalog(), self.clock.now());
+        if catalog.has_caps() {
+            for profile in catalog.profiles.keys() {
+                self.agenda.wake(Key::Batches(profile.clone()), now);
+            }
+        }
+    }
+
+    /// The partitions that go into a batch now, but for those that a pause or a
+    /// cap of their task holds; or when to look again.
     fn next_batch(
         &self,
         catalog: &Catalog,
         profile: &Profile,
-        pauses: &[Pause],
+        held: &Held,
         now: Timestamp,
     ) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
         let memory = self.memory();
         let ready = memory.ready.get(&profile.name).ok_or(None)?;
-        let held = |item: &TaskPartition| {
-            let task = catalog.tasks.get(&item.key.task);
-            task.is_some_and(|task| holding(pauses, task).is_some())
-        };
-        let held: BTreeSet<_> = match pauses {
-            // However many are ready.
-            [] => BTreeSet::new(),
-            _ => ready.values().filter(|item| held(item)).map(|item| &item.key).collect(),
-        };
+        let held = held.back(catalog, ready.keys().map(|(_, key)| key));
         let free = || ready.iter().filter(|((_, key), _)| !held.contains(key));
         let oldest = free().next().map(|((since, _), _)| *since);
         match gather(profile, ready.len() - held.len(), oldest, now) {
@@ -120,6 +203,7 @@ impl Engine {
         catalog: &Catalog,
         profile: &Profile,
         batch: &[TaskPartition],
+        caps: Vec<(Cap, u32)>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let members: Vec<_> = batch
@@ -134,7 +218,9 @@ impl Engine {
         let (mut run, changes) = Run::new(catalog, profile, &members, &self.new_id(), now);
         let items = members.iter().map(|(_, item)| (*item).clone()).collect();
         self.store_inputs(catalog, &run.id, items).await?;
-        let result = self.store.commit_run(&mut run, &changes).await;
+        let mut caps: Vec<_> = caps.into_iter().map(|(cap, _)| cap).collect();
+        caps.retain_mut(|cap| cap.take(&run));
+        let result = self.store.commit_run_under(&mut run, &changes, &caps).await;
         if matches!(result, Ok(()) | Err(StoreError::Conflict(_))) {
             self.forget_ready(&profile.name, batch);
             // On a conflict whoever is still ready comes back by this.

@@ -13,7 +13,7 @@ impl Engine {
         let published = self.publish(&pause.notices).await;
         if published > 0 {
             pause.notices.drain(..published);
-            self.store.commit_order(&mut pause).await?;
+            self.store.commit_document(&mut pause).await?;
         }
         self.metrics.pending(&format!("pause {scope}"), &pause.notices);
         match pause.notices.is_empty() {

@@ -98,6 +98,7 @@ impl Engine {
         let decision = self.follow(run, observation, hints);
         let early = planted(Bug::LaunchWithoutIntent) && decision.act == Act::Launch;
         if *run != before && !early {
+            let makes_room = !decision.changes.is_empty() || run.state.is_final();
             let result = self.store.commit_run(run, &decision.changes).await;
             if matches!(result, Err(StoreError::Conflict(_))) {
                 let kept = self.still_ours(run, decision.changes).await?;
@@ -108,6 +109,9 @@ impl Engine {
                 result?;
                 self.wake_tasks(decision.changes.iter().map(|change| &change.key));
                 self.count_changes(run, &decision.changes);
+            }
+            if makes_room {
+                self.wake_capped();
             }
             if run.state != before.state {
                 if run.state.is_final() {

@@ -7,6 +7,7 @@ mod arrivals;
 mod backfills;
 mod batches;
 mod bugs_of_others;
+mod caps;
 mod chains;
 mod chaos;
 mod check;

@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use sluicegate::aws;
 use sluicegate::aws::store::DueKey;
+use sluicegate_local::{Options, emr};
 
 use crate::commands::{answer, ask, json};
 use crate::world::{World, daily_file, daily_task};
@@ -71,6 +75,25 @@ async fn a_pause_holds_what_is_ready_over_restarts_and_replicas() {
     let events = world.mails_about("pause/").into_iter();
     let events: BTreeSet<_> = events.map(|mail| mail.attributes["event"].clone()).collect();
     assert_eq!(events.len(), 2, "{events:?}");
+}
+
+/// What a newer version has paused stays so, and nothing else is held by that.
+#[tokio::test]
+async fn a_pause_that_cannot_be_read_holds_its_own_task_only() {
+    let world = World::new(&two_tasks()).await;
+    let tables = aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let put = tables.put_item().table_name("test-task").item("task", text("~pause"));
+    let put = put.item("partition", text("task/t")).item("document", text("of another form"));
+    put.item("format", AttributeValue::N("99".to_owned())).send().await.unwrap();
+    world.put("a/2013-01-01.csv", "1").await;
+    world.put("b/2013-01-01.csv", "1").await;
+    world.mail("u/2013-01-01/succeeded").await;
+    let why = until_why(&world, "t", "held back").await;
+    assert!(why.contains("its item cannot be read"), "{why}");
+    let (code, _, error) = ask(&world, &["resume", "t", "--by", "alice"]).await;
+    assert_eq!(code, 1);
+    assert!(error.contains("item ~pause task/t in table test-task"), "{error}");
 }
 
 #[tokio::test]
@@ -264,4 +287,38 @@ async fn readers_of_a_skipped_partition_go_on_without_it() {
     assert!(why.ends_with(": by alice (no matter).\n"), "{why}");
     world.mail("t/2013-01-01/skipped").await;
     world.mail("u/2013-01-01/succeeded").await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_steps_log_is_shown_by_its_number() {
+    let script = "echo to the output; for i in $(seq 3); do echo line $i >&2; done; exit 3";
+    let tasks = daily_file("a") + &daily_task("t", &["a"], script);
+    let emr = emr::Options { log_delay: Duration::ZERO, ..emr::Options::default() };
+    let world = World::with(&tasks, Options { emr, ..Options::default() }).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/failed").await;
+    world.mail("run-failed").await;
+    let runs = json(&world, &["runs"]).await;
+    let id = runs["runs"][0]["id"].as_str().unwrap();
+    let list = answer(&world, &["logs", id]).await;
+    assert!(list.contains("1     t/2013-01-01/work/1  failed"), "{list}");
+    assert!(list.contains("logs: s3://landing/logs/j-"), "{list}");
+    let shown = || async {
+        let (code, out, _) = ask(&world, &["logs", id, "--step", "1"]).await;
+        (code == 0).then_some(out)
+    };
+    let text = world.until_async("the log", shown).await;
+    assert!(text.contains("/stderr.gz\n\n") && text.ends_with("line 2\nline 3\n"), "{text}");
+    let output = json(&world, &["logs", id, "--step", "1", "--file", "stdout"]).await;
+    assert_eq!((&output["file"], &output["text"]), (&"stdout".into(), &"to the output\n".into()));
+    for (args, code, said) in [
+        (&["--step", "2"][..], 2, "has 1 steps, none with the number 2"),
+        (&["--attempt", "7"], 2, "has 1 attempts, and not 7"),
+        (&["--file", "stdout"], 2, "--step"),
+        (&["--step", "1", "--file", "syslog"], 1, "nothing of it stands in s3://landing/logs/"),
+    ] {
+        let (is, _, error) = ask(&world, &[&["logs", id][..], args].concat()).await;
+        assert_eq!(is, code, "{args:?}: {error}");
+        assert!(error.contains(said), "{args:?}: {error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Task partitions of a backfill: its name on those that it has begun, and all
-//! that are stored of its window. The backfill itself is an order (see `order`).
+//! that are stored of its window. The backfill itself is a document (see
+//! `document`).
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use super::DueKey;
-use super::order::Order;
+use super::document::Document;
 use crate::core::backfill::Backfill;
 use crate::core::notice::Notice;
 use crate::core::pause::Pause;

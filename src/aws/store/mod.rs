@@ -4,6 +4,7 @@
 
 mod backfill;
 mod claim;
+mod document;
 mod expression;
 mod file;
 mod inputs;
@@ -11,7 +12,6 @@ mod item;
 mod late;
 mod lease;
 mod list;
-mod order;
 mod run;
 mod tables;
 mod task;

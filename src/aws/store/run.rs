@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::item::{self, Item};
 use super::{Store, StoreError, write_error};
 use crate::aws::error::{AwsError, Kind};
+use crate::core::cap::Cap;
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, URGENT, Unreadable};
 use crate::planted::{Bug, planted};
@@ -42,9 +43,22 @@ impl Store {
         run: &mut Run,
         changes: &[TaskChange],
     ) -> Result<(), StoreError> {
+        self.commit_run_under(run, changes, &[]).await
+    }
+
+    /// The same, together with the caps that it uses from now on.
+    pub async fn commit_run_under(
+        &self,
+        run: &mut Run,
+        changes: &[TaskChange],
+        caps: &[Cap],
+    ) -> Result<(), StoreError> {
         let put = self.put(run)?;
-        let actions: Result<Vec<_>, _> =
-            changes.iter().map(|change| self.change_action(change)).collect();
+        let changed = changes.iter().map(|change| self.change_action(change));
+        let used = caps
+            .iter()
+            .map(|cap| Ok(TransactWriteItem::builder().put(self.put_document(cap)?).build()));
+        let actions: Result<Vec<_>, StoreError> = changed.chain(used).collect();
         let result = match actions? {
             // A transaction costs twice as much.
             actions if actions.is_empty() => self.put_alone(put).await,

@@ -171,6 +171,9 @@ pub struct Engine {
     pub steps_interval: Duration,
     /// How often the tables are searched for work that no event announced.
     pub sweep_interval: Duration,
+    /// So many clusters of all profiles are at work at once at most; what is ready
+    /// beyond that waits. Left out, there is no such limit.
+    pub max_clusters: Option<Placed<u32>>,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: Duration,
     /// How many receive from the queue side by side.
@@ -194,6 +197,7 @@ impl Default for Engine {
             poll_interval_with_events: secs(600),
             steps_interval: secs(300),
             sweep_interval: secs(30),
+            max_clusters: None,
             visibility_timeout: secs(120),
             receivers: Placed::unplaced(2),
             send_within: secs(20),

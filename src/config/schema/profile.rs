@@ -17,6 +17,9 @@ pub struct Profile {
     /// `max-wait`.
     #[serde(default = "one")]
     pub batch_size: Placed<u32>,
+    /// So many of its clusters are at work at once at most; what is ready beyond that
+    /// waits. Left out, there is no such limit.
+    pub max_clusters: Option<Placed<u32>>,
     /// How long a ready partition waits for others to share its cluster.
     #[serde(default = "five_minutes")]
     pub max_wait: Duration,

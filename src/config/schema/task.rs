@@ -21,6 +21,9 @@ pub struct Task {
     pub profile: Text,
     /// What one run of it covers: an hour or a day, UTC.
     pub partition: Grain,
+    /// So many of its partitions run at once at most; what is ready beyond that
+    /// waits. Left out, there is no such limit.
+    pub max_active: Option<Placed<u32>>,
     /// When it is due. Without one it runs as soon as its inputs are there.
     pub schedule: Option<Schedule>,
     /// What to do when an input is complete but holds no data at all.

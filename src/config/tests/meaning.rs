@@ -66,6 +66,25 @@ fn listings_have_their_bounds() {
 }
 
 #[test]
+fn limits_to_what_is_at_work() {
+    let engine = "\n[engine]\nmax-clusters = 0\n";
+    for (text, said) in [
+        (format!("{GOOD}{engine}"), "max-clusters is 0: expected 1 to 500"),
+        (
+            GOOD.replacen("[tasks.etl]", "[tasks.etl]\nmax-active = 501", 1),
+            "max-active is 501: expected 1 to 500",
+        ),
+        (
+            GOOD.replacen("[profiles.small]", "[profiles.small]\nmax-clusters = 0", 1),
+            "max-clusters is 0: expected 1 to 500",
+        ),
+    ] {
+        let told = mistakes(&text);
+        assert!(told.contains(said) && told.ends_with("\n1 mistake"), "{told}");
+    }
+}
+
+#[test]
 fn names_of_aws_that_can_be() {
     for (from, to) in [
         ("[aws]", "[aws]\nregion = \"us-east-1\""),

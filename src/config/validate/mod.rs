@@ -28,6 +28,8 @@ use crate::core::listing::Listing;
 const NAME_CHARS_MAX: usize = 64;
 /// Each partition in the window may be listed every time.
 const LIST_DAYS_MAX: i64 = 31;
+/// Each cap names the runs that use it in one item.
+const CAP_MAX: u32 = 500;
 
 /// The catalog, the settings and warnings; or every mistake.
 pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mistake>> {
@@ -51,8 +53,10 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
     let tasks: Vec<_> =
         file.tasks.iter().filter_map(|(name, raw)| check.task(name, raw, file)).collect();
     check.cycles(file, &producers);
+    let max_clusters = check.cap("max-clusters", file.engine.max_clusters.as_ref());
     let catalog = Catalog::new(file.deployment.get_ref().clone(), datasets, profiles, tasks)
-        .with_warehouses(warehouses);
+        .with_warehouses(warehouses)
+        .with_max_clusters(max_clusters);
     check.windows(file, &catalog);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
@@ -224,6 +228,11 @@ impl Check {
     fn assets(&mut self, text: &Text) -> Option<Assets> {
         let (bucket, prefix) = self.s3_prefix(text)?;
         Some(Assets { bucket, prefix })
+    }
+
+    /// A limit to what is at work at once.
+    fn cap(&mut self, what: &str, raw: Option<&Placed<u32>>) -> Option<u32> {
+        raw.map(|raw| self.count(what, raw, 1..=CAP_MAX))
     }
 
     fn limits(&mut self, engine: &schema::Engine) -> AttemptLimits {

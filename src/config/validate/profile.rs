@@ -48,6 +48,7 @@ impl Check {
         Some(Profile {
             name: name.get_ref().clone(),
             batch_size: self.count("batch-size", &raw.batch_size, 1..=BATCH_SIZE_MAX) as usize,
+            max_clusters: self.cap("max-clusters", raw.max_clusters.as_ref()),
             max_wait: self.within("max-wait", &raw.max_wait, SignedDuration::ZERO..=hours(24)),
             limits,
             cluster: ClusterSpec {

@@ -65,6 +65,7 @@ impl Check {
             name: name.get_ref().clone(),
             profile: raw.profile.get_ref().clone(),
             grain: raw.partition,
+            max_active: self.cap("max-active", raw.max_active.as_ref()),
             schedule,
             inputs,
             need: self.need(&raw.need, Some(raw.inputs.len())),

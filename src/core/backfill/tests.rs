@@ -43,6 +43,7 @@ fn catalog(scheduled: bool) -> Catalog {
         steps: vec![],
         late_data: Default::default(),
         load: None,
+        max_active: None,
     };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])
 }

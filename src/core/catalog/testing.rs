@@ -23,6 +23,7 @@ pub fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
         late_data: LateData::Alert,
         steps: vec![],
         load: None,
+        max_active: None,
     }
 }
 
@@ -30,6 +31,7 @@ pub fn profile(name: &str) -> Profile {
     Profile {
         name: name.into(),
         batch_size: 1,
+        max_clusters: None,
         max_wait: SignedDuration::ZERO,
         limits: AttemptLimits {
             max_attempts: 2,

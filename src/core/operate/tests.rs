@@ -33,6 +33,7 @@ fn catalog() -> Catalog {
         steps: vec![],
         late_data: Default::default(),
         load: None,
+        max_active: None,
     };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])
 }

@@ -109,6 +109,7 @@ mod tests {
             late_data: Default::default(),
             steps: (0..steps).map(step).collect(),
             load: None,
+            max_active: None,
         }
     }
 

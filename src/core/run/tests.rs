@@ -426,6 +426,7 @@ fn run(tasks: usize, steps: usize) -> Run {
             late_data: Default::default(),
             steps: steps.clone(),
             load: None,
+            max_active: None,
         })
         .collect();
     let catalog = Catalog::new("test".into(), Vec::<Dataset>::new(), vec![], tasks);

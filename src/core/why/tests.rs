@@ -62,6 +62,7 @@ fn catalog() -> Catalog {
         late_data: Default::default(),
         steps: vec![step("extract"), step("load")],
         load: None,
+        max_active: None,
     };
     let mut etl = task("etl", Grain::Hour, vec![input("raw", 0, 1)], &["hourly"]);
     etl.schedule = Some(Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap());
@@ -80,6 +81,7 @@ struct Case {
     mark: Option<Timestamp>,
     producers: BTreeMap<TaskKey, TaskState>,
     paused: Option<(Scope, Asked)>,
+    full: Option<Full>,
     to_come: Option<Backfill>,
 }
 
@@ -94,6 +96,7 @@ impl Case {
             mark: None,
             producers: BTreeMap::new(),
             paused: None,
+            full: None,
             to_come: None,
         }
     }
@@ -115,6 +118,7 @@ impl Case {
             ready: self.ready,
             mark: self.mark,
             producers: &self.producers,
+            full: self.full.as_ref(),
             to_come: self.to_come.as_ref(),
             paused: self.paused.as_ref().map(|(scope, asked)| (scope, asked)),
         };
@@ -304,6 +308,23 @@ fn a_ready_partition_waits_for_its_batch() {
     hour.says("2013-01-01T06:30:00Z", due);
     hour.ready = 4;
     hour.says("2013-01-01T06:20:00Z", due);
+}
+
+#[test]
+fn a_cap_is_said_while_it_holds_back_what_is_ready() {
+    use crate::core::cap::Capped;
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.item().state = TaskState::Ready;
+    hour.item().ready_at = Some(at("2013-01-01T06:16:00Z"));
+    for (of, words) in [
+        (Capped::Task("etl".into()), "2 of task etl run, and 2 may at once"),
+        (Capped::Profile("p".into()), "2 clusters of profile p are at work, and 2 may be at once"),
+        (Capped::Deployment, "2 clusters are at work, and 2 may be at once"),
+    ] {
+        hour.full = Some(Full { of, count: 2, max: 2 });
+        let start = "etl 2013-01-01T05 is ready since 06:16 UTC and held back";
+        hour.says("2013-01-01T06:20:00Z", &format!("{start}: {words}."));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What people have ordered (pauses, backfills), in the task table: one document
-//! an item, under a name that no task can have. Every write is conditional on
-//! the version that was read. Not for changes of task partitions and runs.
+//! Pauses, backfills and caps, in the task table: one document an item, under a
+//! name that no task can have. Every write is conditional on the version that was
+//! read. Not for task partitions and runs.
 
 use aws_sdk_dynamodb::types::Put;
 use jiff::Timestamp;
@@ -12,14 +12,15 @@ use super::run::WRITE;
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
 use crate::core::backfill::Backfill;
+use crate::core::cap::{Cap, Capped};
 use crate::core::pause::{Pause, Scope};
 use crate::core::task::Unreadable;
 
 const DOCUMENT: &str = "document";
 
-/// A kind of order, as it is stored.
-pub trait Order: Serialize + DeserializeOwned {
-    /// Where orders of this kind stand among the tasks, whose names have no `~`.
+/// What is stored so.
+pub trait Document: Serialize + DeserializeOwned {
+    /// Where documents of its kind stand among the tasks, whose names have no `~`.
     const PLACE: &'static str;
     /// What tells it from others of its kind.
     fn name(&self) -> String;
@@ -30,7 +31,7 @@ pub trait Order: Serialize + DeserializeOwned {
     fn due(&self) -> Option<Timestamp>;
 }
 
-impl Order for Pause {
+impl Document for Pause {
     const PLACE: &'static str = "~pause";
 
     fn name(&self) -> String {
@@ -50,7 +51,7 @@ impl Order for Pause {
     }
 }
 
-impl Order for Backfill {
+impl Document for Backfill {
     const PLACE: &'static str = "~backfill";
 
     fn name(&self) -> String {
@@ -70,28 +71,64 @@ impl Order for Backfill {
     }
 }
 
+impl Document for Cap {
+    const PLACE: &'static str = "~cap";
+
+    fn name(&self) -> String {
+        self.of.to_string()
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
 impl Store {
-    /// Every backfill that ever was, the oldest first.
+    /// A cap as it is stored, or one that nothing uses yet.
+    pub async fn cap(&self, of: &Capped) -> Result<Cap, StoreError> {
+        let stored = self.document(&of.to_string()).await?;
+        Ok(stored.unwrap_or_else(|| Cap::new(of.clone())))
+    }
+
+    /// Every backfill that ever was, the oldest first, but for those that this
+    /// version cannot read.
     pub async fn backfills(&self) -> Result<Vec<Backfill>, StoreError> {
-        self.orders().await
+        let found = self.documents::<Backfill>().await?;
+        Ok(found.iter().filter_map(|found| read(found).ok()).collect())
     }
 
     pub async fn backfill(&self, id: &str) -> Result<Option<Backfill>, StoreError> {
-        self.order(id).await
+        self.document(id).await
     }
 
-    /// Every pause that ever was, those that are over included.
+    /// Every pause that ever was, those that are over included. One that cannot
+    /// be read still holds what its name says.
     pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        self.orders().await
+        let found = self.documents::<Pause>().await?;
+        let pause = |found: &Item| {
+            read(found).ok().or_else(|| {
+                let scope = item::read_text(found, item::PARTITION).ok()?.parse().ok()?;
+                Some(Pause::unreadable(scope))
+            })
+        };
+        Ok(found.iter().filter_map(pause).collect())
     }
 
     pub async fn pause(&self, scope: &Scope) -> Result<Option<Pause>, StoreError> {
-        self.order(&scope.to_string()).await
+        self.document(&scope.to_string()).await
     }
 
-    /// All orders of a kind, by their names.
-    async fn orders<T: Order>(&self) -> Result<Vec<T>, StoreError> {
-        let mut orders = Vec::new();
+    /// All items of a kind, by their names.
+    async fn documents<T: Document>(&self) -> Result<Vec<Item>, StoreError> {
+        let mut documents = Vec::new();
         let mut pages = self
             .client
             .query()
@@ -104,14 +141,12 @@ impl Store {
             .send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
-            for found in page.items.unwrap_or_default() {
-                orders.push(self.read_order(&found)?);
-            }
+            documents.extend(page.items.unwrap_or_default());
         }
-        Ok(orders)
+        Ok(documents)
     }
 
-    async fn order<T: Order>(&self, name: &str) -> Result<Option<T>, StoreError> {
+    async fn document<T: Document>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let answer = self
             .client
             .get_item()
@@ -122,27 +157,35 @@ impl Store {
             .send()
             .await
             .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
-        answer.item.map(|found| self.read_order(&found)).transpose()
+        answer.item.map(|found| self.read_document(&found)).transpose()
     }
 
-    /// Stores a changed or new order. Its version rises by one.
-    pub async fn commit_order<T: Order>(&self, order: &mut T) -> Result<(), StoreError> {
-        let name = order.name();
+    /// Stores a changed or new document. Its version rises by one.
+    pub async fn commit_document<T: Document>(&self, document: &mut T) -> Result<(), StoreError> {
+        let key = format!("{} {}", T::PLACE, document.name());
+        let put = self.put_document(document)?;
+        self.put_alone(put).await.map_err(|error| write_error(error, key))?;
+        document.set_version(document.version() + 1);
+        Ok(())
+    }
+
+    /// The write of a changed or new document, for a transaction too.
+    pub(super) fn put_document<T: Document>(&self, document: &T) -> Result<Put, StoreError> {
         // Strings, numbers and instants: JSON can hold each.
-        let document = serde_json::to_string(order).unwrap_or_default();
+        let text = serde_json::to_string(document).unwrap_or_default();
         let mut put = Put::builder()
             .table_name(&self.task_table)
             .item(item::TASK, item::text(T::PLACE))
-            .item(item::PARTITION, item::text(&name))
+            .item(item::PARTITION, item::text(document.name()))
             .item(item::FORMAT, item::number(item::THIS_FORMAT))
-            .item(item::VERSION, item::number(order.version() + 1))
+            .item(item::VERSION, item::number(document.version() + 1))
             .item(WRITE, item::text(format!("{:016x}", fastrand::u64(..))))
             .item(item::SHARD, item::text(item::ONE_SHARD))
-            .item(DOCUMENT, item::text(document));
-        if let Some(due) = order.due() {
+            .item(DOCUMENT, item::text(text));
+        if let Some(due) = document.due() {
             put = put.item(item::DUE, item::instant(due));
         }
-        let put = match order.version() {
+        let put = match document.version() {
             0 => put
                 .condition_expression("attribute_not_exists(#task)")
                 .expression_attribute_names("#task", item::TASK),
@@ -151,14 +194,10 @@ impl Store {
                 .expression_attribute_names("#version", item::VERSION)
                 .expression_attribute_values(":known", item::number(known)),
         };
-        let put = put.build().map_err(super::run::build_error)?;
-        let key = format!("{} {name}", T::PLACE);
-        self.put_alone(put).await.map_err(|error| write_error(error, key))?;
-        order.set_version(order.version() + 1);
-        Ok(())
+        put.build().map_err(super::run::build_error)
     }
 
-    fn read_order<T: Order>(&self, found: &Item) -> Result<T, StoreError> {
+    fn read_document<T: Document>(&self, found: &Item) -> Result<T, StoreError> {
         read(found).map_err(|source| StoreError::Unreadable {
             table: self.task_table.clone(),
             key: format!(
@@ -171,11 +210,11 @@ impl Store {
     }
 }
 
-fn read<T: Order>(found: &Item) -> Result<T, Unreadable> {
+fn read<T: Document>(found: &Item) -> Result<T, Unreadable> {
     item::check_format(found)?;
     let document = item::read_text(found, DOCUMENT)?;
-    let mut order: T = serde_json::from_str(document)
-        .map_err(|error| Unreadable::new("order", &error.to_string()))?;
-    order.set_version(item::read_number(found, item::VERSION)?);
-    Ok(order)
+    let mut read: T = serde_json::from_str(document)
+        .map_err(|error| Unreadable::new("document", &error.to_string()))?;
+    read.set_version(item::read_number(found, item::VERSION)?);
+    Ok(read)
 }
