@@ -19,6 +19,7 @@ use crate::core::listing::{
 };
 use crate::core::partition::Partition;
 use crate::core::task::{TaskKey, TaskPartition};
+use crate::planted::{Bug, planted};
 
 /// Whatever just started has more urgent things to do.
 const FIRST_AFTER: SignedDuration = SignedDuration::from_mins(1);
@@ -54,6 +55,8 @@ pub(super) struct Listings {
     /// When people were last told of what was found, and of each bucket.
     found_told: Option<Timestamp>,
     unlisted_told: BTreeMap<String, Timestamp>,
+    /// When a bucket last could not be listed.
+    failed: BTreeMap<String, Timestamp>,
 }
 
 /// A period's objects, or why they could not be listed.
@@ -76,7 +79,8 @@ impl Engine {
                 true if self.is_behind(now) => after(now, BEHIND_AFTER),
                 true => {
                     // One replica's listing is enough.
-                    if self.memory().holds_lease {
+                    let holds = self.memory().holds_lease;
+                    if holds && !planted(Bug::NeverListed) {
                         self.list_places(listing, now).await?;
                     }
                     after(now, listing.interval)
@@ -192,6 +196,11 @@ impl Engine {
         };
         // Tasks that came this moment: the next pass knows since when.
         let Some(since) = since else { return Ok(0) };
+        // A bucket that failed in this pass would fail again.
+        let failed = self.memory().listings.failed.get(dataset.location.bucket()).copied();
+        if failed.is_some_and(|at| at >= now) {
+            return Ok(0);
+        }
         let mut objects = match self.list(dataset, &place.partition).await {
             Ok(objects) => objects,
             Err(error) => {
@@ -229,9 +238,11 @@ impl Engine {
     ) -> Result<Counted, StoreError> {
         let mut journal = self.store.read_journal(&dataset.name, &partition, None).await?;
         let place = (dataset.name.clone(), partition);
-        if dataset.is_listed_at_its_close() && !self.is_freshly_listed(&place) {
+        let listed = dataset.is_listed_at_its_close() && !planted(Bug::NotListedAtClose);
+        if listed && !self.is_freshly_listed(&place) {
             let listed = match self.list(dataset, &partition).await {
                 Ok(listed) => listed,
+                Err(_) if planted(Bug::UnlistedIsEmpty) => Vec::new(),
                 Err(error) => {
                     self.tell_unlisted(dataset, &partition, &error).await;
                     return Ok(Counted::Unlisted(why_unlisted(dataset, &partition, &error)));
@@ -239,9 +250,12 @@ impl Engine {
             };
             let news = self.take_news(dataset, &partition, &mut journal, listed).await?;
             let now = self.clock.now();
-            // The youngest may just be on their way.
-            let untold: Vec<_> =
-                news.into_iter().filter(|object| has_grace_passed(object, now)).collect();
+            // The youngest may just be on their way, or all wait in the queue.
+            let told_soon = self.is_behind(now) || now < after(self.started, BEHIND_AFTER);
+            let untold: Vec<_> = news
+                .into_iter()
+                .filter(|object| !told_soon && has_grace_passed(object, now))
+                .collect();
             if !untold.is_empty() {
                 self.found(dataset, &partition, &untold);
                 self.agenda.wake(super::Key::Listing, now);
@@ -361,11 +375,19 @@ impl Engine {
         let (bucket, now) = (dataset.location.bucket(), self.clock.now());
         let place = dataset.location.uri_of(partition);
         tracing::warn!(dataset = dataset.name, %partition, place, %error, "not listed: {UNLISTED_HELP}");
-        let told = self.memory().listings.unlisted_told.get(bucket).copied();
-        if told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+        let told = {
+            let listings = &mut self.memory().listings;
+            listings.failed.insert(bucket.to_owned(), now);
+            let told = listings.unlisted_told.get(bucket);
+            let told = told.is_some_and(|told| now.duration_since(*told) < TELL_EVERY);
+            if !told {
+                listings.unlisted_told.insert(bucket.to_owned(), now);
+            }
+            told
+        };
+        if told {
             return;
         }
-        self.memory().listings.unlisted_told.insert(bucket.to_owned(), now);
         let id = format!("listing/{bucket}/{}", self.new_id());
         if !self.announce(&unlisted(id, &place, &error.message, now)).await {
             self.memory().listings.unlisted_told.remove(bucket);
