@@ -18,7 +18,7 @@ use super::{CONDITION_FAILED, Store, StoreError, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
 use crate::core::late::Late;
-use crate::core::load::Load;
+use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
 use crate::core::task::{
@@ -295,17 +295,22 @@ impl Store {
         self.update(&item.key, expression, condition).await
     }
 
-    /// Stores how far a load is. Refused when it was changed since it was read;
-    /// the version rises by one.
+    /// Stores how far a load is, with what is to be told of it. Refused when it
+    /// was changed since it was read; the version rises by one.
     pub async fn save_load(
         &self,
         item: &TaskPartition,
         load: &Load,
+        news: Option<&Notice>,
         due: Timestamp,
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         let known = expression.value(item::number(item.version));
         expression.set(LOAD, load_text(load));
+        if let Some(news) = news {
+            let attribute = format!("{}{}", item::NOTICE_PREFIX, news.status);
+            expression.set(&attribute, item::notice(news));
+        }
         expression.set(item::DUE, item::instant(due));
         self.update(&item.key, expression, format!("#version = {known}")).await
     }
@@ -503,7 +508,10 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
     }
     // Not by time: a clock that is set back must not swap two.
     notices.sort_by_key(|notice| {
-        let state = notice.status.parse::<TaskState>().ok();
+        let state = match notice.status.as_str() {
+            words::FAILED | words::STUCK => Some(TaskState::Loading),
+            status => status.parse().ok(),
+        };
         (state.is_none(), state, notice.at)
     });
     Ok(TaskPartition {
