@@ -3,19 +3,19 @@
 //! is recorded as an arrival is. Which partitions and objects: see
 //! `core::listing`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, after};
 use crate::aws::error::AwsError;
-use crate::aws::store::{Identified, Journal, ObjectId, StoreError};
+use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
 use crate::core::arrival::{Arrival, Source};
 use crate::core::catalog::{Catalog, Dataset};
 use crate::core::listing::{
-    Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, belongs, has_grace_passed, is_awaited,
-    is_untold, places, prefix, unlisted,
+    Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, has_grace_passed, is_awaited, is_untold,
+    places, prefix, unlisted,
 };
 use crate::core::partition::Partition;
 use crate::core::task::{TaskKey, TaskPartition};
@@ -280,11 +280,7 @@ impl Engine {
             .into_iter()
             .filter(|object| !journal.knows(bucket, &object.key, &object.etag))
             .collect();
-        let mut identified = Identified::new();
-        for object in news.iter().map(|object| arrival(dataset, object)) {
-            let id = ObjectId::new(&object.bucket, &object.key, &object.version);
-            identified.insert(id, object);
-        }
+        let identified = identified(dataset, &news);
         self.store.journal(&dataset.name, partition, &identified).await?;
         identified.into_values().for_each(|object| journal.objects.add(object));
         Ok(news)
@@ -303,28 +299,63 @@ impl Engine {
         dataset: &Dataset,
         partition: &Partition,
     ) -> Result<Vec<Listed>, AwsError> {
-        let bucket = dataset.location.bucket();
         let (prefix, single) = prefix(dataset, partition);
         let limit = if single { 1 } else { OBJECTS_MAX };
+        let mut objects = self.list_under(dataset, partition, &prefix, limit).await?;
+        objects.retain(|object| dataset.counts(&object.key));
+        Ok(objects)
+    }
+
+    /// All objects of a partition that begin so, at most `limit`.
+    async fn list_under(
+        &self,
+        dataset: &Dataset,
+        partition: &Partition,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<Listed>, AwsError> {
+        let bucket = dataset.location.bucket();
         let (mut objects, mut seen, mut from) = (Vec::new(), 0, None);
         loop {
             self.metrics.listed();
-            let page = self.s3.page(bucket, &prefix, limit, from).await?;
+            let page = self.s3.page(bucket, prefix, limit, from).await?;
             seen += page.objects.len();
-            let belong = |object: &Listed| belongs(dataset, partition, &object.key);
+            let belong =
+                |object: &Listed| dataset.location.matches(&object.key) == Some(*partition);
             objects.extend(page.objects.into_iter().filter(belong));
             from = page.next;
             if from.is_none() || seen >= limit {
                 break;
             }
         }
-        if from.is_some() && !single {
+        if from.is_some() && limit == OBJECTS_MAX {
             tracing::warn!(
                 dataset = dataset.name, %partition, objects = OBJECTS_MAX,
                 "more objects than are looked at; those beyond count only by their notifications"
             );
         }
         Ok(objects)
+    }
+
+    /// The journal's rows that name a marker and the objects beside it, as S3 shows
+    /// them now. None where it cannot be listed: a run does not wait for that.
+    pub(super) async fn journal_beside_marker(
+        &self,
+        dataset: &Dataset,
+        partition: &Partition,
+    ) -> Result<BTreeSet<RowId>, StoreError> {
+        let prefix = dataset.location.key_of(partition);
+        match self.list_under(dataset, partition, &prefix, OBJECTS_MAX).await {
+            Ok(objects) => {
+                let objects = identified(dataset, &objects);
+                self.store.journal(&dataset.name, partition, &objects).await
+            }
+            Err(error) => {
+                let name = &dataset.name;
+                tracing::warn!(dataset = name, %partition, %error, "the objects beside a marker are not recorded as inputs");
+                Ok(BTreeSet::new())
+            }
+        }
     }
 
     /// Counts what was found, says so in the log, and keeps it for the notice.
@@ -399,6 +430,12 @@ impl Engine {
 fn why_unlisted(dataset: &Dataset, partition: &Partition, error: &AwsError) -> String {
     let place = dataset.location.uri_of(partition);
     format!("listing {place} failed with {}", error.message)
+}
+
+fn identified(dataset: &Dataset, objects: &[Listed]) -> Identified {
+    let arrivals = objects.iter().map(|object| arrival(dataset, object));
+    let id = |object: &Arrival| ObjectId::new(&object.bucket, &object.key, &object.version);
+    arrivals.map(|object| (id(&object), object)).collect()
 }
 
 fn arrival(dataset: &Dataset, object: &Listed) -> Arrival {
