@@ -86,6 +86,9 @@ bugs! {
     IdentityWithoutVersion, "identity-without-version", "An object that was written again is the same in the journal.";
     JournalOverwritten, "journal-overwritten", "Each receive replaces the journal of its partition.";
     ClosedTooEarly, "closed-too-early", "A period is counted before it has settled.";
+    NeverListed, "never-listed", "S3 is not listed for what nobody told of.";
+    NotListedAtClose, "not-listed-at-close", "A closed period is counted by its notifications alone.";
+    UnlistedIsEmpty, "unlisted-is-empty", "A period that could not be listed is closed all the same.";
     BegunOverwrites, "begun-overwrites", "That a count has begun replaces that it is complete.";
     MarkBeforeSlots, "mark-before-slots", "The calendar's mark is moved before its slots are stored.";
     PastMadeUp, "past-made-up", "A new calendar begins in the past.";

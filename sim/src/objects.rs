@@ -136,8 +136,10 @@ impl Objects {
         let limit = limit.unwrap_or(PAGE).min(PAGE);
         let is_truncated = found.len() > limit;
         found.truncate(limit);
+        let count = found.len();
         let mut body = format!(
-            "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{is_truncated}</IsTruncated>"
+            "<ListBucketResult><EncodingType>url</EncodingType><KeyCount>{count}</KeyCount>\
+             <IsTruncated>{is_truncated}</IsTruncated>"
         );
         for (key, Object { written, etag, body: content }) in &found {
             let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();

@@ -532,7 +532,7 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             message.objects.iter().for_each(|object| world.write_data(object));
             let id = world.cloud.sqs().deliver(INBOX_ARN, message.body.clone(), Default::default());
             match id {
-                Ok(id) => world.oracle().sent(&id, message),
+                Ok(id) => world.oracle().sent(&id, message, world.time.now()),
                 Err(error) => world.violated("scenario", &format!("message refused: {error}")),
             }
             world.note(&format!("S3 sends: {} of {}", message.what, told(message)));

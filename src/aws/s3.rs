@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use aws_config::SdkConfig;
-use aws_sdk_s3::types::EncodingType;
+use aws_sdk_s3::types::{EncodingType, Object};
 use flate2::write::MultiGzDecoder;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -104,20 +104,20 @@ impl S3 {
             .await
             .map_err(|error| AwsError::new("S3", "ListObjectsV2", &error))?;
         let encoded = answer.encoding_type == Some(EncodingType::Url);
-        let found = answer.contents.unwrap_or_default().into_iter();
-        let objects = found.filter_map(|object| {
-            let etag = object.e_tag.unwrap_or_default();
-            Some(Listed {
-                key: if encoded { decoded(&object.key?) } else { object.key? },
-                etag: etag.trim_matches('"').to_owned(),
-                bytes: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0),
-                modified: object
-                    .last_modified
-                    .and_then(|at| Timestamp::from_second(at.secs()).ok())
-                    .unwrap_or_default(),
-            })
-        });
-        Ok(Page { objects: objects.collect(), next: answer.next_continuation_token })
+        let (found, next) = (answer.contents.unwrap_or_default(), answer.next_continuation_token);
+        let goes_on = answer.is_truncated.unwrap_or(false);
+        let whole = is_whole(answer.key_count, found.len(), goes_on, next.is_some());
+        let objects: Option<Vec<_>> =
+            found.into_iter().map(|object| Listed::of(object, encoded)).collect();
+        match objects.filter(|_| whole) {
+            Some(objects) => Ok(Page { objects, next }),
+            None => Err(AwsError {
+                service: "S3",
+                action: "ListObjectsV2",
+                kind: Kind::Unknown,
+                message: format!("the list of s3://{bucket}/{prefix} came only in part"),
+            }),
+        }
     }
 
     /// What S3 knows of an object; None if there is no such object.
@@ -265,6 +265,25 @@ impl Write for LastBytes {
     }
 }
 
+impl Listed {
+    /// None for one that was cut off.
+    fn of(object: Object, encoded: bool) -> Option<Self> {
+        let (key, etag) = (object.key?, object.e_tag?);
+        Some(Self {
+            key: if encoded { decoded(&key) } else { key },
+            etag: etag.trim_matches('"').to_owned(),
+            bytes: u64::try_from(object.size?).unwrap_or(0),
+            modified: Timestamp::from_second(object.last_modified?.secs()).unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether an answer shows all that it says it does: the SDK takes one that was cut
+/// off for a shorter one.
+fn is_whole(told: Option<i32>, shown: usize, goes_on: bool, has_next: bool) -> bool {
+    told.is_some_and(|told| usize::try_from(told) == Ok(shown)) && goes_on == has_next
+}
+
 /// A key as a list encodes it: `+` is a space, then percent-decoding.
 fn decoded(key: &str) -> String {
     let spaced = key.replace('+', " ");
@@ -308,6 +327,28 @@ mod tests {
         match tail(packed) {
             LogEnd::Text(text) => text,
             other => panic!("expected text, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_list_that_was_cut_off_is_not_taken_for_a_shorter_one() {
+        for (told, shown, goes_on, has_next, whole) in [
+            (Some(2), 2, false, false, true),
+            (Some(1000), 1000, true, true, true),
+            (Some(0), 0, false, false, true),
+            (Some(2), 1, false, false, false),
+            (None, 0, false, false, false),
+            // Cut between the last object and where to go on.
+            (Some(1000), 1000, true, false, false),
+        ] {
+            assert_eq!(is_whole(told, shown, goes_on, has_next), whole, "{told:?} {shown}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_decoded_as_it_was_encoded() {
+        for (encoded, key) in [("a+b%2Bc", "a b+c"), ("caf%C3%A9/x%3D1", "caf\u{e9}/x=1")] {
+            assert_eq!(decoded(encoded), key);
         }
     }
 

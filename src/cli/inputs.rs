@@ -53,8 +53,8 @@ struct ShownObject {
     /// Version id, or ETag where the bucket keeps no versions.
     version: String,
     bytes: Option<u64>,
-    /// No notification told of it.
-    found_by_list: bool,
+    /// As a listing showed it, not as a notification told.
+    listed: bool,
 }
 
 pub async fn inputs(args: &InputsArgs) -> Result<Output, Failure> {
@@ -90,7 +90,10 @@ async fn shown(store: &Store, input: Input) -> Result<Option<ShownInput>, Failur
     }
     if let Receipt::Object(version) = &input.receipt {
         let (object, version) = (input.place.clone(), version.clone());
-        objects.push(ShownObject { object, version, bytes: None, found_by_list: false });
+        // A marker may be among the objects beside it.
+        if !objects.iter().any(|known: &ShownObject| known.object == object) {
+            objects.push(ShownObject { object, version, bytes: None, listed: false });
+        }
     }
     Ok(Some(ShownInput {
         dataset: dataset.clone(),
@@ -104,8 +107,8 @@ async fn shown(store: &Store, input: Input) -> Result<Option<ShownInput>, Failur
 impl ShownObject {
     fn of(arrival: Arrival) -> Self {
         let Arrival { bucket, key, version, bytes, source } = arrival;
-        let found_by_list = source == Source::Listing;
-        Self { object: format!("s3://{bucket}/{key}"), version, bytes, found_by_list }
+        let listed = source == Source::Listing;
+        Self { object: format!("s3://{bucket}/{key}"), version, bytes, listed }
     }
 }
 
@@ -125,9 +128,13 @@ fn words(shown: &Inputs) -> String {
             plain(place),
             plain(received)
         ));
-        for ShownObject { object, version, bytes, found_by_list } in objects {
-            let bytes = bytes.map_or_else(String::new, |bytes| format!("  {bytes} bytes"));
-            let found = if *found_by_list { "  found by a listing" } else { "" };
+        for ShownObject { object, version, bytes, listed } in objects {
+            let bytes = match bytes {
+                None => String::new(),
+                Some(1) => "  1 byte".to_owned(),
+                Some(more) => format!("  {more} bytes"),
+            };
+            let found = if *listed { "  listed" } else { "" };
             text.push_str(&format!("  {}  {}{bytes}{found}\n", plain(object), plain(version)));
         }
     }

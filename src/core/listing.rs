@@ -90,11 +90,6 @@ pub fn prefix(dataset: &Dataset, partition: &Partition) -> (String, bool) {
     }
 }
 
-/// Whether an object says something about the completeness of a partition.
-pub fn belongs(dataset: &Dataset, partition: &Partition, key: &str) -> bool {
-    dataset.location.matches(key) == Some(*partition) && dataset.counts(key)
-}
-
 /// Whether an object was written while somebody was there to be told of it, and
 /// long enough ago for its notification to have come.
 pub fn is_untold(object: &Listed, since: Timestamp, now: Timestamp) -> bool {
@@ -275,8 +270,8 @@ mod tests {
             (&counted, "d/2013/01/01/05/", false, "d/2013/01/01/05/deep/a", "d/2013/01/01/05/"),
         ] {
             assert_eq!(prefix(dataset, &hour), (expected.to_owned(), single));
-            assert!(belongs(dataset, &hour, belong), "{belong}");
-            assert!(!belongs(dataset, &hour, foreign), "{foreign}");
+            let belongs = |key| dataset.location.matches(key) == Some(hour) && dataset.counts(key);
+            assert!(belongs(belong) && !belongs(foreign), "{belong}, not {foreign}");
         }
     }
 

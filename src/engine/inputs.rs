@@ -1,6 +1,8 @@
 //! What a run takes as the inputs of its task partitions: which objects, in
 //! which versions. Stored before the run is. Not for what is received.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, TryStreamExt};
 
 use super::Engine;
@@ -60,9 +62,14 @@ impl Engine {
         if let Completeness::Marker { name } = &dataset.completeness {
             place.push_str(name);
         }
-        let rows = match dataset.is_journalled() {
-            true => self.store.read_journal(&dataset.name, partition, None).await?.rows,
-            false => Default::default(),
+        let rows = match &dataset.completeness {
+            Completeness::Marker { .. } if dataset.list => {
+                self.journal_beside_marker(dataset, partition).await?
+            }
+            _ if dataset.is_journalled() => {
+                self.store.read_journal(&dataset.name, partition, None).await?.rows
+            }
+            _ => BTreeSet::new(),
         };
         Ok(Some(Input { element, receipt, place, rows }))
     }

@@ -3,22 +3,23 @@
 //! is recorded as an arrival is. Which partitions and objects: see
 //! `core::listing`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, after};
 use crate::aws::error::AwsError;
-use crate::aws::store::{Identified, Journal, ObjectId, StoreError};
+use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
 use crate::core::arrival::{Arrival, Source};
 use crate::core::catalog::{Catalog, Dataset};
 use crate::core::listing::{
-    Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, belongs, has_grace_passed, is_awaited,
-    is_untold, places, prefix, unlisted,
+    Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, has_grace_passed, is_awaited, is_untold,
+    places, prefix, unlisted,
 };
 use crate::core::partition::Partition;
 use crate::core::task::{TaskKey, TaskPartition};
+use crate::planted::{Bug, planted};
 
 /// Whatever just started has more urgent things to do.
 const FIRST_AFTER: SignedDuration = SignedDuration::from_mins(1);
@@ -54,6 +55,8 @@ pub(super) struct Listings {
     /// When people were last told of what was found, and of each bucket.
     found_told: Option<Timestamp>,
     unlisted_told: BTreeMap<String, Timestamp>,
+    /// When a bucket last could not be listed.
+    failed: BTreeMap<String, Timestamp>,
 }
 
 /// A period's objects, or why they could not be listed.
@@ -76,7 +79,8 @@ impl Engine {
                 true if self.is_behind(now) => after(now, BEHIND_AFTER),
                 true => {
                     // One replica's listing is enough.
-                    if self.memory().holds_lease {
+                    let holds = self.memory().holds_lease;
+                    if holds && !planted(Bug::NeverListed) {
                         self.list_places(listing, now).await?;
                     }
                     after(now, listing.interval)
@@ -192,6 +196,11 @@ impl Engine {
         };
         // Tasks that came this moment: the next pass knows since when.
         let Some(since) = since else { return Ok(0) };
+        // A bucket that failed in this pass would fail again.
+        let failed = self.memory().listings.failed.get(dataset.location.bucket()).copied();
+        if failed.is_some_and(|at| at >= now) {
+            return Ok(0);
+        }
         let mut objects = match self.list(dataset, &place.partition).await {
             Ok(objects) => objects,
             Err(error) => {
@@ -229,9 +238,11 @@ impl Engine {
     ) -> Result<Counted, StoreError> {
         let mut journal = self.store.read_journal(&dataset.name, &partition, None).await?;
         let place = (dataset.name.clone(), partition);
-        if dataset.is_listed_at_its_close() && !self.is_freshly_listed(&place) {
+        let listed = dataset.is_listed_at_its_close() && !planted(Bug::NotListedAtClose);
+        if listed && !self.is_freshly_listed(&place) {
             let listed = match self.list(dataset, &partition).await {
                 Ok(listed) => listed,
+                Err(_) if planted(Bug::UnlistedIsEmpty) => Vec::new(),
                 Err(error) => {
                     self.tell_unlisted(dataset, &partition, &error).await;
                     return Ok(Counted::Unlisted(why_unlisted(dataset, &partition, &error)));
@@ -239,9 +250,12 @@ impl Engine {
             };
             let news = self.take_news(dataset, &partition, &mut journal, listed).await?;
             let now = self.clock.now();
-            // The youngest may just be on their way.
-            let untold: Vec<_> =
-                news.into_iter().filter(|object| has_grace_passed(object, now)).collect();
+            // The youngest may just be on their way, or all wait in the queue.
+            let told_soon = self.is_behind(now) || now < after(self.started, BEHIND_AFTER);
+            let untold: Vec<_> = news
+                .into_iter()
+                .filter(|object| !told_soon && has_grace_passed(object, now))
+                .collect();
             if !untold.is_empty() {
                 self.found(dataset, &partition, &untold);
                 self.agenda.wake(super::Key::Listing, now);
@@ -266,11 +280,7 @@ impl Engine {
             .into_iter()
             .filter(|object| !journal.knows(bucket, &object.key, &object.etag))
             .collect();
-        let mut identified = Identified::new();
-        for object in news.iter().map(|object| arrival(dataset, object)) {
-            let id = ObjectId::new(&object.bucket, &object.key, &object.version);
-            identified.insert(id, object);
-        }
+        let identified = identified(dataset, &news);
         self.store.journal(&dataset.name, partition, &identified).await?;
         identified.into_values().for_each(|object| journal.objects.add(object));
         Ok(news)
@@ -289,28 +299,63 @@ impl Engine {
         dataset: &Dataset,
         partition: &Partition,
     ) -> Result<Vec<Listed>, AwsError> {
-        let bucket = dataset.location.bucket();
         let (prefix, single) = prefix(dataset, partition);
         let limit = if single { 1 } else { OBJECTS_MAX };
+        let mut objects = self.list_under(dataset, partition, &prefix, limit).await?;
+        objects.retain(|object| dataset.counts(&object.key));
+        Ok(objects)
+    }
+
+    /// All objects of a partition that begin so, at most `limit`.
+    async fn list_under(
+        &self,
+        dataset: &Dataset,
+        partition: &Partition,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<Listed>, AwsError> {
+        let bucket = dataset.location.bucket();
         let (mut objects, mut seen, mut from) = (Vec::new(), 0, None);
         loop {
             self.metrics.listed();
-            let page = self.s3.page(bucket, &prefix, limit, from).await?;
+            let page = self.s3.page(bucket, prefix, limit, from).await?;
             seen += page.objects.len();
-            let belong = |object: &Listed| belongs(dataset, partition, &object.key);
+            let belong =
+                |object: &Listed| dataset.location.matches(&object.key) == Some(*partition);
             objects.extend(page.objects.into_iter().filter(belong));
             from = page.next;
             if from.is_none() || seen >= limit {
                 break;
             }
         }
-        if from.is_some() && !single {
+        if from.is_some() && limit == OBJECTS_MAX {
             tracing::warn!(
                 dataset = dataset.name, %partition, objects = OBJECTS_MAX,
                 "more objects than are looked at; those beyond count only by their notifications"
             );
         }
         Ok(objects)
+    }
+
+    /// The journal's rows that name a marker and the objects beside it, as S3 shows
+    /// them now. None where it cannot be listed: a run does not wait for that.
+    pub(super) async fn journal_beside_marker(
+        &self,
+        dataset: &Dataset,
+        partition: &Partition,
+    ) -> Result<BTreeSet<RowId>, StoreError> {
+        let prefix = dataset.location.key_of(partition);
+        match self.list_under(dataset, partition, &prefix, OBJECTS_MAX).await {
+            Ok(objects) => {
+                let objects = identified(dataset, &objects);
+                self.store.journal(&dataset.name, partition, &objects).await
+            }
+            Err(error) => {
+                let name = &dataset.name;
+                tracing::warn!(dataset = name, %partition, %error, "the objects beside a marker are not recorded as inputs");
+                Ok(BTreeSet::new())
+            }
+        }
     }
 
     /// Counts what was found, says so in the log, and keeps it for the notice.
@@ -361,11 +406,19 @@ impl Engine {
         let (bucket, now) = (dataset.location.bucket(), self.clock.now());
         let place = dataset.location.uri_of(partition);
         tracing::warn!(dataset = dataset.name, %partition, place, %error, "not listed: {UNLISTED_HELP}");
-        let told = self.memory().listings.unlisted_told.get(bucket).copied();
-        if told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+        let told = {
+            let listings = &mut self.memory().listings;
+            listings.failed.insert(bucket.to_owned(), now);
+            let told = listings.unlisted_told.get(bucket);
+            let told = told.is_some_and(|told| now.duration_since(*told) < TELL_EVERY);
+            if !told {
+                listings.unlisted_told.insert(bucket.to_owned(), now);
+            }
+            told
+        };
+        if told {
             return;
         }
-        self.memory().listings.unlisted_told.insert(bucket.to_owned(), now);
         let id = format!("listing/{bucket}/{}", self.new_id());
         if !self.announce(&unlisted(id, &place, &error.message, now)).await {
             self.memory().listings.unlisted_told.remove(bucket);
@@ -377,6 +430,12 @@ impl Engine {
 fn why_unlisted(dataset: &Dataset, partition: &Partition, error: &AwsError) -> String {
     let place = dataset.location.uri_of(partition);
     format!("listing {place} failed with {}", error.message)
+}
+
+fn identified(dataset: &Dataset, objects: &[Listed]) -> Identified {
+    let arrivals = objects.iter().map(|object| arrival(dataset, object));
+    let id = |object: &Arrival| ObjectId::new(&object.bucket, &object.key, &object.version);
+    arrivals.map(|object| (id(&object), object)).collect()
 }
 
 fn arrival(dataset: &Dataset, object: &Listed) -> Arrival {

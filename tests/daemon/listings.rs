@@ -65,7 +65,7 @@ async fn an_hour_without_notifications_is_not_closed_as_empty() {
     let names: Vec<_> = objects.iter().map(|object| object["object"].as_str().unwrap()).collect();
     let place = "s3://landing/m/2013/01/01/05/";
     assert_eq!(names, ["caf\u{e9} &", "s+2", "s-1"].map(|name| format!("{place}{name}")));
-    assert!(objects.iter().all(|object| object["found_by_list"] == true && object["bytes"] == 1));
+    assert!(objects.iter().all(|object| object["listed"] == true && object["bytes"] == 1));
 }
 
 #[tokio::test]
@@ -138,7 +138,12 @@ async fn objects_that_nobody_told_of_are_found_and_the_past_is_not_made_up() {
     assert!(world.daemon().metric("sluicegate_list_calls_total").await > 0.0);
     let words = answer(&world, &["inputs", "t", "2013-01-01"]).await;
     assert!(words.contains("a 2013-01-01: s3://landing/a/2013-01-01.csv (object:"), "{words}");
-    assert!(words.contains("s3://landing/c/2013/01/01/3  c4ca4238a0b923820dcc509a6f75849b  1 bytes  found by a listing"), "{words}");
+    assert!(
+        words.contains(
+            "s3://landing/c/2013/01/01/3  c4ca4238a0b923820dcc509a6f75849b  1 byte  listed"
+        ),
+        "{words}"
+    );
 }
 
 #[tokio::test]
@@ -177,4 +182,20 @@ async fn an_object_written_again_after_the_run_is_late_and_told_once() {
     let inputs = json(&world, &["inputs", "t", "2013-01-01"]).await;
     let version = &inputs["inputs"][0]["objects"][0]["version"];
     assert_eq!(version, "c4ca4238a0b923820dcc509a6f75849b", "what the run took");
+}
+
+#[tokio::test]
+async fn a_run_knows_what_lay_beside_a_marker() {
+    let marked =
+        "[datasets.m]\nlocation = \"s3://landing/m/{yyyy}/{MM}/{dd}/*\"\ncomplete = \"marker\"\n";
+    let world = World::new(&(marked.to_owned() + &daily_task("t", &["m"], "true"))).await;
+    for name in ["part-0", "part-1", "_SUCCESS"] {
+        world.put(&format!("m/2013/01/01/{name}"), "1").await;
+    }
+    world.mail("t/2013-01-01/succeeded").await;
+    let inputs = json(&world, &["inputs", "t", "2013-01-01"]).await;
+    let objects = inputs["inputs"][0]["objects"].as_array().unwrap();
+    let names: Vec<_> = objects.iter().map(|object| object["object"].as_str().unwrap()).collect();
+    let place = "s3://landing/m/2013/01/01/";
+    assert_eq!(names, ["_SUCCESS", "part-0", "part-1"].map(|name| format!("{place}{name}")));
 }

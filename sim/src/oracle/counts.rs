@@ -9,7 +9,7 @@ use serde_json::Value;
 use sluicegate::core::partition::Partition;
 
 use super::items::starting;
-use super::messages::rows;
+use super::messages::{Messages, rows};
 use super::{Found, violation};
 use crate::scenario::{CLOCK_OFF_MAX, DatasetKind, Scenario};
 
@@ -20,6 +20,7 @@ const SETTLE: SignedDuration = SignedDuration::from_mins(5);
 pub fn task(
     scenario: &Scenario,
     items: &BTreeMap<(String, String), Value>,
+    messages: &Messages,
     name: &str,
     old: Option<&Value>,
     new: &Value,
@@ -44,20 +45,33 @@ pub fn task(
         if kind == DatasetKind::Closed && !has_settled(scenario, partition, now) {
             found.extend(violation("I2", format!("{name}: {element} is {text} before it settled")));
         }
+        if kind == DatasetKind::Closed {
+            let written = settled(scenario, partition)
+                .map_or(0, |by| messages.written(dataset, partition, by));
+            if count < written {
+                let words = format!("{name}: {element} is {text}, S3 held {written} by then");
+                found.extend(violation("I2", words));
+            }
+        }
     }
     found
 }
 
 fn has_settled(scenario: &Scenario, partition: &str, now: Timestamp) -> bool {
-    let Ok(partition) = partition.parse::<Partition>() else { return false };
+    settled(scenario, partition).is_some_and(|at| at <= now)
+}
+
+/// The first instant at which a period may be closed.
+fn settled(scenario: &Scenario, partition: &str) -> Option<Timestamp> {
+    let partition: Partition = partition.parse().ok()?;
     let off = if scenario.clocks_jump() { CLOCK_OFF_MAX } else { SignedDuration::ZERO };
-    partition.end() + SETTLE <= now + off
+    Some(partition.end() + SETTLE - off)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Dataset, MachineEvent};
+    use crate::scenario::{Dataset, MachineEvent, Object};
     use crate::tables;
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
@@ -101,11 +115,35 @@ mod tests {
             (DatasetKind::Closed, "begun:1", early, 0),
         ] {
             let (scenario, new) = (scenario(kind), counted(receipt));
-            let found = task(&scenario, &journal(), "t p", None, &new, now);
+            let messages = Messages::default();
+            let found = task(&scenario, &journal(), &messages, "t p", None, &new, now);
             assert_eq!(found.len(), invariants, "{kind:?} {receipt} {now}");
             assert!(found.iter().all(|found| found.invariant == "I2"));
             // Judged once, when it is written.
-            assert_eq!(task(&scenario, &journal(), "t p", Some(&new), &new, now), []);
+            let again = task(&scenario, &journal(), &messages, "t p", Some(&new), &new, now);
+            assert_eq!(again, []);
+        }
+    }
+
+    #[test]
+    fn what_s3_held_when_an_hour_could_be_closed_is_counted() {
+        let settled: Timestamp = "2013-01-01T04:10:00Z".parse().unwrap();
+        let scenario = scenario(DatasetKind::Closed);
+        let mut messages = Messages::default();
+        let hour = "2013-01-01T03".parse().unwrap();
+        for (key, after) in [("a", -9), ("b", 0), ("b", 0), ("c", 1)] {
+            let object = Object {
+                place: Some(("d".to_owned(), hour)),
+                bucket: "landing".to_owned(),
+                key: key.to_owned(),
+                etag: String::new(),
+            };
+            messages.untold(&object, settled + SignedDuration::from_secs(after));
+        }
+        for (receipt, violations) in [("closed:2", 0), ("closed:1", 1), ("closed:0", 1)] {
+            let found =
+                task(&scenario, &journal(), &messages, "t p", None, &counted(receipt), settled);
+            assert_eq!(found.len(), violations, "{receipt}: {found:?}");
         }
     }
 
@@ -114,6 +152,8 @@ mod tests {
         let now: Timestamp = "2013-01-01T04:00:00Z".parse().unwrap();
         let mut scenario = scenario(DatasetKind::Closed);
         scenario.events.push((now, MachineEvent::Clock(0, 600)));
-        assert_eq!(task(&scenario, &journal(), "t p", None, &counted("closed:2"), now), []);
+        let messages = Messages::default();
+        let found = task(&scenario, &journal(), &messages, "t p", None, &counted("closed:2"), now);
+        assert_eq!(found, []);
     }
 }

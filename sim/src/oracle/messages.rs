@@ -24,6 +24,8 @@ pub struct Messages {
     sent: BTreeMap<String, Message>,
     /// Objects that no message tells of, and when they were written.
     untold: Vec<(Timestamp, Object)>,
+    /// All objects, told of or not, and when they were written.
+    written: Vec<(Timestamp, Object)>,
     /// Receipt → message, for those that were received.
     receipts: BTreeMap<String, String>,
     /// Bodies that stand in the quarantine.
@@ -31,12 +33,26 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub fn sent(&mut self, id: &str, message: &Message) {
+    pub fn sent(&mut self, id: &str, message: &Message, at: Timestamp) {
         self.sent.insert(id.to_owned(), message.clone());
+        self.written.extend(message.objects.iter().map(|object| (at, object.clone())));
+    }
+
+    /// How many keys of a dataset's partition S3 held at an instant.
+    pub fn written(&self, dataset: &str, partition: &str, by: Timestamp) -> usize {
+        let of = |object: &Object| {
+            object
+                .place
+                .as_ref()
+                .is_some_and(|(name, of)| name == dataset && of.to_string() == partition)
+        };
+        let found = self.written.iter().filter(|(at, object)| *at <= by && of(object));
+        found.map(|(_, object)| &object.key).collect::<BTreeSet<_>>().len()
     }
 
     pub fn untold(&mut self, object: &Object, at: Timestamp) {
         self.untold.push((at, object.clone()));
+        self.written.push((at, object.clone()));
     }
 
     /// The objects of all messages that were sent, and of the others those that

@@ -109,8 +109,8 @@ impl Oracle {
     }
 
     /// A message was put into the queue.
-    pub fn sent(&mut self, id: &str, message: &Message) {
-        self.messages.sent(id, message);
+    pub fn sent(&mut self, id: &str, message: &Message, at: Timestamp) {
+        self.messages.sent(id, message, at);
     }
 
     /// An object was written, and nobody told of it.
@@ -209,7 +209,9 @@ impl Oracle {
                     let told = self.notices.of_task(&name, old.as_ref(), &new);
                     let truth = self.clusters.outcome(&world.scenario, &name, old.as_ref(), &new);
                     let (old, now) = (old.as_ref(), world.time.now());
-                    let counts = counts::task(&world.scenario, &self.items, &name, old, &new, now);
+                    let (scenario, messages) = (&world.scenario, &self.messages);
+                    let counts =
+                        counts::task(scenario, &self.items, messages, &name, old, &new, now);
                     let loads = loads::task(world, &name, old, &new);
                     [found, counts, told, truth, loads].concat()
                 }

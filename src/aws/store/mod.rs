@@ -27,7 +27,7 @@ use crate::core::task::{TaskKey, Unreadable};
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
-pub use unit::{Identified, Journal, ObjectId};
+pub use unit::{Identified, Journal, ObjectId, RowId};
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 

@@ -216,13 +216,14 @@ fn rows(objects: &Identified) -> Vec<Row<'_>> {
 
 impl Store {
     /// Writes objects of one source, most often as one row; the same objects
-    /// give the same rows again.
+    /// give the same rows again. Returns their names.
     pub async fn journal(
         &self,
         dataset: &str,
         partition: &Partition,
         objects: &Identified,
-    ) -> Result<(), StoreError> {
+    ) -> Result<BTreeSet<RowId>, StoreError> {
+        let mut written = BTreeSet::new();
         for row in rows(objects) {
             let (ids, names) = (row.ids(), row.names_text());
             let name = row.id().text();
@@ -238,8 +239,9 @@ impl Store {
                 .send()
                 .await
                 .map_err(|error| AwsError::new("DynamoDB", "PutItem", &error))?;
+            written.insert(row.id());
         }
-        Ok(())
+        Ok(written)
     }
 
     /// What the journal holds of a partition; with `only`, what these rows of it
