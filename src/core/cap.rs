@@ -159,6 +159,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             steps: vec![],
+            late_data: Default::default(),
             load: None,
         }
     }

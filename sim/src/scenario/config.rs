@@ -181,6 +181,7 @@ assets = "s3://{BUCKET}/assets/"
 [engine]
 poll-interval = "2m"
 sweep-interval = "5m"
+list-window = "6h"
 receivers = 1
 [http]
 listen = "off"

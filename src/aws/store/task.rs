@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 use jiff::Timestamp;
 
-use super::expression::{self, Expression};
+use super::expression::Expression;
 use super::item::{self, Item};
 use super::{CONDITION_FAILED, Store, StoreError, write_error};
 use crate::aws::error::AwsError;
@@ -565,6 +565,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::expression;
     use super::*;
 
     #[test]
