@@ -310,7 +310,7 @@ impl Notice {
 const QUOTE_INDENT: usize = 4;
 
 /// `2013-01-01 06:10:00 UTC`.
-fn instant(at: Timestamp) -> String {
+pub fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::backfill::Backfill;
 use super::cap::Full;
 use super::catalog::{Catalog, Completeness, Task};
-use super::load::Stage;
+use super::load::{Stage, Trouble};
 use super::partition::Partition;
 use super::pause::Scope;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
@@ -337,7 +337,7 @@ fn loading(
     let into = format!("is loading into {table} of warehouse {place}");
     let attempts = catalog.warehouses.get(place).map_or(0, |warehouse| warehouse.attempts);
     let number = format!("attempt {} of {attempts}", load.attempt);
-    match &load.stage {
+    let words = match &load.stage {
         Stage::Prepare { from } if *from > now => {
             why.until = Some(*from);
             let failure = load.failure.as_deref().unwrap_or("no answer says why");
@@ -350,6 +350,13 @@ fn loading(
             format!("{into}: {number} runs since {} as {statement}", clock(*since, now))
         }
         Stage::Settle => format!("{into}: {number} has ended, and the ledger is asked"),
+    };
+    match &load.trouble {
+        Some(Trouble { since, words: failure, .. }) => {
+            let failure = failure.trim_end_matches('.');
+            format!("{words}; its calls fail since {}: {failure}", clock(*since, now))
+        }
+        None => words,
     }
 }
 

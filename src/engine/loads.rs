@@ -48,17 +48,22 @@ impl Engine {
                 Act::Rest(until) => *until,
                 _ => self.clock.now(),
             };
-            if item.load.as_ref() != Some(&load) {
-                let before = item.load.as_ref().and_then(|load| load.failure.as_ref());
-                if let Some(failure) =
-                    load.failure.as_ref().filter(|failure| before != Some(failure))
+            if let Some(before) = item.load.as_ref().filter(|before| **before != load) {
+                if let Some(failure) = &load.failure
+                    && before.failure.as_ref() != Some(failure)
                 {
                     let (task, partition, attempt) = (&key.task, key.partition, load.attempt);
                     tracing::warn!(task, %partition, run = load.run, attempt, failure, "load failed");
                 }
-                self.store.save_load(&item, &load, until).await?;
+                let profile = catalog.tasks.get(&key.task).map(|task| task.profile.clone());
+                let told = item.round.backfill.is_none();
+                let news = load.news(before, &about, self.clock.now());
+                let mut news = news.filter(|_| told);
+                news.iter_mut().for_each(|news| news.profile.clone_from(&profile));
+                self.store.save_load(&item, &load, news.as_ref(), until).await?;
                 item.version += 1;
                 item.due = Some(until);
+                item.notices.extend(news);
                 item.load = Some(load.clone());
             }
             observation = match act {

@@ -174,6 +174,53 @@ class World(unittest.TestCase):
                 self.assertEqual(kinds, expected)
                 self.assertEqual([n for n, p in problems.items() if p], [name])
 
+    def warehouse(self, query: str):
+        """Let the prompt answer with this."""
+        folder = self.world / "redshift"
+        folder.mkdir(exist_ok=True)
+        answer = folder / "answer.csv"
+        self.database.execute(
+            f"COPY ({query}) TO '{answer}' (HEADER, NULLSTR 'NA')", {"hour": HOUR}
+        )
+        prompt = folder / "psql"
+        prompt.write_text(f"#!/bin/sh\ncat '{answer}'\n")
+        prompt.chmod(0o755)
+
+    def test_the_rows_in_the_warehouse_are_compared(self):
+        hour = "FROM hourly WHERE processed_hour = $hour"
+        for query, expected in (
+            (f"SELECT * {hour}", []),
+            (f"SELECT * {hour} LIMIT 2", ["missing"]),
+            (f"SELECT * {hour} UNION ALL (SELECT * {hour} LIMIT 1)", ["unexpected"]),
+            (
+                f"SELECT * REPLACE (upper(tailnum) || 'X' AS tailnum) {hour}",
+                ["missing", "unexpected"],
+            ),
+            (f"SELECT * EXCLUDE delay_class {hour}", ["columns"]),
+        ):
+            with self.subTest(query):
+                self.warehouse(query)
+                code, problems = self.verify("--table", "dev.flights")
+                found = problems["dev.flights in the warehouse"]
+                kinds = [
+                    word
+                    for word in ("missing", "unexpected", "columns")
+                    if any(problem.startswith(word) for problem in found)
+                ]
+                self.assertEqual((code, kinds), (1 if expected else 0, expected))
+
+    def test_a_warehouse_that_cannot_be_read_is_an_error(self):
+        for prompt, words in (
+            (None, "no prompt"),
+            ("#!/bin/sh\necho 'no such table' >&2\nexit 1\n", "no such table"),
+        ):
+            with self.subTest(words):
+                if prompt:
+                    self.warehouse("SELECT $hour")
+                    (self.world / "redshift/psql").write_text(prompt)
+                with self.assertRaisesRegex(verify.VerifyError, words):
+                    verify.read_warehouse(self.database, self.world, "dev.flights")
+
     def test_an_absent_output_is_found(self):
         for file in (self.bucket / "etl/2013/01/01/10").iterdir():
             file.unlink()

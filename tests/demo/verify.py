@@ -2,7 +2,8 @@
 """Check the demo's outputs against the source data, row by row.
 
 An independent computation: DuckDB reads `data/nycflights13` and the Parquet in
-the demo's world, and shares no code with the jobs or with the replayer. Rows are
+the demo's world, and shares no code with the jobs or with the replayer. What is in
+the warehouse comes from the local AWS's own prompt, while it runs. Rows are
 compared as multisets, both ways, floating-point numbers with a tolerance.
 It neither runs nor repairs anything.
 
@@ -17,7 +18,10 @@ import argparse
 import datetime as dt
 import json
 import math
+import re
+import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +109,7 @@ class Comparison:
         """Say it in one line of the printed table."""
         verdict = "DIFFERS" if self.problems else "equal"
         return (
-            f"{self.name:<22} {self.rows_expected:>8} {self.rows_found:>8}  {verdict}"
+            f"{self.name:<28} {self.rows_expected:>8} {self.rows_found:>8}  {verdict}"
         )
 
 
@@ -178,7 +182,11 @@ def expected_table(
     database: duckdb.DuckDBPyConnection, query: str, parameters: dict
 ) -> Table:
     """Compute what must be there."""
-    result = database.execute(query, parameters)
+    return as_table(database.execute(query, parameters))
+
+
+def as_table(result: duckdb.DuckDBPyConnection) -> Table:
+    """Fetch all of a result."""
     return Table([column[0] for column in result.description], result.fetchall())
 
 
@@ -193,9 +201,33 @@ def read_output(folder: Path) -> Table | None:
         return None
     try:
         result = duckdb.execute("SELECT * FROM read_parquet($files)", {"files": files})
-        return Table([column[0] for column in result.description], result.fetchall())
+        return as_table(result)
     except duckdb.Error as error:
         raise VerifyError(f"cannot read {folder}: {error}") from error
+
+
+def read_warehouse(
+    database: duckdb.DuckDBPyConnection, world: Path, table: str
+) -> Table:
+    """Read a table that must look like the view `hourly`: DATABASE.TABLE."""
+    name, _, table = table.partition(".")
+    copy = f"COPY {table} TO STDOUT (FORMAT csv, HEADER, NULL 'NA')"
+    prompt = [str(world / "redshift/psql"), name, "--no-psqlrc", "-c", copy]
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        try:
+            subprocess.run(prompt, stdout=file, stderr=subprocess.PIPE, check=True)
+        except OSError as error:
+            raise VerifyError(f"the warehouse has no prompt: {error}") from error
+        except subprocess.CalledProcessError as error:
+            words = error.stderr.decode(errors="replace").strip()
+            raise VerifyError(f"cannot read {name}.{table}: {words}") from error
+        columns = Path(file.name).read_text().partition("\n")[0].split(",")
+        database.execute("CREATE OR REPLACE TEMP TABLE loaded AS FROM hourly LIMIT 0")
+        known = as_table(database.execute("FROM loaded")).columns
+        if columns != known:
+            return Table(columns, [])
+        database.execute(f"COPY loaded FROM '{file.name}' (HEADER, NULLSTR 'NA')")
+    return as_table(database.execute("FROM loaded"))
 
 
 def split_floats(row: tuple) -> tuple[tuple, list[float]]:
@@ -237,12 +269,17 @@ def describe(kind: str, columns: list[str], rows: list[tuple]) -> list[str]:
     return shown
 
 
-def compare(name: str, expected: Table, folder: Path) -> Comparison:
+def compare_output(name: str, expected: Table, folder: Path) -> Comparison:
     """Compare one output with what must be there; no output is as good as no rows."""
     found = read_output(folder)
     if found is None:
         problems = [f"nothing is in {folder}"] if expected.rows else []
         return Comparison(name, len(expected.rows), 0, problems)
+    return compare(name, expected, found)
+
+
+def compare(name: str, expected: Table, found: Table) -> Comparison:
+    """Compare what is there with what must be there."""
     if found.columns != expected.columns:
         problems = [f"columns are {found.columns}, expected {expected.columns}"]
     else:
@@ -263,7 +300,7 @@ def verify(options: argparse.Namespace) -> list[Comparison]:
         query = "SELECT * FROM hourly WHERE processed_hour = $hour"
         expected = expected_table(database, query, {"hour": hour})
         folder = bucket / f"etl/{hour:%Y/%m/%d/%H}"
-        comparisons.append(compare(f"{hour:{HOUR_FORMAT}}", expected, folder))
+        comparisons.append(compare_output(f"{hour:{HOUR_FORMAT}}", expected, folder))
     if options.report:
         load_partners(database, options.data, options.report)
         hours = [hour for hour in options.hours if hour.date() == options.report]
@@ -271,8 +308,21 @@ def verify(options: argparse.Namespace) -> list[Comparison]:
             expected = expected_table(database, query, {"hours": hours})
             folder = bucket / f"report/{options.report:%Y/%m/%d}/{name}"
             title = f"{name} of {options.report}"
-            comparisons.append(compare(title, expected, folder))
+            comparisons.append(compare_output(title, expected, folder))
+    if options.table:
+        query = "SELECT * FROM hourly WHERE list_contains($hours, processed_hour)"
+        expected = expected_table(database, query, {"hours": options.hours})
+        found = read_warehouse(database, options.world, options.table)
+        title = f"{options.table} in the warehouse"
+        comparisons.append(compare(title, expected, found))
     return comparisons
+
+
+def parse_table(text: str) -> str:
+    """Accept a database and a table: dev.flights."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not DATABASE.TABLE")
+    return text
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -295,6 +345,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="DATE",
         help="also check the report of this day, made of those of the hours that "
         "belong to it",
+    )
+    parser.add_argument(
+        "--table",
+        type=parse_table,
+        metavar="DATABASE.TABLE",
+        help="also check that this table of the local warehouse, which must be running, "
+        "holds just the --hours",
     )
     parser.add_argument(
         "--buffer-secs",
@@ -322,7 +379,7 @@ def main() -> int:
         outputs = [vars(comparison) for comparison in comparisons]
         print(json.dumps({"equal": equal, "outputs": outputs}, indent=2))
     else:
-        print(f"{'output':<22} {'expected':>8} {'found':>8}")
+        print(f"{'output':<28} {'expected':>8} {'found':>8}")
         for comparison in comparisons:
             print(comparison.as_line())
             for problem in comparison.problems:

@@ -20,7 +20,7 @@ use fastrand::Rng;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::evidence::Evidence;
@@ -49,9 +49,9 @@ const FACTOR: f64 = 10.0;
 const STAGE: Duration = Duration::from_millis(300);
 /// The part of the faulty time in which data arrive.
 const ARRIVALS: f64 = 0.75;
-/// For coming to rest when the faults have stopped; a machine that is not busy
-/// needs a tenth of it.
-const CALM_LIMIT: Duration = Duration::from_secs(300);
+/// How long nothing at all may end once the faults have stopped, before all has
+/// come to rest: longer than any wait of the daemons, for machines that are busy.
+const STILL_LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What is named of all that is open when time is up.
 const OPEN_MAX: usize = 20;
@@ -286,18 +286,13 @@ impl Stage<'_> {
         for victim in victims.iter_mut() {
             daemons.push(victim.start()?);
         }
-        let rest = timeout_at(calm + CALM_LIMIT, self.until_rest(line));
         let died =
             futures::future::select_all(daemons.iter_mut().map(|daemon| Box::pin(daemon.died())));
-        let rested = tokio::select! {
+        let open = tokio::select! {
             biased;
             (error, ..) = died => return Err(error.context("a daemon ended without any fault")),
             failed = self.show(calm) => return Err(failed.err().unwrap_or_else(|| anyhow!("the progress ended"))),
-            rested = rest => rested,
-        };
-        let open = match rested {
-            Ok(rested) => rested.map(|()| Vec::new())?,
-            Err(_) => self.open().await?,
+            open = self.until_rest(line) => open?,
         };
         for (victim, daemon) in victims.iter().zip(daemons) {
             victim.end(daemon).await?;
@@ -305,13 +300,22 @@ impl Stage<'_> {
         Ok(open)
     }
 
-    async fn until_rest(&self, line: &Line) -> anyhow::Result<()> {
+    /// Until nothing is open, or it does not get less any more: what is open then.
+    async fn until_rest(&self, line: &Line) -> anyhow::Result<Vec<String>> {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut least, mut since) = (usize::MAX, Instant::now());
         loop {
             looks.tick().await;
-            if line.on_their_way() == 0 && self.open().await?.is_empty() {
-                return Ok(());
+            let mut open = self.open().await?;
+            if open.is_empty() && line.on_their_way() == 0 {
+                return Ok(open);
+            }
+            if open.len() < least {
+                (least, since) = (open.len(), Instant::now());
+            } else if since.elapsed() >= STILL_LIMIT {
+                open.truncate(OPEN_MAX);
+                return Ok(open);
             }
         }
     }
@@ -341,8 +345,7 @@ impl Stage<'_> {
         });
         let inbox = self.depth(&self.config.aws.queue).await?;
         let inbox = (inbox > 0).then(|| format!("{inbox} messages are in the inbox"));
-        let open = waiting.chain(runs).chain(clusters).chain(inbox);
-        Ok(open.take(OPEN_MAX).collect())
+        Ok(waiting.chain(runs).chain(clusters).chain(inbox).collect())
     }
 
     /// Everything but what the line has seen.

@@ -37,6 +37,8 @@ const BUCKET: &str = "sluicegate-demo";
 /// prefixes hold what the daemon's own tasks write.
 const INCOMING: [&str; 2] = ["rawdata/", "partners/"];
 const DAY: &str = "2013-01-01";
+/// Where `hourly-etl` loads its hours: database.table.
+const TABLE: &str = "dev.flights";
 const HOURS: (&str, &str) = ("2013-01-01T10", "2013-01-01T12");
 /// For setting things up, before the first hour begins.
 const LEAD: SignedDuration = SignedDuration::from_mins(10);
@@ -286,6 +288,7 @@ impl Stage<'_> {
             data: self.options.data.clone(),
             hours: (HOURS.0.to_owned(), HOURS.1.to_owned()),
             day: DAY.to_owned(),
+            table: TABLE.to_owned(),
             buffer_secs: BUFFER.as_secs(),
         };
         Ok(Evidence {

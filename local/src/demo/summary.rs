@@ -17,7 +17,7 @@ use crate::stage::screen;
 use crate::usage::Memory;
 
 /// The services that only the daemon calls; S3 is called by the steps.
-const DAEMONS_SERVICES: [&str; 4] = ["dynamodb", "elasticmapreduce", "sns", "sqs"];
+const DAEMONS_SERVICES: [&str; 5] = ["dynamodb", "elasticmapreduce", "redshift-data", "sns", "sqs"];
 
 /// The names of its fields are stable.
 #[derive(Debug, Serialize)]

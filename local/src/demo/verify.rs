@@ -19,6 +19,8 @@ pub struct Verification {
     /// First and last hour, as `2013-01-01T10`.
     pub hours: (String, String),
     pub day: String,
+    /// The warehouse's database and table that hold the hours.
+    pub table: String,
     pub buffer_secs: i64,
 }
 
@@ -75,6 +77,7 @@ impl Verification {
             .args(["--bucket", &self.bucket])
             .args(["--hours", &format!("{}..{}", self.hours.0, self.hours.1)])
             .args(["--report", &self.day])
+            .args(["--table", &self.table])
             .args(["--buffer-secs", &self.buffer_secs.to_string()])
             .arg("--json")
             .stdin(Stdio::null())

@@ -15,7 +15,7 @@ use super::item::{self, Item};
 use super::{CONDITION_FAILED, Store, StoreError, is_condition, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
-use crate::core::load::Load;
+use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
 use crate::core::task::{
@@ -308,17 +308,22 @@ impl Store {
         self.update(&item.key, expression, condition).await
     }
 
-    /// Stores how far a load is. Refused when it was changed since it was read;
-    /// the version rises by one.
+    /// Stores how far a load is, with what is to be told of it. Refused when it
+    /// was changed since it was read; the version rises by one.
     pub async fn save_load(
         &self,
         item: &TaskPartition,
         load: &Load,
+        news: Option<&Notice>,
         due: Timestamp,
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         let known = expression.value(item::number(item.version));
         expression.set(LOAD, load_text(load));
+        if let Some(news) = news {
+            let attribute = format!("{}{}", item::NOTICE_PREFIX, news.status);
+            expression.set(&attribute, item::notice(news));
+        }
         expression.set(item::DUE, item::instant(due));
         self.update(&item.key, expression, format!("#version = {known}")).await
     }
@@ -507,15 +512,18 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
             notices.push(item::read_notice(value)?);
         }
     }
-    // Not by time: a clock that is set back must not swap two.
-    notices.sort_by_key(|notice| {
-        let (round, state) = Round::order_of(TaskPartition::event(key, notice));
-        (round, state.is_none(), state, notice.at)
-    });
     let round = match item.contains_key(ROUND) {
         true => u32::try_from(item::read_number(item, ROUND)?).unwrap_or(u32::MAX),
         false => 0,
     };
+    // Not by time: a clock that is set back must not swap two.
+    notices.sort_by_key(|notice| {
+        let (mut of, mut state) = Round::order_of(TaskPartition::event(key, notice));
+        if matches!(notice.status.as_str(), words::FAILED | words::STUCK) {
+            (of, state) = (round.saturating_add(1), Some(TaskState::Loading));
+        }
+        (of, state.is_none(), state, notice.at)
+    });
     Ok(TaskPartition {
         key: key.clone(),
         version: item::read_number(item, item::VERSION)?,

@@ -50,7 +50,7 @@ pub struct Group {
     /// The one instance type of the group.
     pub instance_type: Text,
     /// How many machines.
-    #[serde(default = "one")]
+    #[serde(default = "super::profile::one")]
     pub count: Placed<u32>,
     /// How they are bought.
     #[serde(default)]
@@ -60,8 +60,4 @@ pub struct Group {
     /// The EBS volumes of every machine.
     #[serde(default)]
     pub ebs: Vec<Placed<Volumes>>,
-}
-
-fn one() -> Placed<u32> {
-    Placed::unplaced(1)
 }

@@ -121,7 +121,7 @@ pub struct BootstrapAction {
     pub args: Vec<Text>,
 }
 
-fn one() -> Placed<u32> {
+pub(super) fn one() -> Placed<u32> {
     Placed::unplaced(1)
 }
 
@@ -133,7 +133,7 @@ fn five_minutes() -> Duration {
     Placed::unplaced(SignedDuration::from_mins(5))
 }
 
-fn one_hour() -> Duration {
+pub(super) fn one_hour() -> Duration {
     Placed::unplaced(SignedDuration::from_hours(1))
 }
 

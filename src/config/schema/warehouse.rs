@@ -1,7 +1,6 @@
 //! `[warehouses.NAME]`: where tasks load their output, and `load` of a task:
 //! what goes where.
 
-use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -35,10 +34,10 @@ pub struct Warehouse {
     #[serde(default = "three")]
     pub attempts: Placed<u32>,
     /// How long after a failure the next attempt comes; longer each time.
-    #[serde(default = "one_minute")]
+    #[serde(default = "super::one_minute")]
     pub retry_delay: Duration,
     /// A load that takes longer is cancelled.
-    #[serde(default = "one_hour")]
+    #[serde(default = "super::profile::one_hour")]
     pub timeout: Duration,
 }
 
@@ -48,14 +47,6 @@ fn ledger() -> Text {
 
 fn three() -> Placed<u32> {
     Placed::unplaced(3)
-}
-
-fn one_minute() -> Duration {
-    Placed::unplaced(SignedDuration::from_mins(1))
-}
-
-fn one_hour() -> Duration {
-    Placed::unplaced(SignedDuration::from_hours(1))
 }
 
 /// What a task loads when its steps have completed.

@@ -7,7 +7,7 @@
 pub mod manifest;
 pub mod sql;
 pub mod table;
-mod words;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +32,9 @@ const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// A statement that runs is looked at after a while that grows with its age.
 const LOOK_AFTER_MIN: SignedDuration = SignedDuration::from_secs(1);
 const LOOK_AFTER_MAX: SignedDuration = SignedDuration::from_secs(30);
+
+/// Calls that fail for so long are told of.
+const TELL_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 const CORRECT_IT: &str = "correct the table, the files or the permissions: the output is still in \
     S3, and nothing of it is in the table";
@@ -136,6 +139,20 @@ pub struct Load {
     pub failure: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// Its calls get no answer that decides anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+}
+
+/// Calls that fail, and are made again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trouble {
+    pub since: Timestamp,
+    /// Of the first that failed.
+    pub words: String,
+    /// It has lasted so long that people are told.
+    pub told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,6 +262,7 @@ impl Load {
             files: None,
             failure: None,
             rows: None,
+            trouble: None,
         }
     }
 
@@ -257,6 +275,7 @@ impl Load {
     /// Takes in what was seen, and says what is to be done. What has changed is
     /// to be stored before that.
     pub fn decide(&mut self, about: &About<'_>, observation: Observation, now: Timestamp) -> Act {
+        self.note_trouble(&observation, now);
         match observation {
             Observation::Nothing => self.go_on(about, now),
             Observation::Prepared(Ok(files)) => {
@@ -290,6 +309,20 @@ impl Load {
             ),
             Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
             Observation::Ledger(Err(_)) => Act::Rest(after(now, AGAIN_AFTER)),
+        }
+    }
+
+    fn note_trouble(&mut self, observation: &Observation, now: Timestamp) {
+        match observation.failure() {
+            None if *observation == Observation::Nothing => {}
+            None | Some(CallFailure::Refused(_)) => self.trouble = None,
+            Some(CallFailure::Postponed(_)) => {}
+            Some(CallFailure::Deferred(words) | CallFailure::Unknown(words)) => {
+                let words = clipped(words, FAILURE_CHARS_MAX);
+                let new = || Trouble { since: now, words, told: false };
+                let trouble = self.trouble.get_or_insert_with(new);
+                trouble.told |= now.duration_since(trouble.since) >= TELL_AFTER;
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::testing::{spec, warehouse};
 use super::*;
+use crate::core::notice::Notice;
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_second(1_357_000_000 + secs).unwrap()
@@ -243,6 +244,44 @@ fn a_statement_that_hangs_is_cancelled_after_the_timeout() {
     let fates: Vec<_> = fates.into_iter().chain(vec![Fate::Throttled; 150]).collect();
     assert_eq!(follow(&Mode::ReplaceTable, &mut warehouse, &fates, |_| false), End::Loaded);
     assert_eq!(warehouse.copies, 1);
+}
+
+/// What is told of the way; each with the state of the load before.
+fn told(load: &mut Load, observation: Observation, secs: i64) -> Option<Notice> {
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let (declared, spec) = (warehouse(), spec(Mode::Append));
+    let about = About { deployment: "prod", key: &key, warehouse: &declared, spec: &spec };
+    let before = load.clone();
+    let _ = load.decide(&about, observation, at(secs));
+    load.news(&before, &about, at(secs))
+}
+
+#[test]
+fn an_attempt_that_failed_is_told_with_what_comes_next() {
+    let mut load = Load::new("R1", at(0));
+    let statement = || Ok("st-1".to_owned());
+    let files = Ok(Files { count: 1, bytes: 9 });
+    assert_eq!(told(&mut load, Observation::Prepared(files), 1), None);
+    assert_eq!(told(&mut load, Observation::Sent(statement()), 2), None);
+    let failed = Seen::Failed("no such column".into());
+    assert_eq!(told(&mut load, Observation::Looked(Ok(failed)), 3), None);
+    let notice = told(&mut load, Observation::Ledger(Ok(None)), 4).unwrap();
+    insta::assert_snapshot!("load-failed", notice.message("prod").as_text());
+}
+
+#[test]
+fn calls_that_fail_for_long_are_told_once_until_one_works() {
+    let mut load = Load { stage: Stage::Settle, ..Load::new("R1", at(0)) };
+    let silent = || Observation::Ledger(Err(CallFailure::Unknown("no answer in 30 s".into())));
+    assert_eq!(told(&mut load, silent(), 0), None);
+    assert_eq!(told(&mut load, silent(), 599), None);
+    let notice = told(&mut load, silent(), 600).unwrap();
+    insta::assert_snapshot!("load-stuck", notice.message("prod").as_text());
+    assert_eq!(told(&mut load, silent(), 1_200), None);
+    assert_eq!(told(&mut load, Observation::Nothing, 1_201), None);
+    assert_eq!(told(&mut load, silent(), 1_202), None);
+    let _ = told(&mut load, Observation::Ledger(Ok(None)), 1_203);
+    assert_eq!(load.trouble, None);
 }
 
 #[test]

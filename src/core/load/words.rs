@@ -2,19 +2,89 @@
 
 use jiff::Timestamp;
 
-use super::{About, End, Load};
-use crate::core::notice::Fact;
+use super::{About, End, Load, Stage};
+use crate::core::notice::{Fact, Kind, Notice, Severity, instant};
 use crate::core::task::{TaskChange, TaskState};
 
+/// What the notices of a load that goes on have as their status.
+pub const FAILED: &str = "load-failed";
+pub const STUCK: &str = "load-stuck";
+
 impl Load {
+    /// What people are told of the way from `before` to this; one thing at most.
+    pub fn news(&self, before: &Load, about: &About<'_>, now: Timestamp) -> Option<Notice> {
+        let told = |load: &Load| load.trouble.as_ref().is_some_and(|trouble| trouble.told);
+        if self.attempt > before.attempt {
+            Some(self.retried(before.attempt, about, now))
+        } else if told(self) && !told(before) {
+            Some(self.stuck(about, now))
+        } else {
+            None
+        }
+    }
+
+    fn retried(&self, failed: u32, about: &About<'_>, now: Timestamp) -> Notice {
+        let warehouse = about.warehouse;
+        let why = self.failure.as_deref().unwrap_or("no answer says why");
+        let next = match &self.stage {
+            Stage::Prepare { from } => format!("attempt {} at {}", self.attempt, instant(*from)),
+            _ => format!("attempt {} at once", self.attempt),
+        };
+        self.notice(about, FAILED, &failed.to_string(), "retries its load", now)
+            .detailed(why)
+            .saying(format!("The load of {} has failed and is tried again", about.key))
+            .with([
+                Fact::new("reason", why),
+                Fact::new("attempt", format!("{failed} of {}", warehouse.attempts)),
+                Fact::new("next", next),
+                table(about),
+            ])
+    }
+
+    fn stuck(&self, about: &About<'_>, now: Timestamp) -> Notice {
+        let (since, words) = match &self.trouble {
+            Some(trouble) => (trouble.since, trouble.words.as_str()),
+            None => (now, "no answer"),
+        };
+        self.notice(about, STUCK, &since.as_second().to_string(), "cannot go on loading", now)
+            .detailed(words)
+            .saying(format!(
+                "The load of {} gets no answer, and is tried again and again",
+                about.key
+            ))
+            .with([
+                Fact::new("reason", words),
+                Fact::since("since", since, now),
+                Fact::new("next", "look whether the warehouse runs and can be reached"),
+                table(about),
+            ])
+    }
+
+    fn notice(
+        &self,
+        about: &About<'_>,
+        status: &str,
+        id: &str,
+        what: &str,
+        now: Timestamp,
+    ) -> Notice {
+        let (task, partition) = (&about.key.task, about.key.partition);
+        let id = format!("{task}/{partition}/{status}/{}/{id}", self.run);
+        let headline = format!("{partition} {what}");
+        let mut notice = Notice::new(Kind::Task, id, now, Severity::Warning, status, headline)
+            .named(task.as_str());
+        notice.task = Some(task.clone());
+        notice.partition = Some(partition.to_string());
+        notice.run = Some(self.run.clone());
+        notice
+    }
+
     /// The end of the partition, as it is announced. `output` is where its
     /// files lie.
     pub fn ended(&self, about: &About<'_>, end: &End, output: &str, now: Timestamp) -> TaskChange {
         let About { key, warehouse, spec, .. } = about;
-        let mut facts = vec![
-            Fact::new("table", format!("{} in {}", spec.table.plain(), warehouse.name)),
-            Fact::new("output", format!("{output} ({})", spec.dataset)),
-        ];
+        let mut facts =
+            vec![table(about), Fact::new("output", format!("{output} ({})", spec.dataset))];
         facts.extend(self.files.map(|files| {
             let (count, bytes) = (files.count, files.bytes);
             Fact::new("files", format!("{count}, {bytes} bytes"))
@@ -33,4 +103,9 @@ impl Load {
             End::Failed { reason, advice } => change.because(reason).then(advice),
         }
     }
+}
+
+fn table(about: &About<'_>) -> Fact {
+    let About { warehouse, spec, .. } = about;
+    Fact::new("table", format!("{} in {}", spec.table.plain(), warehouse.name))
 }

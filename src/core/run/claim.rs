@@ -66,7 +66,7 @@ impl Run {
         hints: &Hints,
         now: Timestamp,
     ) -> Decision {
-        let hidden = holder != NOBODY && !self.is_long_gone(now);
+        let hidden = holder != NOBODY && !self.is_gone_for(STEPS_LAG_MAX, now);
         let Some(attempt) = self.attempts.last_mut().filter(|_| !hidden) else {
             return Decision::rest_until(self.look_soon(now));
         };
@@ -85,15 +85,22 @@ impl Run {
     /// Its cluster has ended, and EMR still shows the steps as they were before.
     pub(super) fn awaits_steps(&self, now: Timestamp) -> bool {
         let Some(attempt) = self.attempts.last() else { return false };
-        let open = attempt.tries.iter().any(|step_try| !step_try.state.has_ended());
+        // No guard will settle whether a step was ever added that no list shows:
+        // there, as everywhere without one, `list-lag` is relied on.
+        let lag = |step_try: &StepTry| match step_try.state {
+            StepState::Submitted if !self.cluster.guard => self.limits.list_lag,
+            _ => STEPS_LAG_MAX,
+        };
+        let open = |step_try: &&StepTry| !step_try.state.has_ended();
+        let mut open = attempt.tries.iter().filter(open);
         let executed = self.cluster.guard || attempt.is_executed();
-        open && executed && !self.is_done() && !self.is_long_gone(now)
+        executed && !self.is_done() && open.any(|step_try| !self.is_gone_for(lag(step_try), now))
     }
 
-    /// Whether its cluster ended so long ago that EMR's lists show all of it.
-    fn is_long_gone(&self, now: Timestamp) -> bool {
+    /// Whether its cluster ended so long ago.
+    fn is_gone_for(&self, time: SignedDuration, now: Timestamp) -> bool {
         let ended = self.attempts.last().and_then(|attempt| attempt.ended_at);
-        ended.is_some_and(|ended| now.duration_since(ended) >= STEPS_LAG_MAX)
+        ended.is_some_and(|ended| now.duration_since(ended) >= time)
     }
 
     /// The claim is held by `holder`: the attempt ends, or it goes on where it

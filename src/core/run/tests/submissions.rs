@@ -41,6 +41,29 @@ fn resubmitted() -> (Run, Vec<StepSeen>) {
     (run, steps)
 }
 
+/// Nothing can settle whether it was ever added, but its wait is the lag of a
+/// list, not the hour that a step which is known to exist is waited for.
+#[test]
+fn without_guard_a_submission_that_no_list_shows_is_given_up_after_the_lag() {
+    let mut run = run(1, 1);
+    let _ = decide(&mut run, Observation::Nothing, 0);
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let first = run.attempt().unwrap().tries[0].name.clone();
+    let steps = vec![shown(&first, StepState::Failed, 2)];
+    let _ = decide(&mut run, Observation::Steps(steps.clone()), 3);
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let act = decide(&mut run, Observation::Described(waiting), 60);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    let _ = decide(&mut run, Observation::Added(Err(CallFailure::Unknown("no answer".into()))), 60);
+    let ended = ClusterSeen { state: ClusterState::TerminatedWithErrors, reason: String::new() };
+    let _ = decide(&mut run, Observation::Described(ended), 70);
+    let lag = run.limits.list_lag.as_secs();
+    for (secs, attempts) in [(70, 1), (70 + lag - 1, 1), (70 + lag, 2)] {
+        let _ = decide(&mut run, Observation::Steps(steps.clone()), secs);
+        assert_eq!(run.attempts.len(), attempts, "after {secs} s");
+    }
+}
+
 /// What EMR shows when the copy that comes second is refused.
 fn refused_copy(run: &Run, steps: &[StepSeen]) -> Vec<StepSeen> {
     let second = run.attempt().unwrap().tries[1].name.clone();
