@@ -313,6 +313,19 @@ impl Backfill {
         self.tell_ended(now);
     }
 
+    /// Ends a cancelled one whose task is not declared any more, so that nobody can
+    /// tell what has become of what was open; true if that ends it.
+    pub fn abandon(&mut self, now: Timestamp) -> bool {
+        if self.cancelled.is_none() || self.ended.is_some() {
+            return false;
+        }
+        for partition in self.open.clone() {
+            self.over(partition, How::UnderWay);
+        }
+        self.end(now);
+        true
+    }
+
     pub fn count(&self, how: How) -> u32 {
         self.counts.get(&how).copied().unwrap_or_default()
     }

@@ -341,8 +341,12 @@ impl TaskPartition {
         }
     }
 
-    /// What tells a notice of it from its others (see [`Round::event`]).
+    /// What tells a notice of it from its others (see [`Round::event`]); of those
+    /// that tell of no state, the newest of a kind is kept.
     pub fn event<'a>(key: &TaskKey, notice: &'a Notice) -> &'a str {
+        if notice.status.parse::<TaskState>().is_err() {
+            return &notice.status;
+        }
         let start = format!("{}/{}/", key.task, key.partition);
         notice.id.strip_prefix(&start).unwrap_or(&notice.status)
     }
@@ -393,6 +397,24 @@ mod tests {
             item.due = due.map(at);
             assert_eq!(item.attention(None, at(100)), Some(at(next)), "{due:?}");
         }
+    }
+
+    #[test]
+    fn a_notice_is_known_by_its_state_and_round_or_by_its_kind() {
+        let key = TaskKey::new("t", "2013-01-01".parse().unwrap());
+        let kind = super::super::notice::Kind::Task;
+        let severity = super::super::notice::Severity::Info;
+        for (id, status, event, order) in [
+            ("t/2013-01-01/failed", "failed", "failed", (1, Some(TaskState::Failed))),
+            ("t/2013-01-01/ready/2", "ready", "ready/2", (2, Some(TaskState::Ready))),
+            ("t/2013-01-01/load-failed/R/1", "load-failed", "load-failed", (1, None)),
+        ] {
+            let notice = Notice::new(kind, id.into(), Timestamp::UNIX_EPOCH, severity, status, "");
+            assert_eq!(TaskPartition::event(&key, &notice), event);
+            assert_eq!(Round::order_of(event), order);
+        }
+        let second = Round { number: 1, backfill: None };
+        assert_eq!(second.event(TaskState::Ready), "ready/2");
     }
 
     #[test]

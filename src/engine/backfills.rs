@@ -20,13 +20,19 @@ impl Engine {
         let Some(mut backfill) = self.store.backfill(id).await? else { return Ok(None) };
         let catalog = self.catalog();
         let task = catalog.tasks.get(&backfill.window.task);
-        // Its task may be declared again.
-        if let Some(task) = task.filter(|_| backfill.ended.is_none()) {
-            for _ in 0..ROUNDS_MAX {
-                if !self.go_on_with_backfill(&catalog, task, &mut backfill).await? {
-                    break;
+        match task.filter(|_| backfill.ended.is_none()) {
+            Some(task) => {
+                for _ in 0..ROUNDS_MAX {
+                    if !self.go_on_with_backfill(&catalog, task, &mut backfill).await? {
+                        break;
+                    }
                 }
             }
+            // Its task may be declared again, unless nobody waits for that.
+            None if backfill.abandon(self.clock.now()) => {
+                self.store.commit_document(&mut backfill).await?;
+            }
+            None => {}
         }
         let published = self.publish(&backfill.notices).await;
         if published > 0 {

@@ -56,7 +56,9 @@ impl Engine {
                     tracing::warn!(task, %partition, run = load.run, attempt, failure, "load failed");
                 }
                 let profile = catalog.tasks.get(&key.task).map(|task| task.profile.clone());
-                let mut news = load.news(before, &about, self.clock.now());
+                let told = item.round.backfill.is_none();
+                let news = load.news(before, &about, self.clock.now());
+                let mut news = news.filter(|_| told);
                 news.iter_mut().for_each(|news| news.profile.clone_from(&profile));
                 self.store.save_load(&item, &load, news.as_ref(), until).await?;
                 item.version += 1;

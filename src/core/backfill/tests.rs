@@ -165,6 +165,17 @@ fn its_summary_says_what_came_of_it() {
     insta::assert_snapshot!(backfill.notices[1].message("prod").as_text());
 }
 
+#[test]
+fn one_without_its_task_ends_when_it_is_cancelled() {
+    let mut backfill = Backfill::new("B", window("2013-01-01T00", "2013-01-01T03", 2), asked());
+    backfill.begin();
+    assert!(!backfill.abandon(at(1)), "its task may come back");
+    assert!(backfill.ask_cancel(asked()));
+    assert!(backfill.abandon(at(2)) && !backfill.abandon(at(3)));
+    assert_eq!((backfill.count(How::UnderWay), backfill.count(How::NotBegun)), (2, 2));
+    assert_eq!(backfill.state(), "cancelled");
+}
+
 /// A table with what became of each partition, and what a service does with it.
 struct Table {
     items: BTreeMap<Partition, TaskPartition>,
