@@ -344,9 +344,6 @@ impl TaskPartition {
     /// What tells a notice of it from its others (see [`Round::event`]); of those
     /// that tell of no state, the newest of a kind is kept.
     pub fn event<'a>(key: &TaskKey, notice: &'a Notice) -> &'a str {
-        if notice.status.parse::<TaskState>().is_err() {
-            return &notice.status;
-        }
         let start = format!("{}/{}/", key.task, key.partition);
         notice.id.strip_prefix(&start).unwrap_or(&notice.status)
     }
