@@ -173,7 +173,7 @@ impl Engine {
 
     /// What follows for its readers from new objects of a many-object
     /// partition, which are in the journal now.
-    async fn take_unit(
+    pub(super) async fn take_unit(
         &self,
         catalog: &Catalog,
         dataset: &str,

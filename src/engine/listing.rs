@@ -12,13 +12,13 @@ use super::{Engine, after};
 use crate::aws::error::AwsError;
 use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
 use crate::core::arrival::{Arrival, Source};
-use crate::core::catalog::{Catalog, Dataset};
+use crate::core::catalog::{Catalog, Completeness, Dataset};
 use crate::core::listing::{
     Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, has_grace_passed, is_awaited, is_untold,
     places, prefix, unlisted,
 };
 use crate::core::partition::Partition;
-use crate::core::task::{TaskKey, TaskPartition};
+use crate::core::task::{Element, TaskKey, TaskPartition};
 use crate::planted::{Bug, planted};
 
 /// Whatever just started has more urgent things to do.
@@ -213,6 +213,11 @@ impl Engine {
             let journal = self.store.read_journal(&dataset.name, &place.partition, None).await?;
             let bucket = dataset.location.bucket();
             objects.retain(|object| !journal.knows(bucket, &object.key, &object.etag));
+            // Whoever recorded them may have got no further, and no message comes
+            // again.
+            if objects.is_empty() && self.is_unheard_of(dataset, place, &journal).await? {
+                self.take_unit(catalog, &dataset.name, place.partition).await?;
+            }
         }
         if objects.is_empty() {
             return Ok(0);
@@ -227,6 +232,36 @@ impl Engine {
         }
         self.found(dataset, &place.partition, &objects);
         Ok(objects.len() as u64)
+    }
+
+    /// Whether the objects of a place are in the journal, and a reader that waits for
+    /// them has not been told.
+    async fn is_unheard_of(
+        &self,
+        dataset: &Dataset,
+        place: &Place,
+        journal: &Journal,
+    ) -> Result<bool, StoreError> {
+        match dataset.completeness {
+            Completeness::Count { objects } => {
+                Ok(journal.count(&dataset.completeness) >= objects)
+            }
+            Completeness::Quiet { .. } => {
+                let element = Element::data(&dataset.name, place.partition);
+                for key in &place.readers {
+                    let item = self.store.task(key).await?;
+                    if item.is_none_or(|item| !item.received.contains_key(&element)) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            // Waited for only while its reader is not stored.
+            Completeness::Closed { .. } => Ok(true),
+            Completeness::Object | Completeness::Marker { .. } | Completeness::Produced { .. } => {
+                Ok(false)
+            }
+        }
     }
 
     /// How many objects a period has that is over. Of a closed one S3 is asked

@@ -120,7 +120,7 @@ async fn a_cluster_ends_by_its_deadline_though_nobody_is_left() {
     world.kill().await;
     world.start().await;
     world.put("a/2013-01-01.csv", "x").await;
-    world.mail("/running").await;
+    world.mail("/1/running").await;
     world.kill().await;
     assert_eq!(world.clusters_ended().await, 1);
     let ended = world.local.cloud().time().dev();

@@ -138,7 +138,7 @@ impl Oracle {
     /// I12: a run whose cluster has ended goes on with another one, or ends. No
     /// list lags any more, so there is nothing else to wait for.
     fn past_end(&mut self, world: &World) {
-        let (ends, now) = (world.scenario.ends, world.time.now());
+        let (ends, now) = (world.faults_end(), world.time.now());
         let waiting: Vec<_> = world.cloud.emr().with(|machine, _| {
             let runs = self.table(tables::RUN);
             let waits = |(run, item): (&str, &Value)| {

@@ -89,6 +89,8 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp, bounds: Bounds) {
     (scenario.text, scenario.next_text) = (text, next_text);
     (scenario.tasks, scenario.datasets, scenario.profiles) = (tasks, datasets, profiles);
     (scenario.messages, scenario.ends, scenario.bounds) = (messages, ends, bounds);
+    // What was lost was of other datasets.
+    scenario.untold.clear();
     (scenario.bare, scenario.all_die) = (false, false);
     scenario.loads = Some(loads);
 }
