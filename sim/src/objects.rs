@@ -55,12 +55,15 @@ fn field(uri: &Uri, wanted: &str) -> Option<String> {
 }
 
 impl Objects {
-    /// Somebody writes data; what was written before is not written again.
-    pub fn write_data(&mut self, key: &str, etag: &str, written: Timestamp) {
-        if self.data.insert((key.to_owned(), etag.to_owned())) {
+    /// Somebody writes data; what was written before is not written again: then
+    /// false.
+    pub fn write_data(&mut self, key: &str, etag: &str, written: Timestamp) -> bool {
+        let new = self.data.insert((key.to_owned(), etag.to_owned()));
+        if new {
             let (etag, body) = (etag.to_owned(), Bytes::from_static(b"7 bytes"));
             self.objects.insert(key.to_owned(), Object { written, etag, body });
         }
+        new
     }
 
     /// EMR writes the log of a step; it can be read from `written` on.

@@ -276,11 +276,10 @@ impl World {
         lock(&self.objects).write_log(cluster, step, written);
     }
 
-    /// Somebody writes data into S3.
-    pub fn write_data(&self, object: &Object) {
-        if object.bucket == BUCKET {
-            lock(&self.objects).write_data(&object.key, &object.etag, self.time.now());
-        }
+    /// Somebody writes data into S3; false if it was there.
+    pub fn write_data(&self, object: &Object) -> bool {
+        object.bucket == BUCKET
+            && lock(&self.objects).write_data(&object.key, &object.etag, self.time.now())
     }
 
     /// Until a call may have changed a cluster.
@@ -529,7 +528,9 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             return;
         }
         while let Some((_, message)) = messages.next_if(|(due, _)| *due <= at) {
-            message.objects.iter().for_each(|object| world.write_data(object));
+            for object in &message.objects {
+                world.write_data(object);
+            }
             let id = world.cloud.sqs().deliver(INBOX_ARN, message.body.clone(), Default::default());
             match id {
                 Ok(id) => world.oracle().sent(&id, message, world.time.now()),
@@ -539,8 +540,9 @@ async fn play_scenario(world: &Arc<World>, replicas: &[Replica]) {
             world.happened(message.what);
         }
         while let Some((_, object)) = untold.next_if(|(due, _)| *due <= at) {
-            world.write_data(object);
-            world.oracle().untold(object, world.time.now());
+            if world.write_data(object) {
+                world.oracle().untold(object, world.time.now());
+            }
             world.note(&format!("S3 does not send: {}", object.key));
             world.happened("notification never sent");
         }

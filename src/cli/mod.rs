@@ -276,7 +276,7 @@ impl AwsArgs {
     async fn open(&self) -> Result<Session, Failure> {
         let mut session = self.connect().await?;
         if let Some(files) = &session.config.settings.task_files {
-            let in_force = session.store.task_files().await?;
+            let in_force = session.store.task_files().await?.texts;
             let found = in_force.iter().map(|(name, text)| (name.clone(), Ok(text.clone())));
             let main = &session.config.main;
             let reloaded = config::reload(main, &files.place, &in_force, &found.collect());

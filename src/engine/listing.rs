@@ -243,9 +243,7 @@ impl Engine {
         journal: &Journal,
     ) -> Result<bool, StoreError> {
         match dataset.completeness {
-            Completeness::Count { objects } => {
-                Ok(journal.count(&dataset.completeness) >= objects)
-            }
+            Completeness::Count { objects } => Ok(journal.count(&dataset.completeness) >= objects),
             Completeness::Quiet { .. } => {
                 let element = Element::data(&dataset.name, place.partition);
                 for key in &place.readers {

@@ -128,10 +128,12 @@ impl TaskFiles {
 
     /// The first look: fails only when there is nothing to go on with.
     pub async fn start(&mut self, engine: &Engine) -> Result<(), TaskFilesError> {
-        self.state.in_force = self.store.task_files().await?;
+        let kept = self.store.task_files().await?;
+        self.state.in_force = kept.texts;
         let found = match self.read().await {
             Ok(found) => found,
-            Err(error) if self.state.in_force.is_empty() => return Err(error),
+            // Without all of them, what arrives for the others would be lost.
+            Err(error) if !kept.complete => return Err(error),
             Err(error) => {
                 tracing::error!(%error, "goes on with the task files of the last time");
                 let texts = self.state.in_force.iter();
@@ -140,7 +142,10 @@ impl TaskFiles {
         };
         let reloaded = reload(&self.main, &self.place, &self.state.in_force, &found);
         let reloaded = reloaded.map_err(TaskFilesError::Main)?;
-        self.take(reloaded, found, engine).await;
+        self.take(reloaded, found, engine).await?;
+        if !kept.complete {
+            self.store.task_files_are_complete().await?;
+        }
         self.tell(engine).await;
         Ok(())
     }
@@ -163,7 +168,11 @@ impl TaskFiles {
         match self.read().await {
             Ok(found) if found == self.state.found => {}
             Ok(found) => match reload(&self.main, &self.place, &self.state.in_force, &found) {
-                Ok(reloaded) => self.take(reloaded, found, engine).await,
+                Ok(reloaded) => {
+                    if let Err(error) = self.take(reloaded, found, engine).await {
+                        tracing::warn!(%error, "task files not kept, will be tried again");
+                    }
+                }
                 Err(findings) => {
                     let mistakes = findings.list().iter().map(ToString::to_string);
                     self.state.problems = Problems::new(mistakes.collect());
@@ -178,19 +187,22 @@ impl TaskFiles {
         self.tell(engine).await;
     }
 
-    async fn take(&mut self, reloaded: Reloaded, found: Found, engine: &Engine) {
+    async fn take(
+        &mut self,
+        reloaded: Reloaded,
+        found: Found,
+        engine: &Engine,
+    ) -> Result<(), StoreError> {
         let Reloaded { config, in_force, problems } = reloaded;
         // Kept before it is in force: a restart must not fall behind.
-        if let Err(error) = self.keep(&in_force).await {
-            tracing::warn!(%error, "task files not kept, will be tried again");
-            return;
-        }
+        self.keep(&in_force).await?;
         let tasks = config.catalog.tasks.len();
         tracing::info!(files = in_force.len(), tasks, problems = problems.len(), "task files");
         engine.replace_catalog(config.catalog);
         self.state.in_force = in_force;
         self.state.problems = Problems::new(problems);
         self.state.found = found;
+        Ok(())
     }
 
     /// Tells people once what is wrong, and once that it is mended.

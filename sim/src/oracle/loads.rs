@@ -179,6 +179,12 @@ impl Oracle {
         self.table(tables::TASK).filter_map(of).collect()
     }
 
+    /// Whether the partition that a load is named after has failed.
+    pub fn is_given_up(&self, load: &str) -> bool {
+        let failed = self.tasks_in(&BTreeSet::from(["failed"]));
+        failed.iter().any(|name| load.contains(&format!(" {name} ")))
+    }
+
     /// The task partitions whose load is under way.
     pub fn loading(&self) -> BTreeSet<String> {
         self.tasks_in(&BTreeSet::from(["loading"]))

@@ -9,11 +9,22 @@ use crate::aws::error::AwsError;
 /// Where task files stand among the tasks, whose names have no `~`.
 const FILES: &str = "~files";
 const TEXT: &str = "text";
+/// Says that all files that were first in force are kept.
+const ALL: &str = "~all";
+
+/// The task files of the last time.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// By name.
+    pub texts: BTreeMap<String, String>,
+    /// Not while the first of them are being kept: then some may be missing.
+    pub complete: bool,
+}
 
 impl Store {
-    /// All task files in force, by name.
-    pub async fn task_files(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        let mut files = BTreeMap::new();
+    /// All task files in force.
+    pub async fn task_files(&self) -> Result<Kept, StoreError> {
+        let mut kept = Kept::default();
         let mut pages = self
             .client
             .query()
@@ -28,11 +39,17 @@ impl Store {
             let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
             for item in page.items.unwrap_or_default() {
                 let name = item::read_optional_text(&item, item::PARTITION);
+                kept.complete |= name.as_deref() == Some(ALL);
                 // A file that has been removed has no text.
-                files.extend(name.zip(item::read_optional_text(&item, TEXT)));
+                kept.texts.extend(name.zip(item::read_optional_text(&item, TEXT)));
             }
         }
-        Ok(files)
+        Ok(kept)
+    }
+
+    /// All task files that are in force are kept now.
+    pub async fn task_files_are_complete(&self) -> Result<(), StoreError> {
+        self.keep_task_file(ALL, None).await
     }
 
     /// Keeps a file's text; without a text it has been removed.

@@ -30,6 +30,7 @@ const FAILURE_CHARS_MAX: usize = 1_000;
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(7);
 /// While nothing can be said or asked.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(30);
+const AGAIN_AFTER_MAX: SignedDuration = SignedDuration::from_mins(5);
 /// A statement that runs is looked at after a while that grows with its age.
 const LOOK_AFTER_MIN: SignedDuration = SignedDuration::from_secs(1);
 const LOOK_AFTER_MAX: SignedDuration = SignedDuration::from_secs(30);
@@ -318,7 +319,13 @@ impl Load {
                 &format!("the ledger of loads cannot be read, so it may be loaded or not: {words}"),
                 LOOK_YOURSELF,
             ),
-            Observation::Ledger(Err(failure)) => later(failure, now),
+            Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
+            // Another load may hold the ledger for long.
+            Observation::Ledger(Err(_)) => {
+                let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+                let pause = now.duration_since(since) / 4;
+                Act::Rest(after(now, pause.clamp(AGAIN_AFTER, AGAIN_AFTER_MAX)))
+            }
         }
     }
 
