@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use sluicegate::aws;
+use sluicegate::aws::store::Store;
+
 use crate::world::{World, daily_file, daily_task, requests_file};
 
 /// Six seconds of this clock are a tick of a few dozen milliseconds.
@@ -83,6 +86,22 @@ async fn a_folder_that_is_not_there_is_said_at_the_start() {
     world.start().await;
     let error = world.ended().await.unwrap_err().to_string();
     assert!(error.starts_with("the task files in /no/such/folder cannot be read"), "{error}");
+}
+
+/// Whoever kept the first files died on the way: what arrives for the others would
+/// be taken for nobody's.
+#[tokio::test]
+async fn a_start_without_the_folder_needs_all_that_was_in_force() {
+    let mut world = world("/no/such/folder").await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    store.keep_task_file("only.toml", Some(&daily_task("only", &["a"], "true"))).await.unwrap();
+    world.start().await;
+    let error = world.ended().await.unwrap_err().to_string();
+    assert!(error.starts_with("the task files in /no/such/folder cannot be read"), "{error}");
+    store.task_files_are_complete().await.unwrap();
+    world.start().await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("only/2013-01-01/succeeded").await;
 }
 
 #[tokio::test]
