@@ -341,8 +341,7 @@ impl TaskPartition {
         }
     }
 
-    /// What tells a notice of it from its others (see [`Round::event`]); of those
-    /// that tell of no state, the newest of a kind is kept.
+    /// What tells a notice of it from its others (see [`Round::event`]).
     pub fn event<'a>(key: &TaskKey, notice: &'a Notice) -> &'a str {
         let start = format!("{}/{}/", key.task, key.partition);
         notice.id.strip_prefix(&start).unwrap_or(&notice.status)
@@ -397,14 +396,14 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_is_known_by_its_state_and_round_or_by_its_kind() {
+    fn a_notice_is_known_by_its_state_and_round_or_by_what_it_tells() {
         let key = TaskKey::new("t", "2013-01-01".parse().unwrap());
         let kind = super::super::notice::Kind::Task;
         let severity = super::super::notice::Severity::Info;
         for (id, status, event, order) in [
             ("t/2013-01-01/failed", "failed", "failed", (1, Some(TaskState::Failed))),
             ("t/2013-01-01/ready/2", "ready", "ready/2", (2, Some(TaskState::Ready))),
-            ("t/2013-01-01/load-failed/R/1", "load-failed", "load-failed", (1, None)),
+            ("t/2013-01-01/late-data/2", "late-data", "late-data/2", (2, None)),
         ] {
             let notice = Notice::new(kind, id.into(), Timestamp::UNIX_EPOCH, severity, status, "");
             assert_eq!(TaskPartition::event(&key, &notice), event);
