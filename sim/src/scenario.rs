@@ -272,9 +272,10 @@ impl Scenario {
         self.datasets.iter().find(|dataset| dataset.name == name)
     }
 
-    /// Whether a task may have missed something while its file was away.
-    pub fn may_miss(&self, task: &str, now: Timestamp) -> bool {
-        self.reload.as_ref().is_some_and(|reload| reload.may_miss(task, now))
+    /// Whether a task, first seen then, may have missed something while its file
+    /// was away.
+    pub fn may_miss(&self, task: &str, seen: Option<Timestamp>, now: Timestamp) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.may_miss(task, seen, now))
     }
 
     /// The tasks that wait for a dataset.

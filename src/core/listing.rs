@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::catalog::{Catalog, Completeness, Dataset};
 use super::notice::{Fact, Kind, Notice, Severity};
 use super::partition::Partition;
+use super::readiness::{Readiness, readiness};
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
 
 /// An object that is younger is left to its notification.
@@ -65,15 +66,28 @@ pub fn places(catalog: &Catalog, window: SignedDuration, now: Timestamp) -> Vec<
     places
 }
 
-/// Whether a reader, as it is stored, would miss an object that nobody told of.
-pub fn is_awaited(dataset: &Dataset, place: &Place, reader: Option<&TaskPartition>) -> bool {
+/// Whether a reader, as it is stored, would miss an object that nobody told of: it
+/// was not told, or whoever told it ended before it was decided about.
+pub fn is_awaited(
+    catalog: &Catalog,
+    dataset: &Dataset,
+    place: &Place,
+    reader: Option<&TaskPartition>,
+    now: Timestamp,
+) -> bool {
     let Some(reader) = reader else { return true };
+    let undecided = || {
+        let task = catalog.tasks.get(&reader.key.task);
+        task.is_some_and(|task| {
+            !matches!(readiness(catalog, task, reader, now), Readiness::Waiting { .. })
+        })
+    };
     match dataset.completeness {
         // It is known of, and the period is listed before it is closed.
         Completeness::Closed { .. } => false,
         _ => {
             reader.state == TaskState::Waiting
-                && !reader.has(&Element::data(&dataset.name, place.partition))
+                && (!reader.has(&Element::data(&dataset.name, place.partition)) || undecided())
         }
     }
 }
@@ -238,6 +252,8 @@ mod tests {
         let object = dataset("d", "s3://b/d/{yyyy}{MM}{dd}{HH}", Completeness::Object);
         let hour = dataset("d", "s3://b/d/{yyyy}{MM}{dd}{HH}/*", closed());
         use TaskState::{Ready, Waiting};
+        let catalog = |tasks| Catalog::new("test".into(), vec![], vec![], tasks);
+        let (catalog, now) = (catalog(vec![]), Timestamp::UNIX_EPOCH);
         for (item, awaited, awaited_closed) in [
             (None, true, true),
             (Some(reader(Waiting, None)), true, false),
@@ -245,9 +261,15 @@ mod tests {
             (Some(reader(Waiting, Some("object:e"))), false, false),
             (Some(reader(Ready, None)), false, false),
         ] {
-            assert_eq!(is_awaited(&object, &place, item.as_ref()), awaited, "{item:?}");
-            assert_eq!(is_awaited(&hour, &place, item.as_ref()), awaited_closed, "{item:?}");
+            let awaits = |dataset| is_awaited(&catalog, dataset, &place, item.as_ref(), now);
+            assert_eq!(awaits(&object), awaited, "{item:?}");
+            assert_eq!(awaits(&hour), awaited_closed, "{item:?}");
         }
+        // It has all, and whoever gave it the last ended before it became ready.
+        let task = task("t", Grain::Hour, vec![input("d", 0, 1)]);
+        let catalog = Catalog::new("test".into(), vec![object.clone()], vec![], vec![task]);
+        let undecided = reader(Waiting, Some("object:e"));
+        assert!(is_awaited(&catalog, &object, &place, Some(&undecided), now));
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Held {
     pauses: Vec<Pause>,
     /// Each with how much it allows.
     caps: Vec<(Cap, u32)>,
+    /// Not before both were read: then nothing is held.
+    read: bool,
 }
 
 impl Held {
@@ -43,7 +45,7 @@ impl Held {
             }
         }
         // However many are ready.
-        if self.pauses.is_empty() && room.is_empty() {
+        if !self.read || self.pauses.is_empty() && !catalog.has_caps() {
             return BTreeSet::new();
         }
         let mut is_held = |key: &TaskKey| {
@@ -51,7 +53,10 @@ impl Held {
             if task.is_some_and(|task| holding(&self.pauses, task).is_some()) {
                 return true;
             }
-            let Some(left) = room.get_mut(key.task.as_str()) else { return false };
+            let Some(left) = room.get_mut(key.task.as_str()) else {
+                // It became ready while the caps were read: the next look knows it.
+                return task.is_some_and(|task| task.max_active.is_some());
+            };
             let full = *left == 0;
             *left = left.saturating_sub(1);
             full
@@ -67,6 +72,10 @@ impl Engine {
         let since = item.ready_at.unwrap_or(now);
         let mut memory = self.memory();
         let ready = memory.ready.entry(profile.to_owned()).or_default();
+        // It may have been ready before, in an earlier round.
+        if item.round.number > 0 {
+            ready.retain(|(_, key), _| *key != item.key);
+        }
         ready.insert((since, item.key.clone()), item.clone());
         drop(memory);
         self.agenda.wake(Key::Batches(profile.to_owned()), now);
@@ -98,7 +107,10 @@ impl Engine {
             let held = Held {
                 pauses: self.store.pauses().await?,
                 caps: self.caps(&catalog, &profile).await?,
+                read: true,
             };
+            // What ended before the caps were read ended before a run that takes its place.
+            let now = self.clock.now();
             let look = super::after(now, self.sweep_interval);
             if held.has_no_room_for_clusters() {
                 return Ok(Some(look));
@@ -153,7 +165,12 @@ impl Engine {
             };
             if cap.count().saturating_add(wanted) > max {
                 for id in cap.used.keys().cloned().collect::<Vec<_>>() {
-                    cap.look(&id, self.store.run(&id).await?.as_ref());
+                    match self.store.run(&id).await {
+                        Ok(run) => cap.look(&id, run.as_ref()),
+                        // It counts as it stands, and keeps nothing from the others.
+                        Err(StoreError::Unreadable { .. } | StoreError::Newer { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             caps.push((cap, max));

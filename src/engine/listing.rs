@@ -129,7 +129,7 @@ impl Engine {
     /// Lists the places that somebody waits for.
     async fn list_places(&self, listing: Listing, now: Timestamp) -> Result<(), StoreError> {
         let catalog = self.catalog();
-        let places = self.awaited(&catalog, places(&catalog, listing.window, now)).await?;
+        let places = self.awaited(&catalog, places(&catalog, listing.window, now), now).await?;
         let place = |place: &Place| (place.dataset.clone(), place.partition);
         let last = self.memory().listings.last_place.take();
         let start = places.partition_point(|found| Some(place(found)) <= last);
@@ -154,6 +154,7 @@ impl Engine {
         &self,
         catalog: &Catalog,
         places: Vec<Place>,
+        now: Timestamp,
     ) -> Result<Vec<Place>, StoreError> {
         let mut ranges: BTreeMap<&str, (&TaskKey, &TaskKey)> = BTreeMap::new();
         for key in places.iter().flat_map(|place| &place.readers) {
@@ -173,7 +174,7 @@ impl Engine {
         for mut place in places {
             let Some(dataset) = catalog.datasets.get(&place.dataset) else { continue };
             let mut readers = std::mem::take(&mut place.readers);
-            readers.retain(|key| is_awaited(dataset, &place, items.get(key)));
+            readers.retain(|key| is_awaited(catalog, dataset, &place, items.get(key), now));
             if !readers.is_empty() {
                 awaited.push(Place { readers, ..place });
             }

@@ -11,8 +11,8 @@ use sluicegate::core::partition::{Grain, Partition};
 use sluicegate_local::emr::model::Cluster;
 
 use super::clusters::owner;
-use super::items::{document, is_complete, is_final, number, text};
-use super::{FIRST_SEEN, Oracle, messages, millis};
+use super::items::{document, is_complete, is_final, text};
+use super::{Oracle, first_seen, messages};
 use crate::cluster::is_ours;
 use crate::scenario::{DatasetKind, Object, Scenario, Task};
 use crate::tables;
@@ -225,7 +225,8 @@ impl Oracle {
                     stored.is_some_and(receipt)
                 };
                 let has = |dataset: &String| {
-                    if world.scenario.may_miss(&task.name, world.time.now()) {
+                    let seen = first_seen(&self.items, &task.name);
+                    if world.scenario.may_miss(&task.name, seen, world.time.now()) {
                         return is_stored(dataset);
                     }
                     complete.get(dataset).is_some_and(|set| set.contains(&partition))
@@ -268,10 +269,7 @@ impl Oracle {
 
     /// Since when the task is known that reads a dataset.
     fn first_seen(&self, scenario: &Scenario, dataset: &str) -> Option<Timestamp> {
-        let reader = scenario.readers(dataset).next()?;
-        let name = format!("{}{FIRST_SEEN}", reader.name);
-        let item = self.items.get(&(tables::TASK.to_owned(), name))?;
-        number(item, "since").map(millis)
+        first_seen(&self.items, &scenario.readers(dataset).next()?.name)
     }
 
     /// Dataset → its partitions that are complete by what the queue was told, and

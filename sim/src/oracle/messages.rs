@@ -142,7 +142,8 @@ fn not_recorded(
 ) -> Vec<String> {
     let Some((name, partition)) = &object.place else { return Vec::new() };
     // What no task reads is not kept.
-    if scenario.readers(name).any(|task| scenario.may_miss(&task.name, now)) {
+    let may_miss = |task: &str| scenario.may_miss(task, super::first_seen(items, task), now);
+    if scenario.readers(name).any(|task| may_miss(&task.name)) {
         return Vec::new();
     }
     let Some(dataset) = scenario.dataset(name) else { return Vec::new() };

@@ -302,6 +302,12 @@ fn json_of(response: &Response) -> Value {
     serde_json::from_slice(response.body()).unwrap_or(Value::Null)
 }
 
+/// Since when the service knows a task.
+fn first_seen(items: &BTreeMap<(String, String), Value>, task: &str) -> Option<Timestamp> {
+    let item = items.get(&(tables::TASK.to_owned(), format!("{task}{FIRST_SEEN}")))?;
+    items::number(item, "since").map(millis)
+}
+
 fn millis(number: i64) -> Timestamp {
     Timestamp::from_millisecond(number).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -35,6 +35,8 @@ pub struct Reload {
     changed: Vec<(String, Timestamp)>,
     /// Task → when its file was taken away.
     removed: Vec<(String, Timestamp)>,
+    /// Task → when its file was broken.
+    broken: Vec<(String, Timestamp)>,
 }
 
 impl Reload {
@@ -44,9 +46,12 @@ impl Reload {
     }
 
     /// Whether a task may have missed something: what arrives while it is not
-    /// declared is not kept for it.
-    pub fn may_miss(&self, task: &str, now: Timestamp) -> bool {
-        self.removed.iter().any(|(name, at)| name == task && *at <= now)
+    /// declared is not kept for it. One whose file was broken before anybody had
+    /// seen it, which was at `seen`, had no last good state.
+    pub fn may_miss(&self, task: &str, seen: Option<Timestamp>, now: Timestamp) -> bool {
+        let of = |(name, at): &&(String, Timestamp)| name == task && *at <= now;
+        let unseen = |(_, at): &(String, Timestamp)| seen.is_none_or(|seen| *at <= seen);
+        self.removed.iter().any(|change| of(&change)) || self.broken.iter().filter(of).any(unseen)
     }
 }
 
@@ -63,7 +68,8 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp) {
         );
         *text = text.replacen(&first, &place, 1);
     }
-    let mut reload = Reload { files: Vec::new(), changed: Vec::new(), removed: Vec::new() };
+    let mut reload =
+        Reload { files: Vec::new(), changed: Vec::new(), removed: Vec::new(), broken: Vec::new() };
     let many = scenario.tasks.len() > 1;
     for (number, task) in scenario.tasks.iter().enumerate() {
         reload.put(task, origin, 0, "task file");
@@ -73,6 +79,7 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp) {
             0 => reload.put(task, at, 1, "task file changed"),
             1 => {
                 reload.add(task, at, Some("[[[".to_owned()), "task file broken");
+                reload.broken.push((task.name.clone(), at));
                 reload.put(task, later, 1, "task file mended");
             }
             // Without any file the last ones would stay in force.
