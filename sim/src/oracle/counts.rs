@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_s3_held_when_an_hour_could_be_closed_is_counted() {
-        let settled: Timestamp = "2013-01-01T04:10:00Z".parse().unwrap();
+        let settled: Timestamp = "2013-01-01T04:05:00Z".parse().unwrap();
         let scenario = scenario(DatasetKind::Closed);
         let mut messages = Messages::default();
         let hour = "2013-01-01T03".parse().unwrap();
