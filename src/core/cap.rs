@@ -130,8 +130,8 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::catalog::testing::profile;
-    use crate::core::catalog::{Need, Task, WhenEmpty};
+    use crate::core::catalog::Task;
+    use crate::core::catalog::testing::{self, profile};
     use crate::core::partition::Grain;
     use crate::core::run::{Outcome, RunState};
     use crate::core::task::{TaskKey, TaskPartition};
@@ -147,21 +147,7 @@ mod tests {
     }
 
     fn task() -> Task {
-        Task {
-            name: "etl".into(),
-            profile: "p".into(),
-            grain: Grain::Hour,
-            max_active: Some(2),
-            schedule: None,
-            inputs: vec![],
-            need: Need::All,
-            wait: None,
-            outputs: vec![],
-            when_empty: WhenEmpty::Run,
-            steps: vec![],
-            late_data: Default::default(),
-            load: None,
-        }
+        Task { max_active: Some(2), ..testing::task("etl", Grain::Hour, vec![]) }
     }
 
     #[test]

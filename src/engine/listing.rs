@@ -163,13 +163,18 @@ impl Engine {
         }
         let ranges: Vec<_> =
             ranges.into_values().map(|(first, last)| (first.clone(), last.clone())).collect();
-        let items: Vec<Vec<TaskPartition>> = futures::stream::iter(ranges)
-            .map(|(first, last)| async move { self.store.tasks_between(&first, &last).await })
+        let items: Vec<(BTreeMap<Partition, TaskPartition>, usize)> = futures::stream::iter(ranges)
+            .map(
+                |(first, last)| async move { self.store.tasks_between(&first, &last, false).await },
+            )
             .buffer_unordered(LISTINGS_MAX)
             .try_collect()
             .await?;
-        let items: BTreeMap<_, _> =
-            items.into_iter().flatten().map(|item| (item.key.clone(), item)).collect();
+        let items: BTreeMap<_, _> = items
+            .into_iter()
+            .flat_map(|(found, _)| found.into_values())
+            .map(|item| (item.key.clone(), item))
+            .collect();
         let mut awaited = Vec::new();
         for mut place in places {
             let Some(dataset) = catalog.datasets.get(&place.dataset) else { continue };

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use super::expression::Expression;
 use super::task::BACKFILL;
 use super::{Store, StoreError, item};
-use crate::aws::error::AwsError;
 use crate::core::backfill::Window;
 use crate::core::partition::Partition;
 use crate::core::task::{TaskKey, TaskPartition, TaskState};
@@ -53,33 +52,8 @@ impl Store {
         &self,
         window: &Window,
     ) -> Result<(BTreeMap<Partition, TaskPartition>, usize), StoreError> {
-        let (mut found, mut unreadable) = (BTreeMap::new(), 0);
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.task_table)
-            .consistent_read(true)
-            .key_condition_expression("#task = :task AND #partition BETWEEN :first AND :last")
-            .expression_attribute_names("#task", item::TASK)
-            .expression_attribute_names("#partition", item::PARTITION)
-            .expression_attribute_values(":task", item::text(&window.task))
-            .expression_attribute_values(":first", item::text(window.first.to_string()))
-            .expression_attribute_values(":last", item::text(window.last.to_string()))
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
-            for row in page.items.unwrap_or_default() {
-                let partition = item::read_text(&row, item::PARTITION).ok();
-                let Some(partition) = partition.and_then(|text| text.parse().ok()) else {
-                    continue;
-                };
-                match self.read_task(&TaskKey::new(&window.task, partition), &row) {
-                    Ok(item) => drop(found.insert(partition, item)),
-                    Err(_) => unreadable += 1,
-                }
-            }
-        }
-        Ok((found, unreadable))
+        let [first, last] =
+            [window.first, window.last].map(|partition| TaskKey::new(&window.task, partition));
+        self.tasks_between(&first, &last, true).await
     }
 }

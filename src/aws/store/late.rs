@@ -2,6 +2,8 @@
 //! cannot be listed, and since when its task is known, before which nothing is
 //! made up. All of it in the task table.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
@@ -12,6 +14,7 @@ use super::{Store, StoreError, item};
 use crate::aws::error::AwsError;
 use crate::core::late::Late;
 use crate::core::notice::Notice;
+use crate::core::partition::Partition;
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition};
 
 /// Where it stands among a task's partitions; sorts after them all.
@@ -94,18 +97,21 @@ impl Store {
         }
     }
 
-    /// The stored partitions of a task between two, both included; one that
-    /// cannot be read is left out.
+    /// The stored partitions of a task between two, both included, and how many
+    /// items of them cannot be read. Where writes of this moment count, the read
+    /// has to be `consistent`, which costs twice as much.
     pub async fn tasks_between(
         &self,
         first: &TaskKey,
         last: &TaskKey,
-    ) -> Result<Vec<TaskPartition>, StoreError> {
-        let mut found = Vec::new();
+        consistent: bool,
+    ) -> Result<(BTreeMap<Partition, TaskPartition>, usize), StoreError> {
+        let (mut found, mut unreadable) = (BTreeMap::new(), 0);
         let mut pages = self
             .client
             .query()
             .table_name(&self.task_table)
+            .consistent_read(consistent)
             .key_condition_expression("#task = :task AND #partition BETWEEN :first AND :last")
             .expression_attribute_names("#task", item::TASK)
             .expression_attribute_names("#partition", item::PARTITION)
@@ -121,9 +127,12 @@ impl Store {
                 let Some(partition) = partition.and_then(|text| text.parse().ok()) else {
                     continue;
                 };
-                found.extend(self.read_task(&TaskKey::new(&first.task, partition), &row).ok());
+                match self.read_task(&TaskKey::new(&first.task, partition), &row) {
+                    Ok(item) => drop(found.insert(partition, item)),
+                    Err(_) => unreadable += 1,
+                }
             }
         }
-        Ok(found)
+        Ok((found, unreadable))
     }
 }

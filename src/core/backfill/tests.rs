@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::catalog::{Completeness, Dataset, Input, Need, WhenEmpty};
+use crate::core::catalog::{Completeness, Dataset, testing};
 use crate::core::partition::Grain;
 use crate::core::schedule::{Schedule, SlotPartition};
 use crate::core::task::Round;
@@ -25,26 +24,9 @@ fn catalog(scheduled: bool) -> Catalog {
     let completeness = Completeness::Object;
     let dataset = Dataset { name: "a".into(), location, completeness, list: true };
     let schedule = Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap();
-    let task = Task {
-        name: "t".into(),
-        profile: "p".into(),
-        grain: Grain::Hour,
-        schedule: scheduled.then_some(schedule),
-        inputs: vec![Input {
-            dataset: "a".into(),
-            from: SignedDuration::ZERO,
-            to: SignedDuration::from_hours(1),
-            need: Need::All,
-        }],
-        need: Need::All,
-        wait: None,
-        outputs: vec![],
-        when_empty: WhenEmpty::Skip,
-        steps: vec![],
-        late_data: Default::default(),
-        load: None,
-        max_active: None,
-    };
+    let schedule = scheduled.then_some(schedule);
+    let task =
+        Task { schedule, ..testing::task("t", Grain::Hour, vec![testing::input("a", 0, 1)]) };
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])
 }
 

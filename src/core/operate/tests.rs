@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::core::catalog::{Completeness, Dataset, Input, Need, OnTimeout, WaitLimit, WhenEmpty};
+use crate::core::catalog::{Completeness, Dataset, OnTimeout, WaitLimit, testing};
 use crate::core::partition::Grain;
 use crate::core::template::Template;
 
@@ -15,26 +15,7 @@ fn catalog() -> Catalog {
     let location = Template::parse("s3://b/a/{yyyy}-{MM}-{dd}.csv").unwrap();
     let completeness = Completeness::Object;
     let dataset = Dataset { name: "a".into(), location, completeness, list: true };
-    let task = Task {
-        name: "t".into(),
-        profile: "p".into(),
-        grain: Grain::Day,
-        schedule: None,
-        inputs: vec![Input {
-            dataset: "a".into(),
-            from: SignedDuration::ZERO,
-            to: SignedDuration::from_hours(24),
-            need: Need::All,
-        }],
-        need: Need::All,
-        wait: None,
-        outputs: vec![],
-        when_empty: WhenEmpty::Skip,
-        steps: vec![],
-        late_data: Default::default(),
-        load: None,
-        max_active: None,
-    };
+    let task = testing::task("t", Grain::Day, vec![testing::input("a", 0, 24)]);
     Catalog::new("test".into(), vec![dataset], vec![], vec![task])
 }
 
