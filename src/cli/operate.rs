@@ -106,6 +106,14 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
             true => operate::granted(catalog, task, &item, &asked.by),
             false => Vec::new(),
         };
+        // What has ended records no more: its run would be without these inputs.
+        if !grants.is_empty() && !item.state.takes_inputs() {
+            return Err(Failure::Failed(format!(
+                "{key} is {}, and inputs are taken as there only while it waits: retry it without \
+                 --ignore-inputs, and once more with it if it waits then",
+                item.state.name()
+            )));
+        }
         let waits = item.state == TaskState::Waiting && !grants.is_empty();
         item.received.extend(grants.iter().cloned());
         let run = last_run(&session, &item).await?;
