@@ -220,7 +220,8 @@ async fn a_stop_gives_back_what_it_has_received() {
     let mut world = World::new(&tasks).await;
     world.stop().await;
     // Nothing that is kept hidden comes again in time.
-    world.configure_engine("visibility-timeout = \"12h\"\nreceivers = 4");
+    world.reconfigure("visibility-timeout = \"5s\"", "visibility-timeout = \"12h\"");
+    world.configure_engine("receivers = 4");
     for day in 1..=5 {
         world.start().await;
         let key = format!("a/2013-01-{day:02}.csv");

@@ -99,7 +99,6 @@ async fn two_daemons_that_are_killed_on_a_bad_network_lose_nothing_and_do_nothin
     let mut world = World::new(&tasks(&log.display().to_string())).await;
     world.bring_events().await;
     world.kill().await;
-    world.configure_engine("visibility-timeout = \"5s\"");
     // The clock of this test runs as ours.
     world.reconfigure("\"30m\"", "\"5s\"");
     let network = bad_network(world.local.endpoint()).await;

@@ -146,8 +146,6 @@ async fn fifty_loads_on_a_bad_network_are_each_in_the_table_once() {
         primary = { instance-types = [\"m5.xlarge\"], on-demand = 1 }\n";
     let tasks = loading("", "double precision").replace("profile = \"p\"", "profile = \"b\"");
     let mut world = world(&format!("{profile}{tasks}")).await;
-    // What a killed daemon had in hand comes again soon.
-    world.configure_engine("visibility-timeout = \"5s\"");
     let network = Network::to(world.local.cloud()).await;
     world.through(&network).await;
     let first: jiff::civil::Date = "2013-01-01".parse().unwrap();

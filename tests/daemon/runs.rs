@@ -118,8 +118,6 @@ async fn a_cluster_that_somebody_ends_is_replaced() {
 async fn a_write_whose_answer_is_lost_is_known_to_be_ours() {
     let mut world =
         World::new(&format!("{}{}", daily_file("a"), daily_task("t", &["a"], "true"))).await;
-    // What the daemon before had in hand comes again soon.
-    world.configure_engine("visibility-timeout = \"5s\"");
     let network = Network::to(world.local.cloud()).await;
     world.through(&network).await;
     network.order("PutItem", Fault::AnswerLost, 1);

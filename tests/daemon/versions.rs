@@ -70,7 +70,7 @@ async fn an_arrival_for_a_newer_item_waits_in_the_queue() {
     let mut world = World::new(&(daily_file("a") + &daily_task("t", &["a"], "true"))).await;
     world.taken().await;
     world.stop().await;
-    world.configure_engine("visibility-timeout = \"1s\"");
+    world.reconfigure("visibility-timeout = \"5s\"", "visibility-timeout = \"1s\"");
     world.start().await;
     let newer = write_newer(&world, "t", "2013-01-01").await;
     world.put("a/2013-01-01.csv", "1").await;

@@ -39,6 +39,8 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 [engine]
 poll-interval = "1s"
 sweep-interval = "1s"
+# What a killed daemon's last poll takes with it comes again soon.
+visibility-timeout = "5s"
 # On a fast clock these pass in no time.
 send-within = "30m"
 list-lag = "30m"
@@ -265,8 +267,6 @@ impl World {
 
     /// Starts the daemon again, with AWS behind a network that may fail.
     pub async fn through(&mut self, network: &Network) {
-        // What a killed daemon has received comes again only after minutes.
-        self.taken().await;
         self.kill().await;
         network.endpoint.clone_into(&mut self.endpoint);
         self.start().await;
