@@ -30,8 +30,10 @@ use crate::world::World;
 
 /// What a process gets between SIGTERM and SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Until a supervisor starts a process again that ended by itself.
+/// Until a supervisor starts a process again that ended by itself; twice as long
+/// each time that it cannot start.
 const RESTART_AFTER: Duration = Duration::from_secs(20);
+const RESTART_AFTER_MAX: Duration = Duration::from_secs(160);
 
 /// The machine a replica runs on; outlives its processes.
 #[derive(Debug)]
@@ -90,6 +92,7 @@ pub struct Life {
     pub number: u32,
     killed: CancellationToken,
     dead: AtomicBool,
+    started: AtomicBool,
 }
 
 impl Life {
@@ -205,6 +208,7 @@ async fn supervise(
     mut orders: watch::Receiver<Order>,
     lives: watch::Sender<Option<Arc<Life>>>,
 ) {
+    let mut restart_after = RESTART_AFTER;
     for number in 1.. {
         if orders.wait_for(|order| *order != Order::End).await.is_err() {
             return;
@@ -214,6 +218,7 @@ async fn supervise(
             number,
             killed: CancellationToken::new(),
             dead: AtomicBool::new(false),
+            started: AtomicBool::new(false),
         });
         lives.send_replace(Some(Arc::clone(&life)));
         world.note(&format!("{life}: started"));
@@ -225,8 +230,11 @@ async fn supervise(
         let died = life.is_dead();
         life.kill();
         world.note(&format!("{life}: {words}"));
-        let wait = if died { world.downtime() } else { RESTART_AFTER };
-        pass(wait).await;
+        if life.started.load(Ordering::Relaxed) {
+            restart_after = RESTART_AFTER;
+        }
+        pass(if died { world.downtime() } else { restart_after }).await;
+        restart_after = (restart_after * 2).min(RESTART_AFTER_MAX);
     }
 }
 
@@ -251,6 +259,7 @@ async fn live(world: &Arc<World>, life: &Arc<Life>, orders: &mut watch::Receiver
         Ok(engine) => engine,
         Err(error) => return format!("could not start: {error}"),
     };
+    life.started.store(true, Ordering::Relaxed);
     tokio::select! {
         biased;
         _ = told_to_end(orders) => {}

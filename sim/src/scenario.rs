@@ -124,7 +124,7 @@ impl ClusterRates {
 pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 30;
+const MINUTES: i64 = 24;
 /// Until the slot and the ends of periods that a world has have come.
 const CALENDAR_MINUTES: i64 = 9;
 
@@ -146,10 +146,15 @@ impl Scenario {
         let rng = &mut rng;
         let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
         let mut clusters = cluster_rates(rng, seed);
+        let bare = is_bare(seed);
+        let all_die = rng.u8(0..12) == 0 && !bare;
+        if all_die || bare && rng.bool() {
+            // Only what hangs is still there when its deadline comes.
+            clusters.step_hangs = rng.u32(0..300);
+        }
         let (tasks, datasets, profiles) = config::choose(rng, clusters.step_hangs > 0);
         let mut text = config::text(&tasks, &datasets, &profiles, rng);
         let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
-        let bare = is_bare(seed);
         // Without a guard the protocol needs its bounds.
         let bounds = if bare { Bounds::Kept } else { bounds };
         if bare {
@@ -160,11 +165,6 @@ impl Scenario {
         if scarce {
             text = config::scarce(&text);
             next_text = config::scarce(&next_text);
-        }
-        let all_die = rng.u8(0..12) == 0 && !bare;
-        if all_die || bare && rng.bool() {
-            // Only what hangs is still there when its deadline comes.
-            clusters.step_hangs = rng.u32(0..300);
         }
         let minutes = if all_die { rng.i64(5..MINUTES) } else { MINUTES };
         let ends = origin + SignedDuration::from_mins(minutes);
@@ -257,7 +257,7 @@ impl Scenario {
 
     /// Whether a cluster's lifetime may end before its work.
     pub fn has_short_lifetime(&self) -> bool {
-        self.profiles.iter().any(|profile| profile.lifetime_minutes < 300)
+        self.profiles.iter().any(|profile| profile.lifetime_minutes < config::LONG_LIFETIME)
     }
 
     pub fn clocks_jump(&self) -> bool {

@@ -70,7 +70,11 @@ impl Engine {
         self.metrics.pending(&key.to_string(), &item.notices);
         let now = self.clock.now();
         let due = item.attention(until, now);
-        if told || !published.is_empty() || due != item.due {
+        // A statement is looked at again and again: who comes after a crash may do
+        // so sooner than planned.
+        let sooner = item.due.is_none() || due < item.due;
+        let moved = due != item.due && (sooner || item.state != TaskState::Loading);
+        if told || !published.is_empty() || moved {
             match self.store.settle_task(&item, &published, due).await {
                 Err(error @ StoreError::Conflict(_)) => {
                     self.store.forget_notices(key, &published).await?;

@@ -68,6 +68,9 @@ pub struct Profile {
     pub step_concurrency: u32,
 }
 
+/// Longer than the work of any world takes.
+pub const LONG_LIFETIME: u32 = 150;
+
 /// One to three tasks on one or two profiles. Where steps may hang, only the
 /// lifetime of their cluster ends them.
 pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
@@ -76,7 +79,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             name: format!("p{number}"),
             batch_size: rng.u32(1..4),
             max_attempts: rng.u32(1..5).min(3),
-            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { 360 },
+            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { LONG_LIFETIME },
             step_concurrency: 1,
         })
         .collect();
@@ -142,7 +145,7 @@ pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         name: "p0".to_owned(),
         batch_size: 2,
         max_attempts: 2,
-        lifetime_minutes: 360,
+        lifetime_minutes: LONG_LIFETIME,
         step_concurrency: 1,
     };
     let dataset = |name: &str, kind| Dataset { name: name.to_owned(), kind };
@@ -181,7 +184,7 @@ assets = "s3://{BUCKET}/assets/"
 [engine]
 poll-interval = "2m"
 sweep-interval = "5m"
-list-window = "6h"
+list-window = "3h"
 receivers = 1
 [http]
 listen = "off"

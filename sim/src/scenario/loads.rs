@@ -59,7 +59,7 @@ impl Loads {
             }
         }
         let paused = (rng.u8(0..6) == 0).then(|| {
-            let from = origin + SignedDuration::from_mins(rng.i64(5..25));
+            let from = origin + SignedDuration::from_mins(rng.i64(5..20));
             (from, from + SignedDuration::from_mins(rng.i64(3..20)))
         });
         let attempts = if rng.u8(0..5) == 0 { 2 } else { MANY_ATTEMPTS };
@@ -102,7 +102,7 @@ fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         name: "p0".to_owned(),
         batch_size: rng.u32(2..5),
         max_attempts: rng.u32(2..4),
-        lifetime_minutes: 360,
+        lifetime_minutes: config::LONG_LIFETIME,
         step_concurrency: 1,
     };
     let (mut tasks, mut datasets) = (Vec::new(), Vec::new());
