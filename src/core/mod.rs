@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod cluster;
 pub mod command;
 pub mod late;
+pub mod lateness;
 pub mod listing;
 pub mod load;
 pub mod notice;

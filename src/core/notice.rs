@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-/// What a reader may filter by: a failure needs somebody, the rest is news.
+/// What a reader may filter by: a failure or a lateness needs somebody, a
+/// recovery ends that need, the rest is news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     Info,
     Warning,
+    /// Something that should have happened by now has not, or came too late.
+    Lateness,
+    /// What people were told of before is as it should be again.
+    Recovery,
     Failure,
 }
 
@@ -21,6 +26,8 @@ impl Severity {
         match self {
             Severity::Info => "info",
             Severity::Warning => "warning",
+            Severity::Lateness => "lateness",
+            Severity::Recovery => "recovery",
             Severity::Failure => "failure",
         }
     }

@@ -11,6 +11,7 @@ mod clusters;
 mod governor;
 mod inputs;
 mod late;
+mod lateness;
 mod lease;
 mod listing;
 mod loads;
@@ -22,6 +23,7 @@ mod runs;
 mod schedules;
 mod survey;
 mod tasks;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +57,7 @@ use self::clusters::Watch;
 pub use arrivals::{NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
 pub use reaper::{ReapError, Reaped};
+pub use why::why;
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;

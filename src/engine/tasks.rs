@@ -8,6 +8,7 @@ use super::listing::{self, Counted};
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Dataset};
+use crate::core::lateness::look;
 use crate::core::partition::Partition;
 use crate::core::readiness::{Readiness, readiness};
 use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
@@ -58,6 +59,8 @@ impl Engine {
             let late = self.tell_late(&catalog, &mut item).await?;
             until = until.into_iter().chain(late).min();
         }
+        let limit = self.tell_lateness(&catalog, &mut item).await?;
+        until = until.into_iter().chain(limit).min();
         let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
             item.outputs_pending = false;
@@ -240,7 +243,13 @@ impl Engine {
         catalog: &Catalog,
         item: TaskPartition,
     ) -> Result<Decided, StoreError> {
-        let decided = self.decide_task(catalog, item, Listings::Left).await?;
+        let mut decided = self.decide_task(catalog, item, Listings::Left).await?;
+        if decided.item.state == TaskState::Waiting
+            && let Some(task) = catalog.tasks.get(&decided.item.key.task)
+        {
+            let limit = look(task, &decided.item, self.clock.now()).next;
+            decided.until = decided.until.into_iter().chain(limit).min();
+        }
         if let Some(until) = decided.until
             && decided.item.due.is_none_or(|due| due > until)
         {

@@ -16,6 +16,7 @@ mod completeness;
 mod emr;
 mod guard;
 mod http;
+mod lateness;
 mod listings;
 mod loads;
 mod logs;
