@@ -115,6 +115,10 @@ pub struct Notice {
     /// Somebody else's text below the facts, such as the end of a log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub quote: String,
+    /// It repeats one that was told shortly before; a summary follows. Decided
+    /// when it is published, so never stored.
+    #[serde(skip)]
+    pub folded: bool,
 }
 
 /// What SNS gets.
@@ -179,6 +183,7 @@ impl Notice {
             sentence: String::new(),
             facts: Vec::new(),
             quote: String::new(),
+            folded: false,
         }
     }
 
@@ -304,6 +309,7 @@ impl Notice {
             ("partition", &self.partition),
             ("run", &self.run),
             ("profile", &self.profile),
+            ("folded", &self.folded.then(|| "true".to_owned())),
         ];
         let sometimes =
             sometimes.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
@@ -508,6 +514,7 @@ mod tests {
             notice.task = task;
             (notice.partition, notice.run) = (Some("2013-01-01".into()), Some("R".into()));
             notice.profile = Some("p".into());
+            notice.folded = true;
             let Message { subject, body, attributes } = notice.message(&deployment);
             prop_assert!(subject.len() < 100, "{}", subject);
             prop_assert!(subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()));

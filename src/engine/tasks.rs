@@ -5,6 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::listing::{self, Counted};
+use super::outbox::Published;
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Dataset};
@@ -68,9 +69,10 @@ impl Engine {
         if planted(Bug::ForgottenBeforePublished) && !item.notices.is_empty() {
             self.store.forget_notices(key, &item.notices).await?;
         }
-        let published = self.publish(&item.notices).await;
-        let published: Vec<_> = item.notices.drain(..published).collect();
-        self.metrics.pending(&key.to_string(), &item.notices);
+        let owner = key.to_string();
+        let Published { count, again } = self.publish(&owner, &item.notices).await;
+        let published: Vec<_> = item.notices.drain(..count).collect();
+        self.metrics.pending(&owner, &item.notices);
         let now = self.clock.now();
         let due = item.attention(until, now);
         if told || !published.is_empty() || due != item.due {
@@ -82,9 +84,12 @@ impl Engine {
                 result => result?,
             }
         }
-        match item.notices.is_empty() {
-            true => Ok(until),
-            false => Ok(Some(super::after(now, super::outbox::RETRY_AFTER))),
+        match again {
+            None => Ok(until),
+            // What is due by now waits for what it has to tell first.
+            Some(again) => {
+                Ok(until.filter(|until| *until > now).into_iter().chain([again]).min())
+            }
         }
     }
 
@@ -134,11 +139,11 @@ impl Engine {
     /// A task that is no longer declared may come back: what it waits for
     /// stays as it is, and every sweep finds it again.
     async fn leave_alone(&self, item: &TaskPartition) -> Result<Option<Timestamp>, StoreError> {
-        let published = self.publish(&item.notices).await;
-        if published > 0 {
-            self.store.forget_notices(&item.key, &item.notices[..published]).await?;
+        let Published { count, again } = self.publish(&item.key.to_string(), &item.notices).await;
+        if count > 0 {
+            self.store.forget_notices(&item.key, &item.notices[..count]).await?;
         }
-        Ok(None)
+        Ok(again)
     }
 
     /// Lets the core decide about a partition as just read or written, and

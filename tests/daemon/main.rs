@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests wait for real processes in real time")]
 
+mod alerts;
 mod arrivals;
 mod backfills;
 mod batches;
@@ -16,7 +17,6 @@ mod completeness;
 mod emr;
 mod guard;
 mod http;
-mod lateness;
 mod listings;
 mod loads;
 mod logs;
