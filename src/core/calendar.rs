@@ -74,8 +74,8 @@ pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::lateness::TimeLimits;
     use crate::core::catalog::{Need, OnTimeout, WaitLimit, WhenEmpty};
+    use crate::core::lateness::TimeLimits;
     use crate::core::partition::Grain;
     use crate::core::schedule::{Schedule, SlotPartition};
     use jiff::SignedDuration;

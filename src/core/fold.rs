@@ -40,10 +40,8 @@ impl Likeness {
     /// and what follows a person's retry, for whom it is the answer.
     pub fn of(notice: &Notice) -> Option<Self> {
         let (task, partition) = (notice.task.as_ref()?, notice.partition.as_ref()?);
-        let is_alert = matches!(
-            notice.severity,
-            Severity::Failure | Severity::Lateness | Severity::Recovery
-        );
+        let is_alert =
+            matches!(notice.severity, Severity::Failure | Severity::Lateness | Severity::Recovery);
         let first_round = notice.id.ends_with(&format!("/{}", notice.status));
         let words = match notice.kind {
             Kind::Task if is_alert && first_round => match notice.severity {

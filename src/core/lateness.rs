@@ -158,7 +158,9 @@ pub fn notices(
     now: Timestamp,
 ) -> Vec<Notice> {
     match news {
-        News::Late(late) => late.iter().map(|told| late_notice(task, item, told, why, now)).collect(),
+        News::Late(late) => {
+            late.iter().map(|told| late_notice(task, item, told, why, now)).collect()
+        }
         News::Over if item.round.backfill.is_some() => Vec::new(),
         News::Over => vec![recovered(task, item, why, now)],
     }
@@ -264,11 +266,8 @@ mod tests {
     fn limited() -> Task {
         let mut hourly = task("etl", Grain::Hour, vec![]);
         let minutes = |minutes| Some(SignedDuration::from_mins(minutes));
-        hourly.time_limits = TimeLimits {
-            start_by: minutes(60),
-            end_by: minutes(120),
-            duration_max: minutes(30),
-        };
+        hourly.time_limits =
+            TimeLimits { start_by: minutes(60), end_by: minutes(120), duration_max: minutes(30) };
         hourly
     }
 
@@ -349,16 +348,20 @@ mod tests {
             (Succeeded, None, vec![], None),
             (Succeeded, Some("07:20"), vec![], Some("it succeeded and had failed")),
             (Succeeded, None, late.clone(), Some("it succeeded and was late")),
-            (Skipped, Some("08:10"), late.clone(), Some("it was skipped and was late and had failed")),
+            (
+                Skipped,
+                Some("08:10"),
+                late.clone(),
+                Some("it was skipped and was late and had failed"),
+            ),
             // Nobody has it as it should be.
             (Cancelled, Some("07:20"), late, None),
         ] {
             let mut item = item(state);
             (item.failed, item.told) = (failed.map(at), told);
             let news = look(&limited(), &item, at("09:00")).news;
-            let notices = news.map_or_else(Vec::new, |news| {
-                notices(&limited(), &item, &news, "w", at("09:00"))
-            });
+            let notices = news
+                .map_or_else(Vec::new, |news| notices(&limited(), &item, &news, "w", at("09:00")));
             let details = notices.first().map(|notice| notice.detail.as_str());
             assert_eq!(details, expected, "{state:?}");
         }

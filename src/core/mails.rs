@@ -202,8 +202,7 @@ fn by_the_clock(item: &TaskPartition, run: Option<&Run>, minutes: i64) -> Vec<(S
     let mut catalog = catalog(WhenEmpty::Run);
     let task = catalog.tasks.get_mut("etl").unwrap();
     let hours = |hours| Some(SignedDuration::from_hours(hours));
-    task.time_limits =
-        TimeLimits { start_by: hours(1), end_by: hours(2), duration_max: hours(1) };
+    task.time_limits = TimeLimits { start_by: hours(1), end_by: hours(2), duration_max: hours(1) };
     let (task, now) = (&catalog.tasks["etl"], at(minutes));
     let known = Known {
         key: &item.key,
@@ -228,7 +227,9 @@ fn partitions_that_are_late_and_recover() {
     (item.state, item.expected) = (TaskState::Waiting, Some(at(-20)));
     item.received.clear();
     (item.unlisted, item.due) = (Some("AccessDenied: s3:ListBucket".into()), Some(at(41)));
-    let [(status, start)] = &by_the_clock(&item, None, 40)[..] else { panic!("expected one notice") };
+    let [(status, start)] = &by_the_clock(&item, None, 40)[..] else {
+        panic!("expected one notice")
+    };
     insta::assert_snapshot!(format!("task-{status}"), start);
     item.state = TaskState::Running;
     (item.began, item.since) = (Some(at(50)), Some(at(50)));

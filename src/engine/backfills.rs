@@ -4,9 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::tasks::log_change;
 use super::Engine;
 use super::outbox::Published;
+use super::tasks::log_change;
 use crate::aws::store::StoreError;
 use crate::core::backfill::{Backfill, How, Step};
 use crate::core::catalog::{Catalog, Task};

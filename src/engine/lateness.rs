@@ -53,7 +53,11 @@ impl Engine {
             Ok(why) => Ok(why.sentence),
             Err(error @ (StoreError::Unreadable { .. } | StoreError::Newer { .. })) => {
                 let state = item.state.name();
-                Ok(format!("{} is {state}; more cannot be read: {}.", item.key, with_causes(&error)))
+                Ok(format!(
+                    "{} is {state}; more cannot be read: {}.",
+                    item.key,
+                    with_causes(&error)
+                ))
             }
             Err(error) => Err(error),
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::tasks::log_change;
 use super::Engine;
 use super::outbox::Published;
+use super::tasks::log_change;
 use crate::aws::error::{AwsError, Kind};
 use crate::aws::store::StoreError;
 use crate::core::quota::Call;

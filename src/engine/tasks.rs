@@ -87,9 +87,7 @@ impl Engine {
         match again {
             None => Ok(until),
             // What is due by now waits for what it has to tell first.
-            Some(again) => {
-                Ok(until.filter(|until| *until > now).into_iter().chain([again]).min())
-            }
+            Some(again) => Ok(until.filter(|until| *until > now).into_iter().chain([again]).min()),
         }
     }
 

@@ -42,9 +42,7 @@ pub async fn why(
         _ => (0, None),
     };
     let producers = match state {
-        TaskState::Waiting => {
-            producers(store, catalog, task, item.unwrap_or(&unstored)).await?
-        }
+        TaskState::Waiting => producers(store, catalog, task, item.unwrap_or(&unstored)).await?,
         _ => BTreeMap::new(),
     };
     let pauses = store.pauses().await?;

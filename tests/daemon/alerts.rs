@@ -16,13 +16,19 @@ const FACTOR: f64 = 3600.0;
 
 #[tokio::test]
 async fn a_partition_that_nobody_has_heard_of_is_late_once_and_then_recovers() {
-    let task = daily_task("t", &["a"], "true")
-        .replace("partition = \"day\"\n", "partition = \"day\"\nstart-by = \"1h\"\nend-by = \"5h\"\n");
+    let task = daily_task("t", &["a"], "true").replace(
+        "partition = \"day\"\n",
+        "partition = \"day\"\nstart-by = \"1h\"\nend-by = \"5h\"\n",
+    );
     let mut world = World::at(&(daily_file("a") + &task), "2013-01-01T23:00:00Z", FACTOR).await;
     let late = world.mail("t/2013-01-01/start-late").await;
     assert_eq!(late.subject, "[test] t 2013-01-01 starts LATE: waits for a 2013-01-01");
     assert_eq!(late.attributes["severity"], "lateness");
-    assert!(late.text.contains("start-by of 1h after its end, at 2013-01-02 01:00"), "{}", late.text);
+    assert!(
+        late.text.contains("start-by of 1h after its end, at 2013-01-02 01:00"),
+        "{}",
+        late.text
+    );
     // Another process finds it told.
     world.until_due(|due| matches!(due, [DueKey::Task(_), ..])).await;
     world.kill().await;
@@ -31,10 +37,7 @@ async fn a_partition_that_nobody_has_heard_of_is_late_once_and_then_recovers() {
     assert_eq!(world.mails_about("t/2013-01-01/start-late").len(), 1);
     world.put("a/2013-01-01.csv", "1").await;
     let recovered = world.mail("t/2013-01-01/recovered").await;
-    assert_eq!(
-        recovered.subject,
-        "[test] t 2013-01-01 RECOVERED: it succeeded and was late"
-    );
+    assert_eq!(recovered.subject, "[test] t 2013-01-01 RECOVERED: it succeeded and was late");
     assert_eq!(recovered.attributes["severity"], "recovery");
     assert!(recovered.text.contains("end late since:"), "{}", recovered.text);
     assert_eq!(world.mails_about("t/2013-01-01/end-late").len(), 1);
@@ -74,8 +77,9 @@ async fn repeats_of_a_failure_reach_the_mailbox_as_one_summary() {
         mails.filter(|mail| mail.to == reader).collect::<Vec<_>>()
     };
     // Whoever has no filter gets every failure.
-    let failures: Vec<_> =
-        (1..=4).flat_map(|day| to("team@example.com", &format!("t/2013-01-0{day}/failed"))).collect();
+    let failures: Vec<_> = (1..=4)
+        .flat_map(|day| to("team@example.com", &format!("t/2013-01-0{day}/failed")))
+        .collect();
     let failures: Vec<_> =
         failures.iter().filter(|mail| !mail.attributes["event"].contains("and-more")).collect();
     let days: BTreeSet<_> = failures.iter().map(|mail| &mail.attributes["partition"]).collect();
@@ -96,9 +100,8 @@ async fn repeats_of_a_failure_reach_the_mailbox_as_one_summary() {
 #[tokio::test]
 async fn notices_wait_for_their_second_in_order_and_no_run_waits_for_them() {
     let tasks = daily_file("a") + &daily_task("t", &["a"], "true");
-    let folder = tempfile::tempdir().unwrap();
-    let data = Some(folder.path().to_owned());
-    let mut world = World::with(&tasks, Options { data, ..Options::default() }).await;
+    let options = Options { in_memory: false, ..Options::default() };
+    let mut world = World::with(&tasks, options).await;
     world.kill().await;
     world.reconfigure("notices-per-second = 1000", "notices-per-second = 1");
     world.start().await;

@@ -62,8 +62,9 @@ impl Store {
         match item.told.as_slice() {
             [] => expression.remove(TOLD),
             // Names, numbers and instants: JSON can hold each.
-            told => expression
-                .set(TOLD, item::text(serde_json::to_string(told).unwrap_or_default())),
+            told => {
+                expression.set(TOLD, item::text(serde_json::to_string(told).unwrap_or_default()))
+            }
         }
         if item.failed.is_none() {
             expression.remove(FAILED);
