@@ -140,6 +140,8 @@ pub async fn start(
         sweep_interval: settings.sweep_interval,
         listing: settings.listing,
         quotas: settings.quotas,
+        notices_per_second: settings.notices_per_second,
+        fold_window: settings.fold_window,
         metrics,
     }));
     let inbox =

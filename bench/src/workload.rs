@@ -32,7 +32,8 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 
 /// The beginning of a configuration with EMR's own quotas.
 pub fn emr_quotas(poll_interval: &str) -> String {
-    format!("{HEAD}\n[engine]\npoll-interval = \"{poll_interval}\"\n")
+    // The local SNS takes as many notices as come.
+    format!("{HEAD}\n[engine]\nnotices-per-second = 30000\npoll-interval = \"{poll_interval}\"\n")
 }
 
 /// What other configurations of the benches begin with.

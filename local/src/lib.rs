@@ -11,7 +11,7 @@ pub mod emr;
 pub mod events;
 mod ids;
 mod mail;
-mod pattern;
+pub mod pattern;
 pub mod python;
 pub mod redshift;
 pub mod replay;

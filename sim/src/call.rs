@@ -111,12 +111,14 @@ pub enum Phase {
     Inputs,
     /// Stores since when a task is known.
     FirstSeen,
+    /// Stores that a notice repeats another, or that the time of that is over.
+    Fold,
     Other,
 }
 
 impl Phase {
     /// Those that every world may have.
-    pub const ALL: [Phase; 32] = [
+    pub const ALL: [Phase; 33] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -149,6 +151,7 @@ impl Phase {
         Phase::List,
         Phase::Inputs,
         Phase::FirstSeen,
+        Phase::Fold,
     ];
     /// Those of worlds whose tasks load their output.
     pub const OF_LOADS: [Phase; 8] = [
@@ -212,6 +215,7 @@ impl Phase {
             Phase::List => "list",
             Phase::Inputs => "inputs",
             Phase::FirstSeen => "first seen",
+            Phase::Fold => "fold",
             Phase::Other => "other",
         }
     }
@@ -307,6 +311,11 @@ impl Call {
     pub fn event(&self) -> Option<&str> {
         (self.action == "Publish").then(|| attribute(&self.body, "event")).flatten()
     }
+
+    /// The partition of a notice that repeats another.
+    pub fn repeated(&self) -> Option<&str> {
+        attribute(&self.body, "folded").and_then(|_| attribute(&self.body, "partition"))
+    }
 }
 
 /// One write to one item.
@@ -390,6 +399,7 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         }
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
         (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,
+        (Service::DynamoDb, "UpdateItem") if body["Key"]["task"]["S"] == "~fold" => Phase::Fold,
         (Service::DynamoDb, "UpdateItem") => update(body),
         (Service::DynamoDb, "TransactWriteItems") => transaction(body),
         _ => Phase::Other,

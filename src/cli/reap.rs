@@ -49,6 +49,8 @@ pub async fn reap(args: &ReapArgs) -> Result<Output, Failure> {
         sweep_interval: settings.sweep_interval,
         listing: None,
         quotas: settings.quotas,
+        notices_per_second: settings.notices_per_second,
+        fold_window: settings.fold_window,
         metrics: Arc::new(Metrics::default()),
     });
     let reaped = engine.reap(args.dry_run).await?;

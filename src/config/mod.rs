@@ -73,6 +73,10 @@ pub struct Settings {
     pub receivers: u32,
     /// What the account may ask of EMR, in real time.
     pub quotas: Quotas,
+    /// How many notices may go to the topic in a second.
+    pub notices_per_second: u32,
+    /// For how long repeats of a notice are folded.
+    pub fold_window: SignedDuration,
     pub task_files: Option<TaskFiles>,
     /// Where the scripts lie that clusters need.
     pub assets: Option<Assets>,

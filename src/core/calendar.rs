@@ -1,6 +1,6 @@
 //! The task partitions that time alone calls into being: those that the slots
-//! of a task's schedule stand for or, where waiting has a limit, each partition
-//! as it ends. Not for when a schedule's slots are (see `schedule`).
+//! of a task's schedule stand for or, where waiting or lateness has a limit, each
+//! partition as it ends. Not for when a schedule's slots are (see `schedule`).
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,19 @@ use super::partition::Partition;
 pub enum Entry {
     /// Its schedule's slot.
     Slot { partition: Partition, slot: Timestamp },
-    /// It has ended; it is looked at when it has waited long enough.
-    End { partition: Partition, deadline: Timestamp },
+    /// It has ended; it is looked at when it has waited long enough, or at once
+    /// where limits to its lateness have to be planned.
+    End { partition: Partition, look: Timestamp },
+}
+
+impl Entry {
+    /// The instant by which its partition is expected to be there.
+    pub fn expected(&self) -> Timestamp {
+        match self {
+            Entry::Slot { slot, .. } => *slot,
+            Entry::End { partition, .. } => partition.end(),
+        }
+    }
 }
 
 /// The entries of a task's calendar after `mark` up to `now`, at most `limit`
@@ -27,25 +38,26 @@ pub struct Due {
 }
 
 pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -> Due {
-    let (steps, next): (Vec<(Timestamp, Entry)>, _) = match (&task.schedule, task.wait) {
-        (Some(schedule), _) => {
+    let (steps, next): (Vec<(Timestamp, Entry)>, _) = match &task.schedule {
+        Some(schedule) => {
             let slots = schedule.due(mark, now, limit).into_iter().map(|slot| {
                 let partition = schedule.partition_of(slot, task.grain);
                 (slot, Entry::Slot { partition, slot })
             });
             (slots.collect(), schedule.next(now))
         }
-        (None, Some(wait)) => {
+        None if task.has_calendar() => {
             let ends = Partition::overlapping(mark, now, task.grain)
                 .filter(|partition| partition.end() <= now)
                 .take(limit)
                 .map(|partition| {
-                    let deadline = wait.deadline(&partition);
-                    (partition.end(), Entry::End { partition, deadline })
+                    let wait = task.wait.filter(|_| !task.time_limits.expect_partitions());
+                    let look = wait.map_or(partition.end(), |wait| wait.deadline(&partition));
+                    (partition.end(), Entry::End { partition, look })
                 });
             (ends.collect(), Some(Partition::containing(now, task.grain).end()))
         }
-        (None, None) => (Vec::new(), None),
+        None => (Vec::new(), None),
     };
     let next = if steps.len() == limit { Some(now) } else { next };
     let mark = steps.last().map_or(mark, |(at, _)| *at);
@@ -63,6 +75,7 @@ pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -
 mod tests {
     use super::*;
     use crate::core::catalog::{Need, OnTimeout, WaitLimit, WhenEmpty};
+    use crate::core::lateness::TimeLimits;
     use crate::core::partition::Grain;
     use crate::core::schedule::{Schedule, SlotPartition};
     use jiff::SignedDuration;
@@ -84,6 +97,7 @@ mod tests {
                 timeout: SignedDuration::from_hours(hours),
                 then: OnTimeout::Fail,
             }),
+            time_limits: Default::default(),
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),
@@ -98,7 +112,7 @@ mod tests {
         let due = due_entries(task, at(mark), at(now), limit);
         let words = due.entries.iter().map(|entry| match entry {
             Entry::Slot { partition, slot } => format!("{partition} slot {slot}"),
-            Entry::End { partition, deadline } => format!("{partition} by {deadline}"),
+            Entry::End { partition, look } => format!("{partition} by {look}"),
         });
         let next = due.next.map_or_else(String::new, |next| next.to_string());
         (words.collect(), due.mark.to_string(), next)
@@ -146,5 +160,24 @@ mod tests {
         assert!(
             due(&task(None, None), "2013-01-01T05:30:00Z", "2014-01-01T00:00:00Z", 9).0.is_empty()
         );
+    }
+
+    #[test]
+    fn a_limit_to_lateness_gives_each_partition_as_it_ends_to_be_looked_at_at_once() {
+        let hour = Some(SignedDuration::from_hours(1));
+        for (wait_hours, start_by, end_by, duration_max, expected) in [
+            (None, hour, None, None, "2013-01-01T05 by 2013-01-01T06:00:00Z"),
+            (Some(6), None, hour, None, "2013-01-01T05 by 2013-01-01T06:00:00Z"),
+            (Some(6), None, None, hour, "2013-01-01T05 by 2013-01-01T12:00:00Z"),
+        ] {
+            let mut limited = task(None, wait_hours);
+            limited.time_limits = TimeLimits { start_by, end_by, duration_max };
+            let (entries, ..) = due(&limited, "2013-01-01T05:30:00Z", "2013-01-01T06:30:00Z", 9);
+            assert_eq!(entries, [expected]);
+        }
+        // How long it runs says nothing of which partitions there are.
+        let mut limited = task(None, None);
+        limited.time_limits.duration_max = hour;
+        assert!(!limited.has_calendar());
     }
 }

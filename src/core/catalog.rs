@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterSpec;
+use super::lateness::TimeLimits;
 use super::load::{LoadSpec, Warehouse};
 use super::partition::{Grain, Partition};
 use super::render::Text;
@@ -156,6 +157,8 @@ pub struct Task {
     /// How many of the inputs.
     pub need: Need,
     pub wait: Option<WaitLimit>,
+    /// When people are told that a partition is late.
+    pub time_limits: TimeLimits,
     pub outputs: Vec<String>,
     pub when_empty: WhenEmpty,
     pub late_data: LateData,
@@ -166,9 +169,9 @@ pub struct Task {
 
 impl Task {
     /// Whether time alone calls its partitions into being: its schedule, or
-    /// the end of each partition where waiting has a limit.
+    /// the end of each partition where waiting has a limit, or lateness has.
     pub fn has_calendar(&self) -> bool {
-        self.schedule.is_some() || self.wait.is_some()
+        self.schedule.is_some() || self.wait.is_some() || self.time_limits.expect_partitions()
     }
 }
 
@@ -487,6 +490,7 @@ mod tests {
             }],
             need: Need::All,
             wait: None,
+            time_limits: Default::default(),
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),

@@ -97,7 +97,7 @@ impl Late {
             named.map(|(dataset, objects)| format!("{objects} of {dataset}")).collect();
         let id = format!("{}/{}/{STATUS}/{}", key.task, key.partition, self.total());
         let headline = format!("{} has late data", key.partition);
-        let mut notice = Notice::new(Kind::Task, id, now, Severity::Warning, STATUS, headline)
+        let mut notice = Notice::new(Kind::Task, id, now, Severity::Lateness, STATUS, headline)
             .named(key.task.as_str())
             .detailed(&named.join(", "))
             .saying(format!("{key}: {objects} came after its inputs were taken"))

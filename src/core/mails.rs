@@ -11,6 +11,8 @@ use super::catalog::{
     Catalog, Completeness, Dataset, Input, Need, OnTimeout, Profile, Retry, StepSpec, StepWork,
     Task, WaitLimit, WhenEmpty,
 };
+use super::late::Late;
+use super::lateness::{TimeLimits, look, notices};
 use super::notice::Notice;
 use super::partition::Grain;
 use super::readiness::{Readiness, readiness};
@@ -18,8 +20,9 @@ use super::render::Text;
 use super::run::{
     CallFailure, ClusterSeen, ClusterState, Hints, LogSeen, Observation, Run, StepSeen, StepState,
 };
-use super::task::{TaskChange, TaskKey, TaskPartition};
+use super::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
 use super::template::Template;
+use super::why::{Known, why};
 
 const RUN: &str = "01HZ5T3W8M2V9N4K7Q6R1C0XDB";
 const CLUSTER: &str = "j-2AXXXXXXGAPLF";
@@ -60,6 +63,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         outputs: vec!["hourly-logs".into()],
         need: Need::All,
         wait: None,
+        time_limits: Default::default(),
         when_empty,
         late_data: Default::default(),
         steps: vec![step("transform")],
@@ -190,6 +194,75 @@ fn partitions_that_have_waited_long_enough() {
         task.wait = Some(WaitLimit { timeout, then });
         insta::assert_snapshot!(name, decided(&task, &item("05", 26)));
     }
+}
+
+/// What its clock says of a partition, with the answer of `why`; the hour 05 ended
+/// at 06:00 and is to be started by 07:00 and ended by 08:00.
+fn by_the_clock(item: &TaskPartition, run: Option<&Run>, minutes: i64) -> Vec<(String, String)> {
+    let mut catalog = catalog(WhenEmpty::Run);
+    let task = catalog.tasks.get_mut("etl").unwrap();
+    let hours = |hours| Some(SignedDuration::from_hours(hours));
+    task.time_limits = TimeLimits { start_by: hours(1), end_by: hours(2), duration_max: hours(1) };
+    let (task, now) = (&catalog.tasks["etl"], at(minutes));
+    let known = Known {
+        key: &item.key,
+        item: Some(item),
+        run,
+        ready: 1,
+        mark: Some(at(-20)),
+        producers: &BTreeMap::new(),
+        paused: None,
+        full: None,
+        to_come: None,
+    };
+    let news = look(task, item, now).news.expect("nothing is told");
+    let words = why(&catalog, task, known, now).sentence;
+    let notices = notices(task, item, &news, &words, now);
+    notices.iter().map(|it| (it.status.clone(), it.message("prod").as_text())).collect()
+}
+
+#[test]
+fn partitions_that_are_late_and_recover() {
+    let mut item = item("05", 26);
+    (item.state, item.expected) = (TaskState::Waiting, Some(at(-20)));
+    item.received.clear();
+    (item.unlisted, item.due) = (Some("AccessDenied: s3:ListBucket".into()), Some(at(41)));
+    let [(status, start)] = &by_the_clock(&item, None, 40)[..] else {
+        panic!("expected one notice")
+    };
+    insta::assert_snapshot!(format!("task-{status}"), start);
+    item.state = TaskState::Running;
+    (item.began, item.since) = (Some(at(50)), Some(at(50)));
+    item.run = Some(RUN.into());
+    let mut story = Story::of(&["05"]);
+    story.launch(50);
+    story.look(54, ClusterState::Running, &[StepState::Running]);
+    let run = Some(&story.run);
+    let [(end, ends), (long, takes)] = &by_the_clock(&item, run, 111)[..] else {
+        panic!("expected two notices")
+    };
+    insta::assert_snapshot!(format!("task-{end}"), ends);
+    insta::assert_snapshot!(format!("task-{long}"), takes);
+    item.state = TaskState::Succeeded;
+    (item.since, item.failed) = (Some(at(130)), Some(at(115)));
+    item.told = serde_json::from_value(serde_json::json!([
+        { "limit": "end-by", "round": 0, "since": at(100) }
+    ]))
+    .unwrap();
+    let [(status, recovered)] = &by_the_clock(&item, run, 130)[..] else {
+        panic!("expected one notice")
+    };
+    insta::assert_snapshot!(format!("task-{status}"), recovered);
+}
+
+#[test]
+fn data_that_comes_late() {
+    let mut item = item("05", 26);
+    (item.state, item.run) = (TaskState::Succeeded, Some(RUN.into()));
+    let element: Element = "raw-logs@2013-01-01T05".parse().unwrap();
+    let mut late = Late::default().with(&[(element, Receipt::Closed(28), 2)]);
+    let notice = late.tell(&item, "spark", at(70)).unwrap();
+    insta::assert_snapshot!("task-late-data", notice.message("prod").as_text());
 }
 
 #[test]

@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-/// What a reader may filter by: a failure needs somebody, the rest is news.
+/// What a reader may filter by: a failure or a lateness needs somebody, a
+/// recovery ends that need, the rest is news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     Info,
     Warning,
+    /// Something that should have happened by now has not, or came too late.
+    Lateness,
+    /// What people were told of before is as it should be again.
+    Recovery,
     Failure,
 }
 
@@ -21,6 +26,8 @@ impl Severity {
         match self {
             Severity::Info => "info",
             Severity::Warning => "warning",
+            Severity::Lateness => "lateness",
+            Severity::Recovery => "recovery",
             Severity::Failure => "failure",
         }
     }
@@ -108,6 +115,10 @@ pub struct Notice {
     /// Somebody else's text below the facts, such as the end of a log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub quote: String,
+    /// It repeats one that was told shortly before; a summary follows. Decided
+    /// when it is published, so never stored.
+    #[serde(skip)]
+    pub folded: bool,
 }
 
 /// What SNS gets.
@@ -172,6 +183,7 @@ impl Notice {
             sentence: String::new(),
             facts: Vec::new(),
             quote: String::new(),
+            folded: false,
         }
     }
 
@@ -297,6 +309,7 @@ impl Notice {
             ("partition", &self.partition),
             ("run", &self.run),
             ("profile", &self.profile),
+            ("folded", &self.folded.then(|| "true".to_owned())),
         ];
         let sometimes =
             sometimes.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
@@ -501,6 +514,7 @@ mod tests {
             notice.task = task;
             (notice.partition, notice.run) = (Some("2013-01-01".into()), Some("R".into()));
             notice.profile = Some("p".into());
+            notice.folded = true;
             let Message { subject, body, attributes } = notice.message(&deployment);
             prop_assert!(subject.len() < 100, "{}", subject);
             prop_assert!(subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()));

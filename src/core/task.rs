@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::late::Late;
+use super::lateness::Told;
 use super::load::Load;
 use super::notice::Notice;
 use super::partition::Partition;
@@ -185,9 +186,14 @@ impl Round {
     /// What tells a state's notice from all others of its partition: `failed`,
     /// in the second round `failed/2`.
     pub fn event(&self, state: TaskState) -> String {
+        self.event_of(state.name())
+    }
+
+    /// The same for what is no state, but is told once in a round.
+    pub fn event_of(&self, status: &str) -> String {
         match self.number {
-            0 => state.name().to_owned(),
-            number => format!("{}/{}", state.name(), number.saturating_add(1)),
+            0 => status.to_owned(),
+            number => format!("{status}/{}", number.saturating_add(1)),
         }
     }
 
@@ -310,6 +316,15 @@ pub struct TaskPartition {
     pub late: Option<Late>,
     /// Why the objects of a period that it waits for cannot be listed.
     pub unlisted: Option<String>,
+    /// Its slot's instant, or its own end, once its task's calendar has come to
+    /// it: one of which the calendar says nothing is never late.
+    pub expected: Option<Timestamp>,
+    /// When it last began to run.
+    pub began: Option<Timestamp>,
+    /// Since when it has failed, with no success since.
+    pub failed: Option<Timestamp>,
+    /// The limits whose passing people were told of, with no success since.
+    pub told: Vec<Told>,
     /// Its end has yet to be told to the tasks that read its outputs.
     pub outputs_pending: bool,
     /// Status changes not yet published, in the order of states: a clock that
@@ -335,6 +350,10 @@ impl TaskPartition {
             load: None,
             late: None,
             unlisted: None,
+            expected: None,
+            began: None,
+            failed: None,
+            told: Vec::new(),
             outputs_pending: false,
             notices: Vec::new(),
             due: None,

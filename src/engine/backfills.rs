@@ -4,8 +4,9 @@
 
 use jiff::Timestamp;
 
+use super::Engine;
+use super::outbox::Published;
 use super::tasks::log_change;
-use super::{Engine, outbox};
 use crate::aws::store::StoreError;
 use crate::core::backfill::{Backfill, How, Step};
 use crate::core::catalog::{Catalog, Task};
@@ -34,18 +35,15 @@ impl Engine {
             }
             None => {}
         }
-        let published = self.publish(&backfill.notices).await;
-        if published > 0 {
-            backfill.notices.drain(..published);
+        let owner = format!("backfill {id}");
+        let Published { count, again } = self.publish(&owner, &backfill.notices).await;
+        if count > 0 {
+            backfill.notices.drain(..count);
             self.store.commit_document(&mut backfill).await?;
         }
-        self.metrics.pending(&format!("backfill {id}"), &backfill.notices);
-        let now = self.clock.now();
-        Ok(match (backfill.ended, backfill.notices.is_empty()) {
-            (None, _) => Some(super::after(now, self.sweep_interval)),
-            (Some(_), false) => Some(super::after(now, outbox::RETRY_AFTER)),
-            (Some(_), true) => None,
-        })
+        self.metrics.pending(&owner, &backfill.notices);
+        let look = super::after(self.clock.now(), self.sweep_interval);
+        Ok(backfill.ended.is_none().then_some(look).into_iter().chain(again).min())
     }
 
     /// Begins what there is room for and looks at all that is open; true when

@@ -8,9 +8,11 @@ mod arrivals;
 mod backfills;
 mod batches;
 mod clusters;
+mod folds;
 mod governor;
 mod inputs;
 mod late;
+mod lateness;
 mod lease;
 mod listing;
 mod loads;
@@ -22,6 +24,7 @@ mod runs;
 mod schedules;
 mod survey;
 mod tasks;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +45,7 @@ use crate::clock::Clock;
 use crate::core::catalog::{Catalog, Task};
 use crate::core::listing::Listing;
 use crate::core::notice::{self, Fact, Notice, Severity};
+use crate::core::pace::Pace;
 use crate::core::pause::Scope;
 use crate::core::quota::{Governor, Quotas};
 use crate::core::survey::Survey;
@@ -55,6 +59,7 @@ use self::clusters::Watch;
 pub use arrivals::{NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
 pub use reaper::{ReapError, Reaped};
+pub use why::why;
 
 /// Turns that run side by side.
 const TURNS_MAX: usize = 32;
@@ -88,6 +93,8 @@ enum Key {
     /// The notices of a pause.
     Pause(Scope),
     Backfill(String),
+    /// A window of folded notices.
+    Fold(String),
 }
 
 /// What a log line says of a key.
@@ -101,6 +108,7 @@ impl Key {
             | Key::Reaper
             | Key::Pause(_)
             | Key::Backfill(_)
+            | Key::Fold(_)
             | Key::Listing
             | Key::Batches(_)
             | Key::Run(_)
@@ -137,6 +145,8 @@ pub struct Engine {
     listing: Option<Listing>,
     agenda: Agenda,
     governor: Mutex<Governor>,
+    pace: Mutex<Pace>,
+    fold_window: SignedDuration,
     log_readers: Semaphore,
     memory: Mutex<Memory>,
     metrics: Arc<Metrics>,
@@ -160,6 +170,10 @@ pub struct Parts {
     /// How often S3 is listed for objects that nobody told of; None is never.
     pub listing: Option<Listing>,
     pub quotas: Quotas,
+    /// How many notices may be published in a second.
+    pub notices_per_second: u32,
+    /// For how long repeats of a notice are folded.
+    pub fold_window: SignedDuration,
     pub metrics: Arc<Metrics>,
 }
 
@@ -201,6 +215,8 @@ impl Engine {
             sweep_interval,
             listing,
             quotas,
+            notices_per_second,
+            fold_window,
             metrics,
         } = parts;
         Self {
@@ -214,6 +230,8 @@ impl Engine {
             listing,
             agenda: Agenda::default(),
             log_readers: Semaphore::new(logs::READERS_MAX),
+            pace: Mutex::new(Pace::new(notices_per_second)),
+            fold_window,
             governor: Mutex::new(Governor::new(&quotas, clock.factor())),
             memory: Mutex::default(),
             metrics,
@@ -324,6 +342,7 @@ impl Engine {
             Key::Task(task) => self.turn_task(task).await,
             Key::Pause(scope) => self.turn_pause(scope).await,
             Key::Backfill(id) => self.turn_backfill(id).await,
+            Key::Fold(slot) => self.turn_fold(slot).await,
         };
         let now = self.clock.now();
         self.health.turned(now);
@@ -403,6 +422,7 @@ impl Engine {
                 DueKey::Task(task) => Key::Task(task),
                 DueKey::Pause(scope) => Key::Pause(scope),
                 DueKey::Backfill(id) => Key::Backfill(id),
+                DueKey::Fold(slot) => Key::Fold(slot),
             };
             match due == URGENT {
                 true => self.agenda.wake(key, now),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Engine;
+use super::outbox::Published;
 use super::tasks::log_change;
-use super::{Engine, outbox};
 use crate::aws::error::{AwsError, Kind};
 use crate::aws::store::StoreError;
 use crate::core::quota::Call;
@@ -52,22 +53,16 @@ impl Engine {
             };
         }
         self.remember(&run, hints);
-        loop {
+        let again = loop {
             self.take_logs(&mut run).await?;
-            self.publish_run(&mut run).await?;
+            let again = self.publish_run(&mut run).await?;
             // A log that found no room among the notices may find it now.
-            if !run.notices.is_empty() || !self.has_logs(&run) {
-                break;
+            if again.is_some() || !self.has_logs(&run) {
+                break again;
             }
-        }
+        };
         self.look_for_logs(&run);
-        match run.notices.is_empty() {
-            true => Ok(next),
-            false => {
-                let retry = super::after(self.clock.now(), outbox::RETRY_AFTER);
-                Ok(Some(next.map_or(retry, |next| next.min(retry))))
-            }
-        }
+        Ok(next.into_iter().chain(again).min())
     }
 
     /// What follows from an observation. An act that EMR's quota has no room
@@ -293,14 +288,15 @@ impl Engine {
         }
     }
 
-    async fn publish_run(&self, run: &mut Run) -> Result<(), StoreError> {
-        let published = self.publish(&run.notices).await;
-        if published > 0 {
-            run.published(published);
+    /// Publishes what the run has to tell; says when the rest has its turn.
+    async fn publish_run(&self, run: &mut Run) -> Result<Option<Timestamp>, StoreError> {
+        let Published { count, again } = self.publish(&run.id, &run.notices).await;
+        if count > 0 {
+            run.published(count);
             self.store.commit_run(run, &[]).await?;
         }
         self.metrics.pending(&run.id, &run.notices);
-        Ok(())
+        Ok(again)
     }
 }
 

@@ -43,7 +43,7 @@ impl Engine {
                     tracing::info!(task = task.name, %partition, %slot, "slot");
                     (partition, now)
                 }
-                Entry::End { partition, deadline } => (partition, deadline),
+                Entry::End { partition, look } => (partition, look),
             };
             self.agenda.wake(Key::Task(TaskKey::new(&task.name, partition)), at);
         }

@@ -5,9 +5,11 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::listing::{self, Counted};
+use super::outbox::Published;
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Dataset};
+use crate::core::lateness::look;
 use crate::core::partition::Partition;
 use crate::core::readiness::{Readiness, readiness};
 use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
@@ -58,6 +60,8 @@ impl Engine {
             let late = self.tell_late(&catalog, &mut item).await?;
             until = until.into_iter().chain(late).min();
         }
+        let limit = self.tell_lateness(&catalog, &mut item).await?;
+        until = until.into_iter().chain(limit).min();
         let told = item.outputs_pending && self.tell_readers(&catalog, &item).await?;
         if told {
             item.outputs_pending = false;
@@ -65,9 +69,10 @@ impl Engine {
         if planted(Bug::ForgottenBeforePublished) && !item.notices.is_empty() {
             self.store.forget_notices(key, &item.notices).await?;
         }
-        let published = self.publish(&item.notices).await;
-        let published: Vec<_> = item.notices.drain(..published).collect();
-        self.metrics.pending(&key.to_string(), &item.notices);
+        let owner = key.to_string();
+        let Published { count, again } = self.publish(&owner, &item.notices).await;
+        let published: Vec<_> = item.notices.drain(..count).collect();
+        self.metrics.pending(&owner, &item.notices);
         let now = self.clock.now();
         let due = item.attention(until, now);
         // A statement is looked at again and again: who comes after a crash may do
@@ -83,9 +88,10 @@ impl Engine {
                 result => result?,
             }
         }
-        match item.notices.is_empty() {
-            true => Ok(until),
-            false => Ok(Some(super::after(now, super::outbox::RETRY_AFTER))),
+        match again {
+            None => Ok(until),
+            // What is due by now waits for what it has to tell first.
+            Some(again) => Ok(until.filter(|until| *until > now).into_iter().chain([again]).min()),
         }
     }
 
@@ -135,11 +141,11 @@ impl Engine {
     /// A task that is no longer declared may come back: what it waits for
     /// stays as it is, and every sweep finds it again.
     async fn leave_alone(&self, item: &TaskPartition) -> Result<Option<Timestamp>, StoreError> {
-        let published = self.publish(&item.notices).await;
-        if published > 0 {
-            self.store.forget_notices(&item.key, &item.notices[..published]).await?;
+        let Published { count, again } = self.publish(&item.key.to_string(), &item.notices).await;
+        if count > 0 {
+            self.store.forget_notices(&item.key, &item.notices[..count]).await?;
         }
-        Ok(None)
+        Ok(again)
     }
 
     /// Lets the core decide about a partition as just read or written, and
@@ -244,7 +250,13 @@ impl Engine {
         catalog: &Catalog,
         item: TaskPartition,
     ) -> Result<Decided, StoreError> {
-        let decided = self.decide_task(catalog, item, Listings::Left).await?;
+        let mut decided = self.decide_task(catalog, item, Listings::Left).await?;
+        if decided.item.state == TaskState::Waiting
+            && let Some(task) = catalog.tasks.get(&decided.item.key.task)
+        {
+            let limit = look(task, &decided.item, self.clock.now()).next;
+            decided.until = decided.until.into_iter().chain(limit).min();
+        }
         if let Some(until) = decided.until
             && decided.item.due.is_none_or(|due| due > until)
         {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests wait for real processes in real time")]
 
+mod alerts;
 mod arrivals;
 mod backfills;
 mod batches;

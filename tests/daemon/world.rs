@@ -41,6 +41,9 @@ poll-interval = "1s"
 sweep-interval = "1s"
 # What a killed daemon's last poll takes with it comes again soon.
 visibility-timeout = "5s"
+# SNS's limits are not those of the local one; mails.rs is about these two.
+notices-per-second = 1000
+fold-window = "0s"
 # On a fast clock these pass in no time.
 send-within = "30m"
 list-lag = "30m"
@@ -75,6 +78,7 @@ pub struct Daemon {
 /// A mail as its reader sees it, and what filters see.
 #[derive(Debug, Clone)]
 pub struct Mail {
+    pub to: String,
     pub subject: String,
     pub text: String,
     pub attributes: BTreeMap<String, String>,
@@ -166,6 +170,19 @@ impl World {
         let request = Request { method: Method::POST, uri, headers, body: body.into() };
         let response = self.local.cloud().handle(request).await;
         assert!(response.status().is_success(), "{action}: {response:?}");
+    }
+
+    /// When each call of an action was made so far, in milliseconds.
+    pub fn times(&self, action: &str) -> Vec<i64> {
+        let log = std::fs::read_to_string(self.local.data().join("calls.jsonl")).unwrap();
+        let calls = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+        let named = calls.map(Result::unwrap).filter(|call| call["action"] == action);
+        named
+            .map(|call| {
+                let time: jiff::Timestamp = call["time"].as_str().unwrap().parse().unwrap();
+                time.as_millisecond()
+            })
+            .collect()
     }
 
     /// Every call to EMR so far: when, in milliseconds, which, and its outcome.
@@ -353,7 +370,9 @@ impl World {
                     let name = header.name.as_str().strip_prefix("X-Attribute-")?;
                     Some((name.to_owned(), header.value.as_text()?.trim().to_owned()))
                 });
+                let to = mail.to().and_then(|to| to.first()?.address()).unwrap_or_default();
                 Mail {
+                    to: to.to_owned(),
                     subject: mail.subject().unwrap().to_owned(),
                     text: mail.body_text(0).unwrap().replace("\r\n", "\n"),
                     attributes: attributes.collect(),

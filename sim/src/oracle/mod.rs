@@ -6,6 +6,7 @@ mod calls;
 mod clusters;
 mod counts;
 mod end;
+mod folds;
 mod guards;
 mod items;
 mod loads;
@@ -162,6 +163,10 @@ impl Oracle {
             }
             Service::Sns => {
                 if let Some(event) = call.event() {
+                    if let Some(partition) = call.repeated() {
+                        let found = folds::accepted(&self.items, &self.notices, event, partition);
+                        self.violations.extend(found);
+                    }
                     let found = self.notices.accepted(event);
                     self.violations.extend(found);
                 }
@@ -203,6 +208,9 @@ impl Oracle {
             let found = match table.as_str() {
                 tables::TASK if name.ends_with(" ~schedule") => {
                     self.mark_moved(&name, old.as_ref(), &new)
+                }
+                tables::TASK if name.starts_with(folds::PLACE) => {
+                    folds::written(&self.notices, &name, old.as_ref(), &new)
                 }
                 tables::TASK if !name.starts_with('~') && !name.ends_with(FIRST_SEEN) => {
                     let found = items::task(&world.scenario, &name, old.as_ref(), &new);

@@ -1,5 +1,6 @@
 //! I4: a change and its notice come together, no notice goes before SNS has
-//! taken it, and those of a task partition come in the order of its states.
+//! taken it, those of a task partition come in the order of its states, and none
+//! of it comes twice: that it is late, or has recovered, is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +67,11 @@ impl Notices {
         let ids = |item: &Value| -> BTreeSet<String> {
             starting(item, "out:").filter_map(|(_, notice)| notice_id(notice)).collect()
         };
-        self.compare(name, old.map(ids).unwrap_or_default(), ids(new))
+        let (before, after) = (old.map(ids).unwrap_or_default(), ids(new));
+        let again = after.difference(&before).filter(|event| self.owed.contains(*event));
+        let again = again.flat_map(|event| violation("I4", format!("{name}: {event} comes again")));
+        let again: Found = again.collect();
+        [again, self.compare(name, before, after)].concat()
     }
 
     /// A write to a run.
@@ -116,6 +121,17 @@ mod tests {
         assert_eq!(notices.accepted("t/p/ready"), []);
         assert_eq!(notices.of_task("t p", Some(&ready), &none), []);
         assert!(notices.unpublished().is_empty());
+    }
+
+    #[test]
+    fn what_was_told_does_not_come_again() {
+        let mut notices = Notices::default();
+        let (late, none) = (item(&["t/p/start-late"]), item(&[]));
+        assert_eq!(notices.of_task("t p", None, &late), []);
+        assert_eq!(notices.of_task("t p", Some(&late), &late), []);
+        assert_eq!(notices.accepted("t/p/start-late"), []);
+        assert_eq!(notices.of_task("t p", Some(&late), &none), []);
+        assert_eq!(notices.of_task("t p", Some(&none), &late)[0].invariant, "I4");
     }
 
     #[test]

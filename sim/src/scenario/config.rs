@@ -271,6 +271,11 @@ pub fn task_text(text: &mut String, task: &Task) {
     let _ = writeln!(text, "[tasks.{name}]\nprofile = \"{profile}\"\npartition = \"hour\"");
     if *scheduled {
         text.push_str("schedule = { cron = \"5 * * * *\", partition = \"previous\" }\n");
+        text.push_str("start-by = \"20m\"\nend-by = \"1h\"\n");
+    }
+    // What takes so long is told of, and nothing else follows.
+    if steps.len() > 1 {
+        text.push_str("duration-max = \"15m\"\n");
     }
     let named: Vec<_> = inputs.iter().map(|name| format!("{{ dataset = \"{name}\" }}")).collect();
     let _ = writeln!(text, "inputs = [{}]", named.join(", "));

@@ -15,6 +15,7 @@ use crate::planted::{Bug, planted};
 /// An update expression that grows by its parts.
 #[derive(Default)]
 pub struct Expression {
+    adds: Vec<String>,
     sets: Vec<String>,
     removes: Vec<String>,
     pub names: HashMap<String, String>,
@@ -79,6 +80,13 @@ impl Expression {
         self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
     }
 
+    /// Adds to a set of texts what it does not have yet.
+    pub fn add_to_set(&mut self, attribute: &str, text: &str) {
+        let value = AttributeValue::Ss(vec![text.to_owned()]);
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.adds.push(format!("{name} {value}"));
+    }
+
     pub fn remove(&mut self, attribute: &str) {
         let name = self.name(attribute);
         self.removes.push(name);
@@ -114,6 +122,9 @@ impl Expression {
 
     pub fn text(&self) -> String {
         let mut text = "ADD #version :one".to_owned();
+        for add in &self.adds {
+            text.push_str(&format!(", {add}"));
+        }
         for (verb, parts) in [("SET", &self.sets), ("REMOVE", &self.removes)] {
             if !parts.is_empty() {
                 text.push_str(&format!(" {verb} {}", parts.join(", ")));

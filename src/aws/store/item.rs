@@ -16,6 +16,8 @@ pub type Item = HashMap<String, AttributeValue>;
 
 pub const TASK: &str = "task";
 pub const PARTITION: &str = "partition";
+/// Where windows of folded notices stand among the tasks, whose names have no `~`.
+pub const FOLD_PLACE: &str = "~fold";
 pub const RUN_ID: &str = "id";
 pub const UNIT: &str = "unit";
 pub const ROW: &str = "row";
@@ -98,6 +100,7 @@ pub fn due_key(item: &Item) -> Option<(DueKey, Timestamp)> {
     let key = match task {
         Backfill::PLACE => DueKey::Backfill(partition.to_owned()),
         Pause::PLACE => DueKey::Pause(partition.parse().ok()?),
+        FOLD_PLACE => DueKey::Fold(partition.to_owned()),
         task => DueKey::Task(TaskKey::new(task, partition.parse().ok()?)),
     };
     Some((key, due))

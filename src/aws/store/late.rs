@@ -1,5 +1,5 @@
-//! What comes for a task partition beside its inputs: late data, why a period
-//! cannot be listed, and since when its task is known, before which nothing is
+//! What comes for a task partition beside its inputs: late data, lateness, why a
+//! period cannot be listed, and since when its task is known, before which nothing is
 //! made up. All of it in the task table.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
 
 use super::expression::Expression;
-use super::task::{LATE, SINCE, UNLISTED};
+use super::task::{FAILED, LATE, SINCE, TOLD, UNLISTED};
 use super::{Store, StoreError, item};
 use crate::aws::error::AwsError;
 use crate::core::late::Late;
@@ -45,6 +45,34 @@ impl Store {
         if late.is_some() {
             expression.set(item::DUE, item::instant(now));
         }
+        self.update(&item.key, expression, format!("#version = {known}")).await
+    }
+
+    /// Stores what people were told of the partition's lateness, as `item` has it
+    /// now, with the notices that tell of it. Refused when it was changed since it
+    /// was read.
+    pub async fn tell_lateness(
+        &self,
+        item: &TaskPartition,
+        notices: &[Notice],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut expression = Expression::new();
+        let known = expression.value(item::number(item.version));
+        match item.told.as_slice() {
+            [] => expression.remove(TOLD),
+            // Names, numbers and instants: JSON can hold each.
+            told => {
+                expression.set(TOLD, item::text(serde_json::to_string(told).unwrap_or_default()))
+            }
+        }
+        if item.failed.is_none() {
+            expression.remove(FAILED);
+        }
+        for notice in notices {
+            expression.keep_notice(&item.key, notice);
+        }
+        expression.set(item::DUE, item::instant(now));
         self.update(&item.key, expression, format!("#version = {known}")).await
     }
 

@@ -203,7 +203,7 @@ impl Store {
             match key {
                 DueKey::Run(id) => runs.push(id),
                 DueKey::Task(key) => tasks.push(key),
-                DueKey::Pause(_) | DueKey::Backfill(_) => {}
+                DueKey::Pause(_) | DueKey::Backfill(_) | DueKey::Fold(_) => {}
             }
         }
         Ok((runs, tasks))

@@ -7,6 +7,7 @@ mod claim;
 mod document;
 mod expression;
 mod file;
+mod fold;
 mod inputs;
 mod item;
 mod late;
@@ -24,6 +25,7 @@ use super::error::{AwsError, Kind};
 use crate::core::pause::Scope;
 use crate::core::task::{TaskKey, Unreadable};
 
+pub use fold::Folding;
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;
@@ -84,6 +86,8 @@ pub enum DueKey {
     Pause(Scope),
     /// A backfill that has not ended, or has a notice to publish.
     Backfill(String),
+    /// A window of folded notices, by its slot.
+    Fold(String),
 }
 
 impl Store {

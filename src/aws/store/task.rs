@@ -18,6 +18,7 @@ use super::{CONDITION_FAILED, Store, StoreError, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
 use crate::core::late::Late;
+use crate::core::lateness::Told;
 use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
@@ -36,6 +37,11 @@ const ROUND: &str = "round";
 pub(super) const BACKFILL: &str = "backfill";
 pub(super) const LATE: &str = "late";
 pub(super) const UNLISTED: &str = "unlisted";
+const EXPECTED: &str = "expected";
+const BEGAN: &str = "began";
+/// Since when it has failed, with no success since.
+pub(super) const FAILED: &str = "failed";
+pub(super) const TOLD: &str = "told";
 const OUTPUTS_PENDING: &str = "outputs-pending";
 const MARK: &str = "mark";
 /// Where a schedule's mark stands among the partitions; sorts after them all.
@@ -92,6 +98,12 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
         expression.set(READY_AT, item::instant(change.at));
+    }
+    if change.to == TaskState::Running {
+        expression.set(BEGAN, item::instant(change.at));
+    }
+    if change.to == TaskState::Failed && change.is_told() {
+        expression.set_once(FAILED, item::instant(change.at));
     }
     if let Some(run) = &change.run {
         expression.set(RUN, item::text(run));
@@ -422,6 +434,7 @@ impl Store {
                 Entry::End { .. } => new.0,
             };
             let mut expression = Expression::first(since);
+            expression.set_once(EXPECTED, item::instant(entry.expected()));
             let partition = match entry {
                 Entry::Slot { partition, slot } => {
                     let attribute = format!("{}{}", item::RECEIVED_PREFIX, Element::Slot);
@@ -429,8 +442,13 @@ impl Store {
                     expression.set(item::DUE, item::instant(*slot));
                     partition
                 }
-                Entry::End { partition, deadline } => {
-                    expression.set_once(item::DUE, item::instant(*deadline));
+                // What is to be looked at by now is, whatever was planned before.
+                Entry::End { partition, look } if *look <= new.0 => {
+                    expression.set(item::DUE, item::instant(*look));
+                    partition
+                }
+                Entry::End { partition, look } => {
+                    expression.set_once(item::DUE, item::instant(*look));
                     partition
                 }
             };
@@ -518,6 +536,11 @@ fn read_late(item: &Item) -> Result<Option<Late>, Unreadable> {
     late.transpose()
 }
 
+fn read_told(item: &Item) -> Result<Vec<Told>, Unreadable> {
+    let Some(text) = item::read_optional_text(item, TOLD) else { return Ok(Vec::new()) };
+    serde_json::from_str(&text).map_err(|_| Unreadable::new("told", &text))
+}
+
 fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
     item::check_format(item)?;
     let mut received = BTreeMap::new();
@@ -555,6 +578,10 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         load: read_load(item)?,
         late: read_late(item)?,
         unlisted: item::read_optional_text(item, UNLISTED),
+        expected: item::read_instant(item, EXPECTED)?,
+        began: item::read_instant(item, BEGAN)?,
+        failed: item::read_instant(item, FAILED)?,
+        told: read_told(item)?,
         outputs_pending: item
             .get(OUTPUTS_PENDING)
             .is_some_and(|value| value.as_bool() == Ok(&true)),

@@ -187,6 +187,12 @@ pub struct Engine {
     pub list_interval: Text,
     /// How far back the partitions lie that are listed then.
     pub list_window: Duration,
+    /// So many notices go to the topic in a second at most, from each replica. SNS
+    /// sends no more than 10 a second to a mailbox.
+    pub notices_per_second: Placed<u32>,
+    /// For how long repeats of a failure of the same task are folded into one
+    /// summary for e-mail; 0s folds nothing.
+    pub fold_window: Duration,
 }
 
 impl Default for Engine {
@@ -204,6 +210,8 @@ impl Default for Engine {
             list_lag: secs(60),
             list_interval: Placed::unplaced("15m".to_owned()),
             list_window: secs(48 * 3600),
+            notices_per_second: Placed::unplaced(10),
+            fold_window: secs(15 * 60),
         }
     }
 }

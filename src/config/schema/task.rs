@@ -42,6 +42,14 @@ pub struct Task {
     pub wait_timeout: Option<Duration>,
     /// What to do then: fail, or run with what is there.
     pub on_timeout: Option<Placed<OnTimeout>>,
+    /// People are told when a partition has not started to run so long after its
+    /// slot or, without a schedule, its end.
+    pub start_by: Option<Duration>,
+    /// The same when it has not ended.
+    pub end_by: Option<Duration>,
+    /// People are told when a partition is at work for longer, whatever the limits
+    /// of its cluster are.
+    pub duration_max: Option<Duration>,
     /// The datasets that it makes; their partition is complete when it has
     /// succeeded.
     #[serde(default)]

@@ -66,6 +66,25 @@ fn listings_have_their_bounds() {
 }
 
 #[test]
+fn limits_to_lateness() {
+    for (lines, said) in [
+        ("start-by = \"1h\"\nend-by = \"2h\"\nduration-max = \"30m\"", ""),
+        ("start-by = \"1441h\"", "start-by is 1441h: expected 0s to 1440h"),
+        ("duration-max = \"0s\"", "duration-max is 0s: expected 1s to 1440h"),
+        ("start-by = \"2h\"\nend-by = \"1h\"", "end-by is 1h, before start-by, 2h"),
+    ] {
+        let text = GOOD.replacen("[tasks.etl]", &format!("[tasks.etl]\n{lines}"), 1);
+        match said {
+            "" => assert!(parse(&text, Path::new("x.toml")).is_ok(), "{lines}"),
+            said => {
+                let told = mistakes(&text);
+                assert!(told.contains(said) && told.ends_with("\n1 mistake"), "{lines}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
 fn limits_to_what_is_at_work() {
     let engine = "\n[engine]\nmax-clusters = 0\n";
     for (text, said) in [

@@ -28,6 +28,8 @@ use crate::core::listing::Listing;
 const NAME_CHARS_MAX: usize = 64;
 /// Each partition in the window may be listed every time.
 const LIST_DAYS_MAX: i64 = 31;
+/// What SNS takes in the largest regions.
+const NOTICES_PER_SECOND_MAX: u32 = 30_000;
 /// Each cap names the runs that use it in one item.
 const CAP_MAX: u32 = 500;
 
@@ -161,6 +163,16 @@ impl Check {
             ),
             receivers: self.count("receivers", &engine.receivers, 1..=32),
             quotas: self.quotas(&file.quotas),
+            notices_per_second: self.count(
+                "notices-per-second",
+                &engine.notices_per_second,
+                1..=NOTICES_PER_SECOND_MAX,
+            ),
+            fold_window: self.within(
+                "fold-window",
+                &engine.fold_window,
+                SignedDuration::ZERO..=hours(24),
+            ),
             task_files: file.task_files.as_ref().and_then(|raw| self.task_files(raw)),
         }
     }

@@ -9,6 +9,7 @@ use super::step::{RETRIES_MAX, Scope};
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
 use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
+use crate::core::lateness::TimeLimits;
 use crate::core::schedule::{Schedule, ScheduleError};
 
 const CRON_HELP: &str = "write five fields: minute (0-59), hour (0-23), day of month (1-31), month (1-12), \
@@ -70,6 +71,7 @@ impl Check {
             inputs,
             need: self.need(&raw.need, Some(raw.inputs.len())),
             wait: self.wait(raw),
+            time_limits: self.time_limits(raw),
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
             late_data: raw.late_data,
@@ -141,6 +143,28 @@ impl Check {
             timeout: self.within("wait-timeout", timeout, bounds),
             then: raw.on_timeout.as_ref().map(|then| *then.get_ref()).unwrap_or_default(),
         })
+    }
+
+    /// When people are told that a partition is late.
+    fn time_limits(&mut self, raw: &schema::Task) -> TimeLimits {
+        let most = SignedDuration::from_hours(24 * 60);
+        let mut limit = |what, value: &Option<_>| {
+            value.as_ref().map(|value| self.within(what, value, SignedDuration::ZERO..=most))
+        };
+        let start_by = limit("start-by", &raw.start_by);
+        let end_by = limit("end-by", &raw.end_by);
+        let least = SignedDuration::from_secs(1);
+        let duration_max =
+            raw.duration_max.as_ref().map(|value| self.within("duration-max", value, least..=most));
+        if let (Some(start), Some(end), Some(raw)) = (start_by, end_by, &raw.end_by)
+            && end < start
+        {
+            self.report(
+                Mistake::at(raw.span(), format!("end-by is {end:#}, before start-by, {start:#}"))
+                    .help("both count from the slot or, without a schedule, the partition's end"),
+            );
+        }
+        TimeLimits { start_by, end_by, duration_max }
     }
 
     /// EMR starts a task's second step beside its first where it may run

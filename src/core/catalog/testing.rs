@@ -18,6 +18,7 @@ pub fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
         inputs,
         need: Need::All,
         wait: None,
+        time_limits: Default::default(),
         outputs: vec![],
         when_empty: WhenEmpty::Skip,
         late_data: LateData::Alert,

@@ -104,6 +104,7 @@ mod tests {
             }],
             need: Need::All,
             wait: None,
+            time_limits: Default::default(),
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),

@@ -157,7 +157,7 @@ fn least_first(notices: &[Notice]) -> Vec<usize> {
                 if retried.insert(step) { Rank::Retry } else { Rank::OldRetry }
             }
             (_, Severity::Info) => Rank::News,
-            (_, Severity::Warning) => Rank::Warning,
+            (_, Severity::Warning | Severity::Lateness | Severity::Recovery) => Rank::Warning,
         };
         ranks.insert((rank, index));
     }

@@ -421,6 +421,7 @@ fn run(tasks: usize, steps: usize) -> Run {
             inputs: vec![],
             need: Need::All,
             wait: None,
+            time_limits: Default::default(),
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),

@@ -57,6 +57,7 @@ fn catalog() -> Catalog {
         inputs,
         need: Need::All,
         wait: None,
+        time_limits: Default::default(),
         outputs: outputs.iter().map(ToString::to_string).collect(),
         when_empty: WhenEmpty::Skip,
         late_data: Default::default(),
