@@ -137,7 +137,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 39] = [
+const EVENTS: [&str; 40] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -163,6 +163,7 @@ const EVENTS: [&str; 39] = [
     "deployed",
     "all die",
     "backlog",
+    "slot in a night of other clocks",
     "task file changed",
     "task file broken",
     "task file removed",

@@ -7,6 +7,7 @@ use std::thread;
 
 use crate::faults::{Bounds, Crash, Faults};
 use crate::scenario::{Kind, Scenario};
+use crate::time;
 use crate::world::{self, Outcome};
 
 /// How far the network goes; see `Bounds`.
@@ -19,19 +20,16 @@ pub fn play_seed(seed: u64, data: &Path) -> anyhow::Result<Outcome> {
 
 /// Plays the world of a seed as one of this kind.
 pub fn play_kind(seed: u64, kind: Kind, data: &Path) -> anyhow::Result<Outcome> {
-    world::play(
-        |origin| {
-            let scenario = Scenario::of_seed(seed, kind, origin, BOUNDS);
-            let faults = Faults::of_scenario(&scenario, origin);
-            (scenario, faults)
-        },
-        data,
-    )
+    let origin = kind.origin(seed);
+    let scenario = Scenario::of_seed(seed, kind, origin, BOUNDS);
+    let faults = Faults::of_scenario(&scenario, origin);
+    world::play(origin, scenario, faults, data)
 }
 
 /// Plays the fixed small world with these crashes.
 pub fn play_fixed(crashes: &[Crash], data: &Path) -> anyhow::Result<Outcome> {
-    world::play(|origin| (Scenario::fixed(origin), Faults::scripted(1, crashes.to_vec())), data)
+    let origin = time::origin();
+    world::play(origin, Scenario::fixed(origin), Faults::scripted(1, crashes.to_vec()), data)
 }
 
 /// Plays many worlds on several threads and hands each outcome over as it

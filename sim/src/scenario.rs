@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod backlog;
+mod clocks;
 mod config;
 mod kind;
 mod loads;
@@ -19,6 +20,7 @@ use crate::oracle::Quota;
 
 pub use arrivals::folder_of;
 pub use arrivals::{Message, Object};
+pub use clocks::Night;
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
 pub use kind::Kind;
 pub use loads::{LEDGER, Load, Loads, Mode};
@@ -68,6 +70,8 @@ pub struct Scenario {
     pub loads: Option<Loads>,
     /// What is special where tasks stand in files of their own.
     pub reload: Option<Reload>,
+    /// What is special where clocks are changed by law.
+    pub night: Option<&'static Night>,
 }
 
 /// Quotas that worlds as small as these can use up.
@@ -137,6 +141,7 @@ impl Scenario {
             Kind::Reload => reload::adapt(&mut scenario, origin),
             Kind::Loads => loads::adapt(&mut scenario, origin, bounds),
             Kind::Backlog => backlog::adapt(&mut scenario, origin),
+            Kind::Night => clocks::adapt(&mut scenario),
         }
         scenario
     }
@@ -202,6 +207,7 @@ impl Scenario {
             scarce,
             loads: None,
             reload: None,
+            night: None,
         }
     }
 
@@ -240,6 +246,7 @@ impl Scenario {
             scarce: false,
             loads: None,
             reload: None,
+            night: None,
         }
     }
 

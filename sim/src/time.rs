@@ -9,8 +9,12 @@ use sluicegate_local::clock::Clock;
 use sluicegate_local::time::Time;
 use tokio::time::Instant;
 
-/// What every world shows when it begins.
-pub const ORIGIN: &str = "2013-01-01T04:58:00Z";
+/// What most worlds show when they begin.
+const ORIGIN: &str = "2013-01-01T04:58:00Z";
+
+pub fn origin() -> Timestamp {
+    ORIGIN.parse().unwrap_or(Timestamp::UNIX_EPOCH)
+}
 
 /// The time of one world.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +25,7 @@ pub struct VirtualTime {
 
 impl VirtualTime {
     /// Begins now; to be made on the paused runtime that it is for.
-    pub fn begin() -> Self {
-        let origin = ORIGIN.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    pub fn begin(origin: Timestamp) -> Self {
         Self { origin, started: Instant::now() }
     }
 

@@ -88,8 +88,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     /// Makes the cloud and what an operator makes in it. `data` is a folder for
     /// what the cloud keeps in files; worlds may share it.
-    async fn new(scenario: Scenario, faults: Faults, data: &Path) -> anyhow::Result<Arc<Self>> {
-        let time = VirtualTime::begin();
+    async fn new(
+        origin: Timestamp,
+        scenario: Scenario,
+        faults: Faults,
+        data: &Path,
+    ) -> anyhow::Result<Arc<Self>> {
+        let time = VirtualTime::begin(origin);
         let secs = Duration::from_secs;
         let warehouse = FakeWarehouse::new(scenario.seed);
         let cloud = Cloud::new(Parts {
@@ -441,17 +446,17 @@ fn error_code(response: &Response) -> String {
 
 /// Plays one world on a runtime of its own, whose time is virtual.
 pub fn play(
-    scenario_of: impl FnOnce(Timestamp) -> (Scenario, Faults),
+    origin: Timestamp,
+    scenario: Scenario,
+    faults: Faults,
     data: &Path,
 ) -> anyhow::Result<Outcome> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
-        let origin = VirtualTime::begin().now();
-        let (scenario, faults) = scenario_of(origin);
         // What the daemon and the SDK draw on this thread.
         fastrand::seed(scenario.seed);
-        let world = World::new(scenario, faults, data).await?;
+        let world = World::new(origin, scenario, faults, data).await?;
         Ok(lead(world).await)
     })
 }

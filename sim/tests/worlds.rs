@@ -1,6 +1,7 @@
 //! The simulator as a test: the same seed gives the same trace, and some worlds
 //! hold every invariant. Many worlds are for `make sim`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -64,4 +65,20 @@ fn a_heap_of_messages_and_task_files_that_change_lose_nothing() {
         }
         assert!(reached > 0, "{mark}");
     }
+}
+
+/// Every night that there is, under the faults of some seeds.
+#[test]
+fn slots_come_once_when_clocks_are_changed_by_law() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut slots, mut nights) = (0, BTreeSet::new());
+    for seed in 1..15 {
+        nights.insert(Kind::Night.origin(seed));
+        let outcome = runner::play_kind(seed, Kind::Night, folder.path()).unwrap();
+        assert_eq!(outcome.violation, None, "a night of seed {seed}");
+        slots += outcome.marks.event("slot in a night of other clocks");
+    }
+    assert_eq!(nights.len(), 7);
+    // Each has one of the hourly task, and four nights one of the nightly task.
+    assert!(slots >= 12, "only {slots}");
 }

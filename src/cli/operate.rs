@@ -36,7 +36,7 @@ pub struct RetryArgs {
     /// Also if it has succeeded
     #[arg(long)]
     force: bool,
-    /// Take inputs that have not come for there; also of one that waits
+    /// Take inputs that have not come for there, and run with what is; also of one that waits
     #[arg(long)]
     ignore_inputs: bool,
     #[command(flatten)]
@@ -97,43 +97,25 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
     let task = find_task(&session.config, &args.task)?;
     let key = find_partition(task, &args.partition)?;
     let asked = args.asked.asked(session.now())?;
-    let again = Again { force: args.force, backfill: None };
+    let mut again = Again { force: args.force, ..Again::default() };
     let mut tries = 1;
     loop {
-        let mut item = stored(&session, &key).await?;
+        let item = stored(&session, &key).await?;
         let catalog = &session.config.catalog;
-        let grants = match args.ignore_inputs {
-            true => operate::granted(catalog, task, &item, &asked.by),
-            false => Vec::new(),
-        };
-        // What has ended records no more: its run would be without these inputs.
-        if !grants.is_empty() && !item.state.takes_inputs() {
-            return Err(Failure::Failed(format!(
-                "{key} is {}, and inputs are taken as there only while it waits: retry it without \
-                 --ignore-inputs, and once more with it if it waits then",
-                item.state.name()
-            )));
+        if args.ignore_inputs {
+            again.receipts = operate::granted(catalog, task, &item, &asked.by);
         }
-        let waits = item.state == TaskState::Waiting && !grants.is_empty();
-        item.received.extend(grants.iter().cloned());
-        let run = last_run(&session, &item).await?;
-        let change = match waits {
-            true => None,
-            false => Some(
-                operate::retry(catalog, task, &item, run.as_ref(), &again, &asked)
-                    .map_err(refused)?,
-            ),
-        };
-        if !grants.is_empty() {
-            let due = Some(URGENT).filter(|_| waits);
-            item = session.store.receive(&key, &grants, due, false, session.now()).await?;
-        }
-        let Some(change) = change else {
+        if item.state == TaskState::Waiting && !again.receipts.is_empty() {
+            let (store, now) = (&session.store, session.now());
+            let item = store.receive(&key, &again.receipts, Some(URGENT), false, now).await?;
             session.store.look_by(&key, URGENT).await?;
             let text =
                 format!("{key} takes what it waits for as there: the service makes it ready");
             return Output::new(text, &done(&key, item.state, TaskState::Ready, &asked));
-        };
+        }
+        let run = last_run(&session, &item).await?;
+        let change =
+            operate::retry(catalog, task, &item, run.as_ref(), &again, &asked).map_err(refused)?;
         match commit(&session, &change, &item).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
             result => return result.map_err(Failure::from).and_then(|()| told(&change, &asked)),
@@ -181,7 +163,7 @@ async fn cancel_partition(
     let mut tries = 1;
     loop {
         let item = existing(session, key).await?;
-        let change = match operate::cancel(task, &item, asked).map_err(refused)? {
+        let change = match operate::cancel(Some(task), &item, asked).map_err(refused)? {
             Cancel::Now(change) => change,
             Cancel::InRun(run) => return tell_run(session, &run, |of| of == key, asked).await,
         };

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::core::catalog::{Catalog, Completeness, Profile, Task};
 use crate::core::partition::Partition;
 use crate::core::run::{Run, Step};
+use crate::core::schedule::{CatchUp, Schedule};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 use crate::core::why::{self, Known, Wait};
 
@@ -108,6 +109,9 @@ struct Plan {
 struct PartitionPlan {
     #[serde(flatten)]
     foreseen: Foreseen,
+    /// Of a task with a schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catch_up: Option<CatchUp>,
     batch: BatchRule,
     steps: Vec<ShownStep>,
     outputs: BTreeMap<String, String>,
@@ -241,6 +245,7 @@ fn one_partition(
         member.map_or_else(Default::default, |member| (member.steps, member.outputs));
     let plan = PartitionPlan {
         foreseen,
+        catch_up: task.schedule.as_ref().map(Schedule::catch_up),
         batch: BatchRule::of(profile),
         steps: steps.iter().map(|step| ShownStep::of(step, FIRST_ATTEMPT)).collect(),
         outputs,
@@ -323,6 +328,11 @@ fn partition_words(plan: &PartitionPlan, steps: &[Step]) -> String {
     line("partition", format!("{} {}", found.task, found.partition));
     if let Some(slot) = found.slot {
         line("slot", output::time(slot));
+    }
+    match plan.catch_up {
+        Some(CatchUp::Last) => line("if missed", "made up only as the newest slot".to_owned()),
+        Some(CatchUp::None) => line("if missed", "not made up".to_owned()),
+        Some(CatchUp::All) | None => {}
     }
     line("waits for", waits(&found.waits_for));
     if let Some(earliest) = found.earliest {

@@ -110,11 +110,11 @@ pub enum Step {
     /// Put the backfill's name on it while it waits, give it these receipts, and
     /// decide about it.
     Adopt(Vec<(Element, Receipt)>),
-    /// Another round, once it has these receipts.
-    Again(Vec<(Element, Receipt)>, Box<TaskChange>),
+    /// Another round.
+    Again(Box<TaskChange>),
     Cancel(Box<TaskChange>),
-    /// Take the backfill's name off it: it waits like any other.
-    Leave,
+    /// Take the backfill's name off it: it goes on like any other.
+    Leave(How),
     Over(How),
 }
 
@@ -197,7 +197,7 @@ impl Backfill {
         let ours = item.round.backfill.as_deref() == Some(self.id.as_str());
         match item.state {
             Waiting if ours => self.decide(catalog, task, item, now),
-            Ready if ours => self.cancel_ready(task, item),
+            Ready if ours => self.cancel_unrun(Some(task), item),
             Running | Loading if ours => Step::Wait,
             Succeeded if ours => Step::Over(How::Succeeded),
             Failed if ours => Step::Over(How::Failed),
@@ -211,18 +211,45 @@ impl Backfill {
         }
     }
 
+    /// The same where its task is not declared any more: that may come back, unless
+    /// the backfill is cancelled. What runs ends all the same; a load does not go
+    /// on, and is nobody's then.
+    pub fn step_undeclared(&self, item: &TaskPartition) -> Step {
+        use TaskState::{Cancelled, Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
+        if self.cancelled.is_none() {
+            return Step::Wait;
+        }
+        if item.round.backfill.as_deref() != Some(self.id.as_str()) {
+            return Step::Over(How::NotBegun);
+        }
+        match item.state {
+            Waiting => Step::Leave(How::NotBegun),
+            Ready => self.cancel_unrun(None, item),
+            Running => Step::Wait,
+            Loading => Step::Leave(How::UnderWay),
+            Succeeded => Step::Over(How::Succeeded),
+            Failed => Step::Over(How::Failed),
+            Cancelled => Step::Over(How::Cancelled),
+            Skipped => Step::Over(How::Skipped),
+        }
+    }
+
     /// One that waits is begun only if it becomes ready by that: its slot is
     /// given, as the schedule does not give it for the past.
     fn decide(&self, catalog: &Catalog, task: &Task, item: &TaskPartition, now: Timestamp) -> Step {
         let ours = item.round.backfill.is_some();
-        if self.cancelled.is_some() && ours {
-            return Step::Leave;
+        if self.cancelled.is_some() {
+            // What it was given makes it run, unless it is ended.
+            return match readiness(catalog, task, item, now) {
+                Readiness::Waiting { .. } => Step::Leave(How::NotBegun),
+                Readiness::Close(_) | Readiness::Change(_) => self.cancel_unrun(Some(task), item),
+            };
         }
         let receipts = self.receipts(catalog, task, item);
         let mut given = item.clone();
         given.received.extend(receipts.iter().cloned());
         match readiness(catalog, task, &given, now) {
-            Readiness::Waiting { .. } if ours => Step::Leave,
+            Readiness::Waiting { .. } if ours => Step::Leave(How::LacksInputs),
             Readiness::Waiting { .. } => Step::Over(How::LacksInputs),
             // Nobody waits for what is long past.
             Readiness::Change(change) if change.to == TaskState::Failed && !ours => {
@@ -242,9 +269,8 @@ impl Backfill {
         now: Timestamp,
     ) -> Step {
         let receipts = self.receipts(catalog, task, item);
-        let mut given = item.clone();
-        given.received.extend(receipts.iter().cloned());
-        let as_waiting = TaskPartition { state: TaskState::Waiting, ..given.clone() };
+        let mut as_waiting = TaskPartition { state: TaskState::Waiting, ..item.clone() };
+        as_waiting.received.extend(receipts.iter().cloned());
         match readiness(catalog, task, &as_waiting, now) {
             Readiness::Close(_) => {}
             Readiness::Change(change) if change.to == TaskState::Ready => {}
@@ -255,20 +281,20 @@ impl Backfill {
                 return Step::Over(How::LacksInputs);
             }
         }
-        let again = Again { force: self.window.force, backfill: Some(self.id.clone()) };
+        let again = Again { force: self.window.force, backfill: Some(self.id.clone()), receipts };
         let asked = Asked { at: now, ..self.asked.clone() };
-        match operate::retry(catalog, task, &given, run, &again, &asked) {
+        match operate::retry(catalog, task, item, run, &again, &asked) {
             Ok(mut change) => {
                 // The backfill looks at it by itself.
                 change.due = change.at;
-                Step::Again(receipts, Box::new(change))
+                Step::Again(Box::new(change))
             }
             // Its last run has not let go of it yet.
             Err(_) => Step::Wait,
         }
     }
 
-    fn cancel_ready(&self, task: &Task, item: &TaskPartition) -> Step {
+    fn cancel_unrun(&self, task: Option<&Task>, item: &TaskPartition) -> Step {
         match self.cancelled.as_ref().map(|asked| operate::cancel(task, item, asked)) {
             Some(Ok(Cancel::Now(change))) => Step::Cancel(change),
             _ => Step::Wait,
@@ -311,19 +337,6 @@ impl Backfill {
         }
         self.ended = Some(now);
         self.tell_ended(now);
-    }
-
-    /// Ends a cancelled one whose task is not declared any more, so that nobody can
-    /// tell what has become of what was open; true if that ends it.
-    pub fn abandon(&mut self, now: Timestamp) -> bool {
-        if self.cancelled.is_none() || self.ended.is_some() {
-            return false;
-        }
-        for partition in self.open.clone() {
-            self.over(partition, How::UnderWay);
-        }
-        self.end(now);
-        true
     }
 
     pub fn count(&self, how: How) -> u32 {

@@ -35,9 +35,17 @@ pub struct Due {
     pub entries: Vec<Entry>,
     pub mark: Timestamp,
     pub next: Option<Timestamp>,
+    /// The first slot that is passed over, and the instant up to which all are.
+    pub passed_over: Option<(Timestamp, Timestamp)>,
 }
 
 pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -> Due {
+    let passed_over = task.schedule.as_ref().and_then(|schedule| {
+        let until = schedule.passed_over(mark, now);
+        let first = schedule.next(mark).filter(|first| *first <= until)?;
+        Some((first, until))
+    });
+    let mark = passed_over.map_or(mark, |(_, until)| until);
     let (steps, next): (Vec<(Timestamp, Entry)>, _) = match &task.schedule {
         Some(schedule) => {
             let slots = schedule.due(mark, now, limit).into_iter().map(|slot| {
@@ -68,7 +76,7 @@ pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -
             Entry::Slot { partition, .. } | Entry::End { partition, .. } => (partition, entry),
         })
         .collect();
-    Due { entries: by_partition.into_values().collect(), mark, next }
+    Due { entries: by_partition.into_values().collect(), mark, next, passed_over }
 }
 
 #[cfg(test)]
@@ -77,8 +85,9 @@ mod tests {
     use crate::core::catalog::{Need, OnTimeout, WaitLimit, WhenEmpty};
     use crate::core::lateness::TimeLimits;
     use crate::core::partition::Grain;
-    use crate::core::schedule::{Schedule, SlotPartition};
+    use crate::core::schedule::{CatchUp, Schedule, SlotPartition};
     use jiff::SignedDuration;
+    use proptest::prelude::*;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -179,5 +188,75 @@ mod tests {
         let mut limited = task(None, None);
         limited.time_limits.duration_max = hour;
         assert!(!limited.has_calendar());
+    }
+
+    #[test]
+    fn after_a_downtime_each_slot_the_newest_or_none_is_made_up() {
+        for (catch_up, hours, mark) in [
+            (CatchUp::All, &["05", "06", "07", "08"][..], "09:05:00"),
+            (CatchUp::Last, &["08"], "09:05:00"),
+            // Passed over once and for all, whatever the schedule says later.
+            (CatchUp::None, &[], "09:25:00"),
+        ] {
+            let mut task = task(Some("5 * * * *"), None);
+            task.schedule = task.schedule.map(|schedule| schedule.catching_up(catch_up));
+            let (entries, reached, next) =
+                due(&task, "2013-01-01T05:30:00Z", "2013-01-01T09:30:00Z", 9);
+            let found: Vec<_> = entries.iter().map(|entry| &entry[11..13]).collect();
+            assert_eq!(found, hours, "{catch_up:?}");
+            assert_eq!(reached, format!("2013-01-01T{mark}Z"), "{catch_up:?}");
+            assert_eq!(next, "2013-01-01T10:05:00Z");
+            // Within five minutes nothing was missed.
+            let (entries, ..) = due(&task, "2013-01-01T05:30:00Z", "2013-01-01T06:09:59Z", 9);
+            assert_eq!(entries.len(), 1, "{catch_up:?}");
+        }
+    }
+
+    proptest! {
+        /// Whenever turns come, and however many slots one transaction holds: each slot
+        /// is given once or passed over once, in order and as the policy says.
+        #[test]
+        fn slots_and_instants_correspond_one_to_one_under_each_policy(
+            cron in proptest::sample::select(vec!["5 * * * *", "0 */3 * * *", "59 1-4 * * *"]),
+            zone in proptest::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York"]),
+            catch_up in proptest::sample::select(vec![
+                CatchUp::All, CatchUp::Last, CatchUp::None,
+            ]),
+            start in 1_300_000_000i64..1_900_000_000,
+            waits in proptest::collection::vec(
+                prop_oneof![1i64..400, 3_000i64..4_000, 10_000i64..400_000], 1..12,
+            ),
+            limit in 1usize..5,
+        ) {
+            let schedule = Schedule::parse(cron, zone, SlotPartition::Previous).unwrap();
+            let schedule = schedule.catching_up(catch_up);
+            let task = Task { schedule: Some(schedule.clone()), ..task(None, None) };
+            let mut mark = Timestamp::from_second(start).unwrap();
+            let mut now = mark;
+            for wait in waits {
+                let before = now;
+                now += SignedDuration::from_secs(wait);
+                let all = schedule.due(before, now, usize::MAX);
+                let in_time = now - SignedDuration::from_mins(5);
+                let made_up: Vec<_> = all.iter().copied().filter(|slot| match catch_up {
+                    CatchUp::All => true,
+                    CatchUp::Last => *slot > in_time || Some(slot) == all.last(),
+                    CatchUp::None => *slot > in_time,
+                }).collect();
+                let mut given = Vec::new();
+                loop {
+                    let due = due_entries(&task, mark, now, limit);
+                    prop_assert!(due.mark >= mark && due.mark <= now);
+                    given.extend(due.entries.iter().map(|entry| match entry {
+                        Entry::Slot { slot, .. } => *slot,
+                        Entry::End { .. } => unreachable!("it has a schedule"),
+                    }));
+                    let moved = due.mark > mark;
+                    mark = due.mark;
+                    if !moved { break }
+                }
+                prop_assert_eq!(given, made_up, "{:?}", catch_up);
+            }
+        }
     }
 }

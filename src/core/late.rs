@@ -44,6 +44,15 @@ pub fn news(before: Option<&Receipt>, receipt: &Receipt) -> u64 {
     }
 }
 
+/// Whether a receipt only says that a period goes on that is not over yet: no news,
+/// but should it be waited for again, then from there.
+pub fn goes_on(before: Option<&Receipt>, receipt: &Receipt) -> bool {
+    match (before, receipt) {
+        (Some(Receipt::Partial(before)), Receipt::Partial(last)) => before < last,
+        _ => false,
+    }
+}
+
 /// Whether a task runs without an input, if need be, so that it is no surprise
 /// when it comes later.
 pub fn may_come_later(task: &Task, item: &TaskPartition, element: &Element) -> bool {

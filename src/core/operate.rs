@@ -44,6 +44,8 @@ pub struct Again {
     pub force: bool,
     /// The backfill that it is done for.
     pub backfill: Option<String>,
+    /// What it is given with it (see [`granted`]).
+    pub receipts: Vec<(Element, Receipt)>,
 }
 
 /// Another round of what has ended. What lacks inputs that may yet come waits
@@ -76,7 +78,8 @@ pub fn retry(
             advice: "the cluster is being ended: try again in some minutes".to_owned(),
         });
     }
-    let as_waiting = TaskPartition { state: TaskState::Waiting, ..item.clone() };
+    let mut as_waiting = TaskPartition { state: TaskState::Waiting, ..item.clone() };
+    as_waiting.received.extend(again.receipts.iter().cloned());
     let to = match readiness(catalog, task, &as_waiting, asked.at) {
         Readiness::Change(_) => TaskState::Ready,
         Readiness::Waiting { .. } | Readiness::Close(_) => TaskState::Waiting,
@@ -87,16 +90,18 @@ pub fn retry(
     };
     let round =
         Round { number: item.round.number.saturating_add(1), backfill: again.backfill.clone() };
-    let mut change = change(task, item, to, asked).of_round(&round).then(&then);
+    let mut change = change(Some(task), item, to, asked).of_round(&round).then(&then);
     change.again = true;
+    change.receipts.clone_from(&again.receipts);
     let sentence =
         format!("{} is {} again: {} wants it to run once more", item.key, to.name(), asked.by);
     change.notice = change.notice.saying(sentence);
     Ok(change)
 }
 
-/// Ends what has not run, or says which run has to be told.
-pub fn cancel(task: &Task, item: &TaskPartition, asked: &Asked) -> Result<Cancel, Refused> {
+/// Ends what has not run, or says which run has to be told; the task may be
+/// declared no more.
+pub fn cancel(task: Option<&Task>, item: &TaskPartition, asked: &Asked) -> Result<Cancel, Refused> {
     match (item.state, &item.run) {
         (TaskState::Waiting | TaskState::Ready, _) => {
             let next = format!(
@@ -129,7 +134,7 @@ pub fn skip(task: &Task, item: &TaskPartition, asked: &Asked) -> Result<TaskChan
         TaskState::Succeeded | TaskState::Skipped => "tasks that read its outputs go on already",
         TaskState::Waiting | TaskState::Ready | TaskState::Failed | TaskState::Cancelled => {
             let next = "tasks that read its outputs take this partition for complete and empty";
-            let change = change(task, item, TaskState::Skipped, asked);
+            let change = change(Some(task), item, TaskState::Skipped, asked);
             return Ok(because(change, asked).then(next));
         }
     };
@@ -158,12 +163,10 @@ pub fn slot_granted(task: &Task, key: &TaskKey) -> (Element, Receipt) {
     (Element::Slot, Receipt::Slot(slot))
 }
 
-fn change(task: &Task, item: &TaskPartition, to: TaskState, asked: &Asked) -> TaskChange {
-    TaskChange::new(&item.key, item.state, to, asked.at, vec![])
-        .of_round(&item.round)
-        .on(&task.profile)
-        .since(item.since)
-        .asked(asked)
+fn change(task: Option<&Task>, item: &TaskPartition, to: TaskState, asked: &Asked) -> TaskChange {
+    let mut change = TaskChange::new(&item.key, item.state, to, asked.at, vec![]);
+    change.notice.profile = task.map(|task| task.profile.clone());
+    change.of_round(&item.round).since(item.since).asked(asked)
 }
 
 /// The person's word is the stored reason; the notice has it already.

@@ -20,7 +20,34 @@ pub struct Schedule {
     cron: Cron,
     zone: Tz,
     stands_for: SlotPartition,
+    catch_up: CatchUp,
 }
+
+/// What becomes of slots that nobody took up in time, because the service was down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatchUp {
+    /// Each is made up, in order.
+    #[default]
+    All,
+    /// Only the newest is made up.
+    Last,
+    /// None is made up.
+    None,
+}
+
+impl CatchUp {
+    pub fn name(self) -> &'static str {
+        match self {
+            CatchUp::All => "all",
+            CatchUp::Last => "last",
+            CatchUp::None => "none",
+        }
+    }
+}
+
+/// A slot that is taken up within this time was not missed: a restart takes as long.
+const IN_TIME: SignedDuration = SignedDuration::from_mins(5);
 
 /// Which partition a slot stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
@@ -46,7 +73,17 @@ impl Schedule {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
         let parsed = parser.parse(cron).map_err(|_| ScheduleError::Cron(cron.to_owned()))?;
         let zone = Tz::from_str(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
-        Ok(Self { cron: parsed, zone, stands_for })
+        Ok(Self { cron: parsed, zone, stands_for, catch_up: CatchUp::default() })
+    }
+
+    #[must_use]
+    pub fn catching_up(mut self, catch_up: CatchUp) -> Self {
+        self.catch_up = catch_up;
+        self
+    }
+
+    pub fn catch_up(&self) -> CatchUp {
+        self.catch_up
     }
 
     pub fn expression(&self) -> &str {
@@ -72,6 +109,35 @@ impl Schedule {
     /// The first slot after an instant; None if there never is one.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         self.due(after, Timestamp::MAX, 1).first().copied()
+    }
+
+    /// The instant up to which slots after `after` are passed over at `now`: those that
+    /// were missed, but for what the schedule makes up of them.
+    pub fn passed_over(&self, after: Timestamp, now: Timestamp) -> Timestamp {
+        let missed = now.saturating_sub(IN_TIME).unwrap_or(Timestamp::MIN);
+        let passed = match self.catch_up {
+            CatchUp::All => after,
+            CatchUp::Last => match self.last(after, now) {
+                Some(last) => missed.min(last - SignedDuration::from_secs(1)),
+                None => after,
+            },
+            CatchUp::None => missed,
+        };
+        passed.max(after)
+    }
+
+    /// The newest slot after `after`, up to and including `until`. Looks back further
+    /// and further: there may be very many.
+    fn last(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        let mut length = IN_TIME;
+        loop {
+            let from = until.saturating_sub(length).unwrap_or(Timestamp::MIN).max(after);
+            let slots = self.due(from, until, usize::MAX);
+            if from == after || !slots.is_empty() {
+                return slots.last().copied();
+            }
+            length = length.saturating_mul(2);
+        }
     }
 
     /// The partition that a slot stands for. A day is the one that the slot's
@@ -151,6 +217,65 @@ mod tests {
             assert_eq!(all, one_by_one, "{cron}");
             assert_eq!(all.iter().map(ToString::to_string).collect::<Vec<_>>(), slots, "{cron}");
         }
+    }
+
+    /// What the schema says of `time-zone`, for both changes of a year: an hour that is
+    /// named comes once on each day, what comes every hour once in each real hour.
+    #[test]
+    fn a_year_of_two_zones_has_the_slots_that_are_documented() {
+        for (zone, changes) in [
+            ("Europe/Berlin", [("2026-03-29", "01:00"), ("2026-10-25", "00:30")]),
+            // There 01:00 to 02:00 is repeated, so that 02:30 is after that.
+            ("America/New_York", [("2026-03-08", "07:00"), ("2026-11-01", "07:30")]),
+        ] {
+            let of = |cron: &str, from: &str, until: &str| due(cron, zone, from, until);
+            let year = ("2026-01-01T12:00:00Z", "2026-12-31T12:00:00Z");
+            let daily = of_year("30 2 * * *", zone, year);
+            assert_eq!(daily.len(), 364, "{zone}");
+            let mut dates: Vec<_> = daily.iter().map(|slot| local_date(*slot, zone)).collect();
+            dates.dedup();
+            assert_eq!(dates.len(), 364, "{zone}: one on each date");
+            for (date, at) in changes {
+                let (from, until) = (format!("{date}T00:00:00Z"), format!("{date}T12:00:00Z"));
+                let slots = of("30 2 * * *", &from, &until);
+                assert_eq!(slots, [format!("{date}T{at}:00Z")], "{zone} {date}");
+                // Minute 5 of every hour: twelve real hours have twelve of them.
+                for cron in ["5 * * * *", "0 * * * *"] {
+                    let minute = if cron.starts_with('5') { 5 } else { 0 };
+                    let hourly = of(cron, &format!("{date}T00:01:00Z"), &until);
+                    let expected: Vec<_> = (0..=12)
+                        .map(|hour| format!("{date}T{hour:02}:{minute:02}:00Z"))
+                        .filter(|slot| *slot > format!("{date}T00:01:00Z") && *slot <= until)
+                        .collect();
+                    assert_eq!(hourly, expected, "{zone} {cron}");
+                }
+            }
+            for cron in ["5 * * * *", "0 * * * *"] {
+                let hourly = of_year(cron, zone, year);
+                assert_eq!(hourly.len(), 364 * 24, "{zone} {cron}");
+                let apart = hourly.windows(2).map(|two| two[1].duration_since(two[0]));
+                assert!(apart.into_iter().all(|apart| apart == SignedDuration::from_hours(1)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_hour_that_is_repeated_in_the_night_of_the_change_comes_the_first_time() {
+        let night = ("2026-11-01T00:00:00Z", "2026-11-01T12:00:00Z");
+        let slots = of_year("30 1 * * *", "America/New_York", night);
+        assert_eq!(slots, ["2026-11-01T05:30:00Z".parse().unwrap()]);
+        // A weekday beside it makes no interval of it.
+        let slots = of_year("30 1 * * SUN", "America/New_York", night);
+        assert_eq!(slots, ["2026-11-01T05:30:00Z".parse().unwrap()]);
+    }
+
+    fn of_year(cron: &str, zone: &str, (from, until): (&str, &str)) -> Vec<Timestamp> {
+        let schedule = Schedule::parse(cron, zone, SlotPartition::Previous).unwrap();
+        schedule.due(from.parse().unwrap(), until.parse().unwrap(), usize::MAX)
+    }
+
+    fn local_date(slot: Timestamp, zone: &str) -> String {
+        slot.in_tz(zone).unwrap().date().to_string()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::aws::store::StoreError;
 use crate::core::backfill::{Backfill, How, Step};
 use crate::core::catalog::{Catalog, Task};
 use crate::core::partition::Partition;
-use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
+use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
 
 /// Partitions that end at once make room for others; the next turn goes on.
 const ROUNDS_MAX: usize = 50;
@@ -21,19 +21,14 @@ impl Engine {
         let Some(mut backfill) = self.store.backfill(id).await? else { return Ok(None) };
         let catalog = self.catalog();
         let task = catalog.tasks.get(&backfill.window.task);
-        match task.filter(|_| backfill.ended.is_none()) {
-            Some(task) => {
-                for _ in 0..ROUNDS_MAX {
-                    if !self.go_on_with_backfill(&catalog, task, &mut backfill).await? {
-                        break;
-                    }
+        // Its task may be declared again, unless nobody waits for that.
+        let goes_on = task.is_some() || backfill.cancelled.is_some();
+        if backfill.ended.is_none() && goes_on {
+            for _ in 0..ROUNDS_MAX {
+                if !self.go_on_with_backfill(&catalog, task, &mut backfill).await? {
+                    break;
                 }
             }
-            // Its task may be declared again, unless nobody waits for that.
-            None if backfill.abandon(self.clock.now()) => {
-                self.store.commit_document(&mut backfill).await?;
-            }
-            None => {}
         }
         let owner = format!("backfill {id}");
         let Published { count, again } = self.publish(&owner, &backfill.notices).await;
@@ -51,9 +46,10 @@ impl Engine {
     async fn go_on_with_backfill(
         &self,
         catalog: &Catalog,
-        task: &Task,
+        task: Option<&Task>,
         backfill: &mut Backfill,
     ) -> Result<bool, StoreError> {
+        let name = backfill.window.task.clone();
         let mut before = backfill.clone();
         backfill.begin();
         if *backfill != before {
@@ -66,10 +62,10 @@ impl Engine {
                 Ok(None) => {}
                 // Somebody was faster, or it is not ours to touch: the others go on.
                 Err(error @ (StoreError::Conflict(_) | StoreError::Newer { .. })) => {
-                    tracing::debug!(task = task.name, %partition, %error, "looked at again later");
+                    tracing::debug!(task = name, %partition, %error, "looked at again later");
                 }
                 Err(error @ StoreError::Unreadable { .. }) => {
-                    tracing::error!(task = task.name, %partition, %error, "left alone: written by a newer version, or damaged");
+                    tracing::error!(task = name, %partition, %error, "left alone: written by a newer version, or damaged");
                     backfill.over(partition, How::UnderWay);
                 }
                 Err(error) => return Err(error),
@@ -91,11 +87,11 @@ impl Engine {
     async fn step_of_backfill(
         &self,
         catalog: &Catalog,
-        task: &Task,
+        task: Option<&Task>,
         backfill: &Backfill,
         partition: Partition,
     ) -> Result<Option<How>, StoreError> {
-        let key = TaskKey::new(&task.name, partition);
+        let key = TaskKey::new(&backfill.window.task, partition);
         let stored = self.store.task(&key).await?;
         let item = stored.unwrap_or_else(|| TaskPartition::new(key.clone()));
         let run = match item.run.as_ref().filter(|_| item.state.is_final()) {
@@ -103,12 +99,15 @@ impl Engine {
             None => None,
         };
         let now = self.clock.now();
-        match backfill.step(catalog, task, &item, run.as_ref(), now) {
+        let step = match task {
+            Some(task) => backfill.step(catalog, task, &item, run.as_ref(), now),
+            None => backfill.step_undeclared(&item),
+        };
+        match step {
             Step::Wait => Ok(None),
             Step::Over(how) => Ok(Some(how)),
             Step::Adopt(receipts) => {
-                self.store.adopt(&key, &backfill.id, now).await?;
-                let item = self.store.receive(&key, &receipts, None, true, now).await?;
+                let item = self.store.adopt(&key, backfill, &receipts, now).await?;
                 let item = self.decide_and_keep(catalog, item).await?.item;
                 if !item.state.is_final() {
                     return Ok(None);
@@ -117,42 +116,29 @@ impl Engine {
                 self.wake_tasks(std::iter::once(&key));
                 Ok(Some(if item.state == TaskState::Failed { How::Failed } else { How::Skipped }))
             }
-            Step::Again(receipts, change) => {
-                let item = self.given(&key, item, &receipts, now).await?;
-                self.change_for_backfill(catalog, &item, &change).await?;
+            Step::Again(change) => {
+                let changed = self.store.begin_for(&change, item.version, backfill).await?;
+                self.changed_for_backfill(catalog, changed, &change).await?;
                 Ok(None)
             }
             Step::Cancel(change) => {
-                self.change_for_backfill(catalog, &item, &change).await?;
+                let changed = self.store.change_task(&change, item.version).await?;
+                self.changed_for_backfill(catalog, changed, &change).await?;
                 Ok(None)
             }
-            Step::Leave => {
-                self.store.leave(&key, &backfill.id).await?;
-                Ok(Some(How::LacksInputs))
+            Step::Leave(how) => {
+                self.store.leave(&item).await?;
+                Ok(Some(how))
             }
         }
     }
 
-    async fn given(
-        &self,
-        key: &TaskKey,
-        item: TaskPartition,
-        receipts: &[(Element, Receipt)],
-        now: Timestamp,
-    ) -> Result<TaskPartition, StoreError> {
-        match receipts {
-            [] => Ok(item),
-            some => self.store.receive(key, some, None, true, now).await,
-        }
-    }
-
-    async fn change_for_backfill(
+    async fn changed_for_backfill(
         &self,
         catalog: &Catalog,
-        item: &TaskPartition,
+        changed: TaskPartition,
         change: &TaskChange,
     ) -> Result<(), StoreError> {
-        let changed = self.store.change_task(change, item.version).await?;
         self.metrics.partition_became(&change.key, change.to);
         log_change(change);
         self.decide_and_keep(catalog, changed).await.map(|_| ())

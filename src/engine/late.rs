@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Engine;
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Completeness, LateData, Task};
-use crate::core::late::{may_come_later, news};
+use crate::core::late::{goes_on, may_come_later, news};
 use crate::core::task::{Element, Receipt, TaskPartition};
 
 /// Others may write the same partition in between.
@@ -67,7 +67,7 @@ impl Engine {
         Ok(self.store.task(&item.key).await?.unwrap_or(item))
     }
 
-    /// Which of the receipts are news, each with the number of objects that are
+    /// Which of the receipts are to be recorded, each with the number of objects that are
     /// late. A period that ends by quiet is counted, so that what is told twice is
     /// no news.
     async fn late_news(
@@ -89,7 +89,7 @@ impl Engine {
                 receipt = Receipt::Closed(self.count(dataset, *partition).await?);
             }
             let objects = news(before, &receipt);
-            if objects > 0 {
+            if objects > 0 || goes_on(before, &receipt) {
                 let told = if may_come_later(task, item, element) { 0 } else { objects };
                 found.push((element.clone(), receipt, told));
             }

@@ -11,6 +11,7 @@ use crate::core::catalog::Catalog;
 use crate::core::load::manifest::{Object, manifest};
 use crate::core::load::sql::{self, Subject};
 use crate::core::load::{About, Act, Files, Load, Observation, Seen};
+use crate::core::notice::Notice;
 use crate::core::run::CallFailure;
 use crate::core::task::TaskPartition;
 
@@ -36,9 +37,14 @@ impl Engine {
         let key = item.key.clone();
         let spec = catalog.tasks.get(&key.task).and_then(|task| task.load.as_ref());
         let warehouse = spec.and_then(|spec| catalog.warehouses.get(&spec.warehouse));
-        let (Some(spec), Some(warehouse), Some(mut load)) = (spec, warehouse, item.load.clone())
-        else {
+        let Some(mut load) = item.load.clone() else {
             return Ok((item, super::after(now, UNDECLARED_AFTER)));
+        };
+        let (Some(spec), Some(warehouse)) = (spec, warehouse) else {
+            let news = load.not_declared(&key, now);
+            let until = super::after(now, UNDECLARED_AFTER);
+            self.keep_load(&mut item, load, news, until).await?;
+            return Ok((item, until));
         };
         let about = About { deployment: &catalog.deployment, key: &key, warehouse, spec };
         let mut observation = Observation::Nothing;
@@ -56,15 +62,9 @@ impl Engine {
                     tracing::warn!(task, %partition, run = load.run, attempt, failure, "load failed");
                 }
                 let profile = catalog.tasks.get(&key.task).map(|task| task.profile.clone());
-                let told = item.round.backfill.is_none();
-                let news = load.news(before, &about, self.clock.now());
-                let mut news = news.filter(|_| told);
+                let mut news = load.news(before, &about, self.clock.now());
                 news.iter_mut().for_each(|news| news.profile.clone_from(&profile));
-                self.store.save_load(&item, &load, news.as_ref(), until).await?;
-                item.version += 1;
-                item.due = Some(until);
-                item.notices.extend(news);
-                item.load = Some(load.clone());
+                self.keep_load(&mut item, load.clone(), news, until).await?;
             }
             observation = match act {
                 Act::Rest(until) => return Ok((item, until)),
@@ -102,6 +102,23 @@ impl Engine {
             }
         }
         Ok((item, self.clock.now()))
+    }
+
+    /// Stores how far a load is, with what is told of it.
+    async fn keep_load(
+        &self,
+        item: &mut TaskPartition,
+        load: Load,
+        news: Option<Notice>,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let news = news.filter(|_| item.round.backfill.is_none());
+        self.store.save_load(item, &load, news.as_ref(), until).await?;
+        item.version += 1;
+        item.due = Some(until);
+        item.notices.extend(news);
+        item.load = Some(load);
+        Ok(())
     }
 
     /// Lists what the run has made, and writes the manifest that names it.

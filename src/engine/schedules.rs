@@ -28,8 +28,15 @@ impl Engine {
             if planted(Bug::PastMadeUp) { now - SignedDuration::from_hours(3) } else { now };
         let from = mark.map_or(begins, |mark| mark.0);
         let due = due_entries(task, from, now, ENTRIES_MAX);
-        if mark.is_some() && due.entries.is_empty() {
+        if mark == Some(Mark(due.mark)) {
             return Ok(due.next);
+        }
+        if let Some((first, until)) = due.passed_over {
+            let catch_up = task.schedule.as_ref().map(|schedule| schedule.catch_up().name());
+            tracing::warn!(
+                task = task.name, %first, %until, catch_up,
+                "slots that were missed are passed over, as the schedule says; a backfill runs them"
+            );
         }
         let mut mark = mark;
         if planted(Bug::MarkBeforeSlots) {

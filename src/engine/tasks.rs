@@ -45,7 +45,7 @@ impl Engine {
         let Some(item) = self.store.task(key).await? else { return Ok(None) };
         let catalog = self.catalog();
         if !catalog.tasks.contains_key(&key.task) {
-            return self.leave_alone(&item).await;
+            return self.leave_alone(&catalog, item).await;
         }
         let Decided { mut item, mut until } =
             self.decide_task(&catalog, item, Listings::Made).await?;
@@ -139,13 +139,23 @@ impl Engine {
     }
 
     /// A task that is no longer declared may come back: what it waits for
-    /// stays as it is, and every sweep finds it again.
-    async fn leave_alone(&self, item: &TaskPartition) -> Result<Option<Timestamp>, StoreError> {
+    /// stays as it is, and every sweep finds it again. A load that does not go on
+    /// is told of.
+    async fn leave_alone(
+        &self,
+        catalog: &Catalog,
+        mut item: TaskPartition,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut until = None;
+        if item.state == TaskState::Loading {
+            let (loading, next) = self.turn_load(catalog, item).await?;
+            (item, until) = (loading, Some(next));
+        }
         let Published { count, again } = self.publish(&item.key.to_string(), &item.notices).await;
         if count > 0 {
             self.store.forget_notices(&item.key, &item.notices[..count]).await?;
         }
-        Ok(again)
+        Ok(until.into_iter().chain(again).min())
     }
 
     /// Lets the core decide about a partition as just read or written, and

@@ -9,7 +9,10 @@ use std::fs;
 use std::path::Path;
 
 use sluicegate::aws;
-use sluicegate::aws::store::{DueKey, Store};
+use sluicegate::aws::store::{DueKey, Store, StoreError};
+use sluicegate::core::asked::Asked;
+use sluicegate::core::backfill::{Backfill, Order, Window};
+use sluicegate::core::task::{Element, Receipt, Round, TaskChange, TaskKey, TaskState};
 use sluicegate_local::Options;
 
 use crate::commands::{answer, ask, json};
@@ -247,4 +250,96 @@ async fn a_cancelled_backfill_lets_what_runs_end_and_begins_nothing_more() {
     let (code, _, error) = ask(&world, &["backfill", "show", "7n0ne"]).await;
     assert_eq!(code, 1);
     assert!(error.contains("there is no backfill 7N0NE"), "{error}");
+}
+
+/// A replica in the middle of its turn goes by what it has read.
+#[tokio::test]
+async fn nothing_is_begun_by_a_backfill_that_has_changed_since_it_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(&hourly(folder.path(), 1, "true")).await;
+    world.stop().await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let now = world.local.cloud().time().dev();
+    let hours: Vec<_> = (0..3)
+        .map(|hour| TaskKey::new("etl", format!("2013-01-01T{hour:02}").parse().unwrap()))
+        .collect();
+    let window = Window {
+        task: "etl".into(),
+        first: hours[0].partition,
+        last: hours[2].partition,
+        max_parallel: 3,
+        order: Order::Asc,
+        force: false,
+        ignore_inputs: true,
+    };
+    let mut backfill = Backfill::new("B", window, Asked::new("alice", None, now));
+    store.commit_document(&mut backfill).await.unwrap();
+    // More than one write holds.
+    let granted = |number: usize| {
+        (Element::data(&format!("raw{number}"), hours[0].partition), Receipt::Skipped)
+    };
+    let receipts: Vec<_> = (0..250).map(granted).collect();
+    let adopted = store.adopt(&hours[0], &backfill, &receipts, now).await.unwrap();
+    assert_eq!((adopted.received.len(), adopted.state), (250, TaskState::Waiting));
+    assert_eq!(adopted.round.backfill.as_deref(), Some("B"));
+    let change = |from| {
+        let mut change = TaskChange::new(&hours[0], from, TaskState::Ready, now, vec![])
+            .of_round(&Round { number: 1, backfill: Some("B".into()) });
+        change.again = true;
+        change.receipts.clone_from(&receipts);
+        change
+    };
+    let ended = TaskChange::new(&hours[0], TaskState::Waiting, TaskState::Failed, now, vec![]);
+    let ended = store.change_task(&ended, adopted.version).await.unwrap();
+    let again = store.begin_for(&change(ended.state), ended.version, &backfill).await.unwrap();
+    assert_eq!((again.received.len(), again.state), (250, TaskState::Ready));
+
+    let read = backfill.clone();
+    assert!(backfill.ask_cancel(Asked::new("bob", None, now)));
+    store.commit_document(&mut backfill).await.unwrap();
+    let refused = store.adopt(&hours[1], &read, &[], now).await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    assert_eq!(store.task(&hours[1]).await.unwrap(), None);
+    let other = store.receive(&hours[2], &[], None, false, now).await.unwrap();
+    let mut change = TaskChange::new(&hours[2], other.state, TaskState::Ready, now, vec![]);
+    change.round.backfill = Some("B".into());
+    let refused = store.begin_for(&change, other.version, &read).await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    assert_eq!(store.task(&hours[2]).await.unwrap(), Some(other));
+}
+
+#[tokio::test]
+async fn one_that_is_cancelled_while_its_task_is_not_declared_lets_go_of_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = hourly(folder.path(), 1, "true");
+    let mut world = World::new(&tasks).await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    answer(&world, &["pause", "etl", "--by", "alice"]).await;
+    let order = ["backfill", "etl", "--from", "2013-01-01", "--to", "2013-01-01"];
+    let more = ["--max-parallel", "1", "--ignore-inputs", "--by", "alice"];
+    answer(&world, &[&order[..], &more].concat()).await;
+    let id = id_of(&world).await;
+    let key = TaskKey::new("etl", "2013-01-01T00".parse().unwrap());
+    let (store, key) = (&store, &key);
+    let ready =
+        || async { store.task(key).await.unwrap().filter(|item| item.state == TaskState::Ready) };
+    world.until_async("the first one, ready", ready).await;
+    world.stop().await;
+    world.configure("");
+    answer(&world, &["backfill", "cancel", &id, "--by", "bob"]).await;
+    world.start().await;
+    let shown = ended(&world, &id).await;
+    assert_eq!(
+        (&shown["counts"]["cancelled"], &shown["counts"]["not-begun"]),
+        (&1.into(), &23.into())
+    );
+    assert_eq!(store.task(key).await.unwrap().unwrap().state, TaskState::Cancelled);
+    // Its task comes back, and nothing of it runs.
+    world.stop().await;
+    world.configure(&tasks);
+    world.start().await;
+    answer(&world, &["resume", "etl", "--by", "alice"]).await;
+    world.mail("pause/task/etl/").await;
+    world.until_due(<[DueKey]>::is_empty).await;
+    assert!(begun(folder.path()).is_empty());
 }

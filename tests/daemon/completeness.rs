@@ -2,8 +2,9 @@
 
 use sluicegate::aws;
 use sluicegate::aws::store::{DueKey, Store};
-use sluicegate::core::task::{Element, Receipt, TaskKey};
+use sluicegate::core::task::{Element, Receipt, TaskKey, TaskState};
 
+use crate::commands::{answer, json};
 use crate::world::{World, daily_file, daily_task};
 
 /// A daily dataset of many objects with the given rule.
@@ -113,6 +114,33 @@ async fn a_quiet_period_ends_after_the_last_object() {
     assert!(mail.text.contains("m (3 objects)"), "{}", mail.text);
     world.mail("t/2013-01-01/succeeded").await;
     assert_eq!(world.clusters_ended().await, 1);
+}
+
+/// So that a retry waits for its end, and not for that of what came before.
+#[tokio::test]
+async fn a_quiet_period_goes_on_while_its_reader_is_cancelled() {
+    let tasks =
+        many("m", "complete = \"quiet\"\nquiet = \"30m\"") + &daily_task("t", &["m"], "true");
+    let world = World::new(&tasks).await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let key = TaskKey::new("t", "2013-01-01".parse().unwrap());
+    let (element, store, key) = (Element::data("m", key.partition), &store, &key);
+    world.put("m/2013/01/01/a", "1").await;
+    world.taken().await;
+    let before = store.task(key).await.unwrap().unwrap().received[&element].clone();
+    answer(&world, &["cancel", "t", "2013-01-01", "--by", "alice"]).await;
+    world.mail("t/2013-01-01/cancelled").await;
+    world.put("m/2013/01/01/b", "1").await;
+    world.taken().await;
+    let item = store.task(key).await.unwrap().unwrap();
+    let (Receipt::Partial(before), Receipt::Partial(last)) = (before, &item.received[&element])
+    else {
+        panic!("{item:?}")
+    };
+    assert!(before < *last);
+    assert_eq!((item.state, item.late), (TaskState::Cancelled, None));
+    let done = json(&world, &["retry", "t", "2013-01-01", "--by", "bob"]).await;
+    assert_eq!(done["state"], "waiting");
 }
 
 #[tokio::test]

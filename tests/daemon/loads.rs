@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_redshiftdata::types::{Field, StatusString};
 use sluicegate::aws;
+use sluicegate::aws::store::Store;
+use sluicegate::core::load::Load;
+use sluicegate::core::task::{TaskChange, TaskKey, TaskState};
 use sluicegate_local::Options;
 use sluicegate_local::python::Environment;
 use sluicegate_local::redshift::postgres::Programs;
@@ -177,4 +180,31 @@ async fn fifty_loads_on_a_bad_network_are_each_in_the_table_once() {
     assert_eq!(count, [(3 * DAYS).to_string()]);
     let ledger = "SELECT COUNT(*), COUNT(DISTINCT part) FROM sluicegate_loads";
     assert_eq!(ask(&world, ledger).await.unwrap(), [format!("{DAYS} {DAYS}")]);
+}
+
+/// Its task is gone, or declares no load any more; both are the same to it.
+#[tokio::test]
+async fn a_load_that_nobody_declares_any_more_is_told_of() {
+    let mut world = World::at(&daily_file("a"), "2013-01-02T00:00:00Z", 600.0).await;
+    world.stop().await;
+    let store = Store::new(&aws::connect(&world.access()).await, "test-");
+    let now = world.local.cloud().time().dev();
+    let key = TaskKey::new("gone", "2013-01-01".parse().unwrap());
+    let mut version = store.receive(&key, &[], Some(now), false, now).await.unwrap().version;
+    let path = [TaskState::Waiting, TaskState::Ready, TaskState::Running, TaskState::Loading];
+    for states in path.windows(2) {
+        let mut change = TaskChange::new(&key, states[0], states[1], now, vec![]);
+        if states[1] != TaskState::Ready {
+            change = change.in_run("R1");
+        }
+        if states[1] == TaskState::Loading {
+            change = change.loading(Load::new("R1", now));
+        }
+        version = store.change_task(&change, version).await.unwrap().version;
+    }
+    world.start().await;
+    let mail = world.mail("gone/2013-01-01/load-stuck").await;
+    assert!(mail.text.contains("declare the load of gone again"), "{}", mail.text);
+    let item = store.task(&key).await.unwrap().unwrap();
+    assert_eq!(item.state, TaskState::Loading);
 }

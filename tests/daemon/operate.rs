@@ -197,6 +197,30 @@ async fn what_waits_or_is_ready_is_cancelled_and_comes_back() {
     world.mail("t/2013-01-02/succeeded/2").await;
 }
 
+/// Of what has ended nothing more is recorded but by the change that begins it anew.
+#[tokio::test]
+async fn what_has_ended_runs_again_with_the_inputs_that_are_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let script = format!("echo {{partition}} {{input.a}} {{input.b}} >> {}", log.display());
+    let tasks = daily_file("a") + &daily_file("b") + &daily_task("t", &["a", "b"], &script);
+    let world = World::new(&tasks).await;
+    for day in ["2013-01-01", "2013-01-02"] {
+        world.put(&format!("a/{day}.csv"), "1").await;
+        world.taken().await;
+        answer(&world, &["cancel", "t", day, "--by", "alice"]).await;
+    }
+    let again = ["retry", "t", "2013-01-01", "--ignore-inputs", "--by", "bob"];
+    assert_eq!(answer(&world, &again).await, "t 2013-01-01 is ready now; it was cancelled\n");
+    world.mail("t/2013-01-01/succeeded/2").await;
+    let window = ["backfill", "t", "--from", "2013-01-02", "--to", "2013-01-02"];
+    let more = ["--ignore-inputs", "--wait", "--by", "bob"];
+    answer(&world, &[&window[..], &more].concat()).await;
+    let ran = fs::read_to_string(&log).unwrap();
+    let line = |day| format!("{day} s3://landing/a/{day}.csv s3://landing/b/{day}.csv\n");
+    assert_eq!(ran, line("2013-01-01") + &line("2013-01-02"));
+}
+
 #[tokio::test]
 async fn a_running_partition_is_cancelled_with_its_cluster_over_a_kill() {
     let folder = tempfile::tempdir().unwrap();

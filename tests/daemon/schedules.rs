@@ -1,5 +1,10 @@
 //! Cron slots and closed hours, on a clock that runs faster.
 
+use sluicegate::aws;
+use sluicegate::aws::store::{Mark, Store};
+use sluicegate::core::partition::Partition;
+use sluicegate::core::task::{Element, TaskKey};
+
 use crate::world::{BUCKET, World};
 
 /// Minute 5 of every hour, for the previous hour, closed after 10 minutes.
@@ -66,4 +71,41 @@ async fn slots_missed_while_the_daemon_was_down_are_made_up() {
     for hour in 5..=8 {
         assert_eq!(world.mails_about(&format!("etl/2013-01-01T{hour:02}/skipped")).len(), 1);
     }
+}
+
+/// A daemon that was away from 05:30 to 09:58: which hours get their slots, with the
+/// next one, at 10:05.
+async fn made_up(catch_up: &str) -> Vec<String> {
+    let policy = format!("\"5 * * * *\", catch-up = \"{catch_up}\" }}");
+    let tasks = hourly("skip").replace("\"5 * * * *\" }", &policy);
+    // A minute of it is a second: what comes now is far from being missed.
+    let mut world = World::at(&tasks, "2013-01-01T09:58:00Z", 60.0).await;
+    let store = &Store::new(&aws::connect(&world.access()).await, "test-");
+    let mark = || async { store.mark("etl").await.unwrap() };
+    let begun = world.until_async("the schedule's mark", mark).await;
+    world.stop().await;
+    let left = Mark("2013-01-01T05:30:00Z".parse().unwrap());
+    store.fire("etl", Some(begun), left, &[]).await.unwrap();
+    world.start().await;
+    let slot = |hour: u32| async move {
+        let partition: Partition = format!("2013-01-01T{hour:02}").parse().unwrap();
+        let item = store.task(&TaskKey::new("etl", partition)).await.unwrap()?;
+        item.has(&Element::Slot).then(|| partition.to_string())
+    };
+    world.until_async("the next slot", || slot(9)).await;
+    let mut found = Vec::new();
+    for hour in 4..10 {
+        found.extend(slot(hour).await);
+    }
+    found
+}
+
+#[tokio::test]
+async fn only_the_newest_of_the_missed_slots_is_made_up_where_the_schedule_says_so() {
+    assert_eq!(made_up("last").await, ["2013-01-01T08", "2013-01-01T09"]);
+}
+
+#[tokio::test]
+async fn missed_slots_are_passed_over_where_the_schedule_says_so() {
+    assert_eq!(made_up("none").await, ["2013-01-01T09"]);
 }

@@ -123,6 +123,9 @@ impl Oracle {
             if !scheduled || (!inputs && !expected.contains(&name)) {
                 self.violated("I11", format!("{name} has a slot that its schedule has not"));
             }
+            if world.scenario.night.is_some() {
+                world.happened("slot in a night of other clocks");
+            }
         }
     }
 
@@ -251,7 +254,10 @@ impl Oracle {
     ) -> BTreeSet<Partition> {
         if task.scheduled {
             let Some(begun) = self.marks.get(&task.name) else { return BTreeSet::new() };
-            return slots(*begun, world.time.now());
+            let now = world.time.now();
+            let of_night =
+                world.scenario.night.and_then(|night| night.slots(&task.name, *begun, now));
+            return of_night.map_or_else(|| slots(*begun, now), BTreeSet::from_iter);
         }
         let all = complete.values().flatten().copied();
         all.collect()

@@ -1,6 +1,11 @@
 //! What kind a world is of: most are plain, some are about one subject. Not for
 //! what such a world has: each kind has a file of its own.
 
+use jiff::Timestamp;
+
+use super::clocks::Night;
+use crate::time;
+
 /// What a world is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -11,6 +16,8 @@ pub enum Kind {
     Reload,
     /// It begins with a heap of messages and nobody who takes them.
     Backlog,
+    /// Clocks are changed by law in its night.
+    Night,
 }
 
 impl Kind {
@@ -20,7 +27,16 @@ impl Kind {
             rest if rest % 10 == 6 => Kind::Loads,
             rest if rest % 20 == 8 => Kind::Reload,
             0 | 50 => Kind::Backlog,
+            20 | 70 => Kind::Night,
             _ => Kind::Plain,
+        }
+    }
+
+    /// What a world of a seed shows when it begins.
+    pub fn origin(self, seed: u64) -> Timestamp {
+        match self {
+            Kind::Night => Night::of_seed(seed).origin(),
+            _ => time::origin(),
         }
     }
 }

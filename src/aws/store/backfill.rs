@@ -1,49 +1,117 @@
-//! Task partitions of a backfill: its name on those that it has begun, and all
-//! that are stored of its window. The backfill itself is a document (see
-//! `document`).
+//! Task partitions of a backfill: what begins them holds only as long as the
+//! backfill is as it was read, and gives them its name; and all that are stored of
+//! its window. The backfill itself is a document (see `document`).
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem, Update};
 use jiff::Timestamp;
 
+use super::document::Document;
 use super::expression::Expression;
-use super::task::BACKFILL;
-use super::{Store, StoreError, item};
-use crate::core::backfill::Window;
+use super::run::build_error;
+use super::task::{BACKFILL, RECEIPTS_MAX};
+use super::{Store, StoreError, item, write_error};
+use crate::aws::error::AwsError;
+use crate::core::backfill::{Backfill, Window};
 use crate::core::partition::Partition;
-use crate::core::task::{TaskKey, TaskPartition, TaskState};
+use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
 
 impl Store {
     /// Puts a backfill's name on a partition that waits, or of which nothing is
-    /// stored yet. Refused when it waits no more, or is another's.
+    /// stored yet, and gives it these receipts; returns it as it is then. Refused
+    /// when it waits no more or is another's, or when the backfill has changed: it
+    /// may be cancelled.
     pub async fn adopt(
         &self,
         key: &TaskKey,
-        backfill: &str,
+        backfill: &Backfill,
+        receipts: &[(Element, Receipt)],
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut expression = Expression::first(now);
-        expression.set(BACKFILL, item::text(backfill));
-        let (state, name) = (expression.name(item::STATE), expression.name(BACKFILL));
-        let waiting = expression.value(item::text(TaskState::Waiting.name()));
-        let ours = expression.value(item::text(backfill));
-        let not_newer = expression.not_newer();
-        let condition = format!(
-            "(attribute_not_exists({state}) OR {state} = {waiting}) \
-             AND (attribute_not_exists({name}) OR {name} = {ours}) AND ({not_newer})"
-        );
-        self.update(key, expression, condition).await
+    ) -> Result<TaskPartition, StoreError> {
+        let mut parts = receipts.chunks(RECEIPTS_MAX);
+        let first = parts.next().unwrap_or_default();
+        for part in std::iter::once(first).chain(parts) {
+            let mut expression = Expression::first(now);
+            expression.set(BACKFILL, item::text(&backfill.id));
+            expression.receive(part, None);
+            let (state, name) = (expression.name(item::STATE), expression.name(BACKFILL));
+            let waiting = expression.value(item::text(TaskState::Waiting.name()));
+            let ours = expression.value(item::text(&backfill.id));
+            let not_newer = expression.not_newer();
+            let condition = format!(
+                "(attribute_not_exists({state}) OR {state} = {waiting}) \
+                 AND (attribute_not_exists({name}) OR {name} = {ours}) AND ({not_newer})"
+            );
+            let update = Update::builder()
+                .table_name(&self.task_table)
+                .set_key(Some(item::task_key(key)))
+                .update_expression(expression.text())
+                .condition_expression(condition)
+                .set_expression_attribute_names(Some(expression.names))
+                .set_expression_attribute_values(Some(expression.values))
+                .build()
+                .map_err(build_error)?;
+            let update = TransactWriteItem::builder().update(update).build();
+            self.write_for(backfill, key, update).await?;
+        }
+        self.written(key).await
     }
 
-    /// Takes a backfill's name off a partition that waits.
-    pub async fn leave(&self, key: &TaskKey, backfill: &str) -> Result<(), StoreError> {
+    /// Makes a change that begins a partition for a backfill; refused as [`Store::adopt`]
+    /// is, and when more has come in since the `version` that it was decided about.
+    pub async fn begin_for(
+        &self,
+        change: &TaskChange,
+        version: u64,
+        backfill: &Backfill,
+    ) -> Result<TaskPartition, StoreError> {
+        let version = self.give_before(change, version).await?;
+        let action = self.change_action(change, Some(version))?;
+        self.write_for(backfill, &change.key, action).await?;
+        self.written(&change.key).await
+    }
+
+    /// One write to a partition, if the backfill is as it was read.
+    async fn write_for(
+        &self,
+        backfill: &Backfill,
+        key: &TaskKey,
+        action: TransactWriteItem,
+    ) -> Result<(), StoreError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.task_table)
+            .key(item::TASK, item::text(Backfill::PLACE))
+            .key(item::PARTITION, item::text(backfill.name()))
+            .condition_expression("#version = :known")
+            .expression_attribute_names("#version", item::VERSION)
+            .expression_attribute_values(":known", item::number(backfill.version))
+            .build()
+            .map_err(build_error)?;
+        let check = TransactWriteItem::builder().condition_check(check).build();
+        self.client
+            .transact_write_items()
+            .transact_items(check)
+            .transact_items(action)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
+            .map_err(|error| write_error(error, key))
+    }
+
+    /// A partition that was just written; gone only if somebody removed it.
+    async fn written(&self, key: &TaskKey) -> Result<TaskPartition, StoreError> {
+        self.task(key).await?.ok_or_else(|| StoreError::Conflict(key.to_string()))
+    }
+
+    /// Takes a backfill's name off a partition. Refused when it was changed since it
+    /// was read.
+    pub async fn leave(&self, item: &TaskPartition) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         expression.remove(BACKFILL);
-        let (state, name) = (expression.name(item::STATE), expression.name(BACKFILL));
-        let waiting = expression.value(item::text(TaskState::Waiting.name()));
-        let ours = expression.value(item::text(backfill));
-        let condition = format!("{state} = {waiting} AND {name} = {ours}");
-        self.update(key, expression, condition).await
+        let known = expression.value(item::number(item.version));
+        self.update(&item.key, expression, format!("#version = {known}")).await
     }
 
     /// All that is stored of a window's partitions, and how many items of it

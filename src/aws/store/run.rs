@@ -54,7 +54,7 @@ impl Store {
         caps: &[Cap],
     ) -> Result<(), StoreError> {
         let put = self.put(run)?;
-        let changed = changes.iter().map(|change| self.change_action(change));
+        let changed = changes.iter().map(|change| self.change_action(change, None));
         let used = caps
             .iter()
             .map(|cap| Ok(TransactWriteItem::builder().put(self.put_document(cap)?).build()));

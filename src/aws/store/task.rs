@@ -48,7 +48,7 @@ const MARK: &str = "mark";
 const MARK_PARTITION: &str = "~schedule";
 
 /// Receipts in one write: an expression of DynamoDB holds 4 KB.
-const RECEIPTS_MAX: usize = 100;
+pub(super) const RECEIPTS_MAX: usize = 100;
 
 /// How far a task's schedule has been turned into slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,8 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     if change.again {
         begin_round(&mut expression, &change.round);
     }
+    let first = change.receipts.len().saturating_sub(RECEIPTS_MAX);
+    expression.receive(&change.receipts[first..], None);
     expression.set(item::DUE, item::instant(change.due));
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
@@ -222,6 +224,7 @@ impl Store {
         change: &TaskChange,
         version: u64,
     ) -> Result<TaskPartition, StoreError> {
+        let version = self.give_before(change, version).await?;
         let (mut expression, mut condition) = change_expression(change);
         let known = expression.value(item::number(version));
         let and = if planted(Bug::ChangeUnconditional) { "OR NOT" } else { "AND" };
@@ -243,12 +246,38 @@ impl Store {
         self.read_task(&change.key, &answer.attributes.unwrap_or_default())
     }
 
-    /// The same change as an action of a transaction.
+    /// What a change gives its partition beyond what one write holds: given first, if
+    /// nothing else has changed. Without the rest it does nothing by itself. Returns
+    /// the version that it has then.
+    pub(super) async fn give_before(
+        &self,
+        change: &TaskChange,
+        version: u64,
+    ) -> Result<u64, StoreError> {
+        let first = change.receipts.len().saturating_sub(RECEIPTS_MAX);
+        let mut version = version;
+        for part in change.receipts[..first].chunks(RECEIPTS_MAX) {
+            let mut expression = Expression::new();
+            expression.receive(part, None);
+            let known = expression.value(item::number(version));
+            self.update(&change.key, expression, format!("#version = {known}")).await?;
+            version += 1;
+        }
+        Ok(version)
+    }
+
+    /// The same change as an action of a transaction; with a `version`, only if that
+    /// is still the partition's.
     pub(super) fn change_action(
         &self,
         change: &TaskChange,
+        version: Option<u64>,
     ) -> Result<TransactWriteItem, StoreError> {
-        let (expression, condition) = change_expression(change);
+        let (mut expression, mut condition) = change_expression(change);
+        if let Some(version) = version {
+            let known = expression.value(item::number(version));
+            condition.push_str(&format!(" AND #version = {known}"));
+        }
         let update = Update::builder()
             .table_name(&self.task_table)
             .set_key(Some(item::task_key(&change.key)))

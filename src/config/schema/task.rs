@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use super::{Duration, Load, Placed, Text};
 use crate::core::catalog::{HiveForm, LateData, OnTimeout, WhenEmpty};
 use crate::core::partition::Grain;
-use crate::core::schedule::SlotPartition;
+use crate::core::schedule::{CatchUp, SlotPartition};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -67,12 +67,20 @@ pub struct Schedule {
     /// Minute, hour, day of month, month, day of week: `5 * * * *` is minute 5
     /// of every hour.
     pub cron: Text,
-    /// The IANA name of the zone that `cron` is meant in: Europe/Berlin.
+    /// The IANA name of the zone that `cron` is meant in: Europe/Berlin. When clocks
+    /// go forward, an hour given by its number (`30 2 * * *`) that is skipped comes
+    /// once, when they have moved; when they go back, it comes once, the first time.
+    /// What comes every hour (`5 * * * *`) leaves out the hour that does not exist,
+    /// and comes in both of those that are repeated.
     #[serde(default = "utc")]
     pub time_zone: Text,
     /// Which partition a slot stands for.
     #[serde(default)]
     pub partition: SlotPartition,
+    /// Which slots are made up after the service was down: those not taken up
+    /// within 5 minutes. What is passed over can be run by a backfill.
+    #[serde(default)]
+    pub catch_up: CatchUp,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

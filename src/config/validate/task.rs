@@ -191,7 +191,7 @@ impl Check {
     fn schedule(&mut self, raw: &schema::Schedule) -> Option<Schedule> {
         let parsed = Schedule::parse(raw.cron.get_ref(), raw.time_zone.get_ref(), raw.partition);
         let error = match parsed {
-            Ok(schedule) => return Some(schedule),
+            Ok(schedule) => return Some(schedule.catching_up(raw.catch_up)),
             Err(error) => error,
         };
         let (span, help) = match error {

@@ -85,7 +85,7 @@ fn each_state_of_a_partition_has_its_step() {
         assert_eq!(step(&backfill, &item(hour, state, receipt)), expected, "{state:?}");
     }
     for state in [Failed, Cancelled] {
-        let Step::Again(_, change) = step(&backfill, &item(hour, state, there)) else {
+        let Step::Again(change) = step(&backfill, &item(hour, state, there)) else {
             panic!("{state:?} is not begun again");
         };
         assert_eq!(change.round, Round { number: 1, backfill: Some("B".into()) });
@@ -110,6 +110,48 @@ fn each_state_of_a_partition_has_its_step() {
     assert_eq!(receipts[0].1, Receipt::Granted("alice".into()));
     willing.window.force = true;
     assert!(matches!(step(&willing, &item(hour, Succeeded, there)), Step::Again(..)));
+    // What has ended is given the same, in the change that begins its round.
+    let Step::Again(change) = step(&willing, &item(hour, Failed, None)) else { panic!() };
+    assert_eq!((change.to, change.receipts), (Ready, receipts));
+}
+
+/// What the backfill has begun and not run ends with it, or is nobody's again.
+#[test]
+fn a_cancelled_one_leaves_what_waits_and_cancels_what_would_run() {
+    use TaskState::{Cancelled, Loading, Ready, Running, Succeeded, Waiting};
+    let catalog = catalog(false);
+    let task = &catalog.tasks["t"];
+    let hour: Partition = "2013-01-01T05".parse().unwrap();
+    let mut backfill = Backfill::new("B", window("2013-01-01T00", "2013-01-01T03", 2), asked());
+    let granted = Some("granted:alice");
+    let ours = |state, receipt| {
+        let mut ours = item(hour, state, receipt);
+        ours.round.backfill = Some("B".into());
+        ours
+    };
+    assert_eq!(backfill.step_undeclared(&ours(Waiting, None)), Step::Wait, "it may come back");
+    assert!(backfill.ask_cancel(asked()));
+    for (state, receipt, declared, undeclared) in [
+        (Waiting, None, Step::Leave(How::NotBegun), Step::Leave(How::NotBegun)),
+        (Running, granted, Step::Wait, Step::Wait),
+        (Loading, granted, Step::Wait, Step::Leave(How::UnderWay)),
+        (Succeeded, granted, Step::Over(How::Succeeded), Step::Over(How::Succeeded)),
+    ] {
+        let item = ours(state, receipt);
+        assert_eq!(backfill.step(&catalog, task, &item, None, at(9)), declared, "{state:?}");
+        assert_eq!(backfill.step_undeclared(&item), undeclared, "{state:?}");
+    }
+    let steps = [
+        backfill.step(&catalog, task, &ours(Waiting, granted), None, at(9)),
+        backfill.step(&catalog, task, &ours(Ready, granted), None, at(9)),
+        backfill.step_undeclared(&ours(Ready, granted)),
+    ];
+    for step in steps {
+        let Step::Cancel(change) = step else { panic!("{step:?}") };
+        assert_eq!(change.to, Cancelled);
+    }
+    let others = item(hour, Waiting, granted);
+    assert_eq!(backfill.step_undeclared(&others), Step::Over(How::NotBegun));
 }
 
 #[test]
@@ -147,17 +189,6 @@ fn its_summary_says_what_came_of_it() {
     insta::assert_snapshot!(backfill.notices[1].message("prod").as_text());
 }
 
-#[test]
-fn one_without_its_task_ends_when_it_is_cancelled() {
-    let mut backfill = Backfill::new("B", window("2013-01-01T00", "2013-01-01T03", 2), asked());
-    backfill.begin();
-    assert!(!backfill.abandon(at(1)), "its task may come back");
-    assert!(backfill.ask_cancel(asked()));
-    assert!(backfill.abandon(at(2)) && !backfill.abandon(at(3)));
-    assert_eq!((backfill.count(How::UnderWay), backfill.count(How::NotBegun)), (2, 2));
-    assert_eq!(backfill.state(), "cancelled");
-}
-
 /// A table with what became of each partition, and what a service does with it.
 struct Table {
     items: BTreeMap<Partition, TaskPartition>,
@@ -186,12 +217,13 @@ impl Table {
                 item.received.extend(receipts.iter().cloned());
                 item.state = TaskState::Ready;
             }
-            Step::Again(receipts, change) if item.state == change.from => {
-                item.received.extend(receipts.iter().cloned());
+            Step::Again(change) if item.state == change.from => {
+                item.received.extend(change.receipts.iter().cloned());
                 item.round = change.round.clone();
                 item.state = change.to;
             }
             Step::Cancel(change) if item.state == change.from => item.state = change.to,
+            Step::Leave(_) => item.round.backfill = None,
             _ => {}
         }
     }
@@ -263,6 +295,10 @@ proptest! {
                 let item = table.items.get(&partition).unwrap_or(&unstored).clone();
                 match backfill.step(&catalog, &catalog.tasks["t"], &item, None, at(9)) {
                     Step::Over(how) => backfill.over(partition, how),
+                    Step::Leave(how) => {
+                        table.make(&Step::Leave(how), partition);
+                        backfill.over(partition, how);
+                    }
                     step => table.make(&step, partition),
                 }
                 prop_assert!(table.under_way() <= cap as usize, "the cap is broken");

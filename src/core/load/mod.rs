@@ -277,6 +277,7 @@ impl Load {
     /// Takes in what was seen, and says what is to be done. What has changed is
     /// to be stored before that.
     pub fn decide(&mut self, about: &About<'_>, observation: Observation, now: Timestamp) -> Act {
+        self.is_declared();
         self.note_trouble(&observation, now);
         match observation {
             Observation::Nothing => self.go_on(about, now),

@@ -290,6 +290,24 @@ fn calls_that_fail_for_long_are_told_once_until_one_works() {
 }
 
 #[test]
+fn one_that_is_declared_no_more_is_told_once_if_that_lasts() {
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let mut load = Load { stage: Stage::Settle, ..Load::new("R1", at(0)) };
+    let silent = || Observation::Ledger(Err(CallFailure::Unknown("no answer in 30 s".into())));
+    assert_eq!(told(&mut load, silent(), 0), None);
+    // What failed before is not what it waits for now.
+    assert_eq!(load.not_declared(&key, at(590)), None);
+    assert_eq!(load.not_declared(&key, at(1_189)), None);
+    let notice = load.not_declared(&key, at(1_190)).unwrap();
+    insta::assert_snapshot!("load-undeclared", notice.message("prod").as_text());
+    assert_eq!(load.not_declared(&key, at(9_000)), None);
+    assert_eq!(told(&mut load, Observation::Nothing, 9_001), None);
+    assert_eq!(load.trouble, None, "declared again");
+    assert_eq!(load.not_declared(&key, at(9_002)), None);
+    assert!(load.not_declared(&key, at(9_602)).is_some());
+}
+
+#[test]
 fn a_statement_that_ended_while_nobody_looked_is_looked_at_after_the_timeout() {
     let mode = Mode::Append;
     let (declared, spec) = (warehouse(), spec(mode.clone()));

@@ -2,15 +2,45 @@
 
 use jiff::Timestamp;
 
-use super::{About, End, Load, Stage};
+use super::{About, End, Load, Stage, TELL_AFTER, Trouble};
 use crate::core::notice::{Fact, Kind, Notice, Severity, instant};
-use crate::core::task::{TaskChange, TaskState};
+use crate::core::task::{TaskChange, TaskKey, TaskState};
 
 /// What the notices of a load that goes on have as their status.
 pub const FAILED: &str = "load-failed";
 pub const STUCK: &str = "load-stuck";
 
+/// Why nothing goes on with it.
+const UNDECLARED: &str = "its load is not declared any more";
+
 impl Load {
+    /// Nothing can be done while the task does not declare it. That is usually a
+    /// mistake in a configuration, and people are told if it lasts.
+    pub fn not_declared(&mut self, key: &TaskKey, now: Timestamp) -> Option<Notice> {
+        let known = self.trouble.take().filter(|trouble| trouble.words == UNDECLARED);
+        let new = || Trouble { since: now, words: UNDECLARED.to_owned(), told: false };
+        let trouble = self.trouble.insert(known.unwrap_or_else(new));
+        let told_before = trouble.told;
+        trouble.told |= now.duration_since(trouble.since) >= TELL_AFTER;
+        if !trouble.told || told_before {
+            return None;
+        }
+        let since = trouble.since;
+        let next = format!("declare the load of {} again, with its warehouse", key.task);
+        let id = since.as_second().to_string();
+        let notice = self.notice(key, STUCK, &id, "cannot go on loading", now);
+        Some(notice.detailed(UNDECLARED).saying(format!("The load of {key} waits")).with([
+            Fact::new("reason", UNDECLARED),
+            Fact::since("since", since, now),
+            Fact::new("next", next),
+        ]))
+    }
+
+    /// It is declared again.
+    pub(super) fn is_declared(&mut self) {
+        self.trouble.take_if(|trouble| trouble.words == UNDECLARED);
+    }
+
     /// What people are told of the way from `before` to this; one thing at most.
     pub fn news(&self, before: &Load, about: &About<'_>, now: Timestamp) -> Option<Notice> {
         let told = |load: &Load| load.trouble.as_ref().is_some_and(|trouble| trouble.told);
@@ -30,7 +60,7 @@ impl Load {
             Stage::Prepare { from } => format!("attempt {} at {}", self.attempt, instant(*from)),
             _ => format!("attempt {} at once", self.attempt),
         };
-        self.notice(about, FAILED, &failed.to_string(), "retries its load", now)
+        self.notice(about.key, FAILED, &failed.to_string(), "retries its load", now)
             .detailed(why)
             .saying(format!("The load of {} has failed and is tried again", about.key))
             .with([
@@ -46,7 +76,7 @@ impl Load {
             Some(trouble) => (trouble.since, trouble.words.as_str()),
             None => (now, "no answer"),
         };
-        self.notice(about, STUCK, &since.as_second().to_string(), "cannot go on loading", now)
+        self.notice(about.key, STUCK, &since.as_second().to_string(), "cannot go on loading", now)
             .detailed(words)
             .saying(format!(
                 "The load of {} gets no answer, and is tried again and again",
@@ -60,15 +90,8 @@ impl Load {
             ])
     }
 
-    fn notice(
-        &self,
-        about: &About<'_>,
-        status: &str,
-        id: &str,
-        what: &str,
-        now: Timestamp,
-    ) -> Notice {
-        let (task, partition) = (&about.key.task, about.key.partition);
+    fn notice(&self, key: &TaskKey, status: &str, id: &str, what: &str, now: Timestamp) -> Notice {
+        let (task, partition) = (&key.task, key.partition);
         let id = format!("{task}/{partition}/{status}/{}/{id}", self.run);
         let headline = format!("{partition} {what}");
         let mut notice = Notice::new(Kind::Task, id, now, Severity::Warning, status, headline)

@@ -30,7 +30,7 @@ fn item(state: TaskState, receipt: Option<&str>) -> TaskPartition {
 
 /// The state that `retry` leads to, or the advice.
 fn retried(catalog: &Catalog, item: &TaskPartition, force: bool) -> Result<TaskState, String> {
-    let again = Again { force, backfill: None };
+    let again = Again { force, ..Again::default() };
     let change = retry(catalog, &catalog.tasks["t"], item, None, &again, &asked());
     change.map(|change| change.to).map_err(|refused| refused.to_string())
 }
@@ -57,6 +57,21 @@ fn what_has_ended_becomes_ready_again_or_waits_for_what_may_come() {
     let wait = WaitLimit { timeout: SignedDuration::from_hours(1), then: OnTimeout::Fail };
     limited.tasks.get_mut("t").unwrap().wait = Some(wait);
     assert_eq!(retried(&limited, &item(Failed, None), false), Ok(Ready));
+}
+
+/// What is taken for there is in the change itself: nothing else may write the
+/// inputs of what has ended.
+#[test]
+fn what_has_ended_becomes_ready_with_the_inputs_that_are_ignored() {
+    let catalog = catalog();
+    let task = &catalog.tasks["t"];
+    let item = item(TaskState::Cancelled, None);
+    let receipts = granted(&catalog, task, &item, "alice");
+    let again = Again { receipts: receipts.clone(), ..Again::default() };
+    let change = retry(&catalog, task, &item, None, &again, &asked()).unwrap();
+    assert_eq!((change.to, change.receipts), (TaskState::Ready, receipts));
+    let without = retry(&catalog, task, &item, None, &Again::default(), &asked()).unwrap();
+    assert_eq!((without.to, without.receipts), (TaskState::Waiting, vec![]));
 }
 
 #[test]
@@ -91,7 +106,7 @@ fn commands_that_make_no_sense_say_what_to_do() {
     }
     let task = &catalog.tasks["t"];
     for (state, said) in [(Loading, "a load is one transaction"), (Succeeded, "nothing of it")] {
-        let error = cancel(task, &item(state, None), &asked()).unwrap_err().to_string();
+        let error = cancel(Some(task), &item(state, None), &asked()).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
     for (state, said) in [
@@ -111,13 +126,13 @@ fn cancel_ends_what_has_not_run_and_tells_the_run_of_what_does() {
     let catalog = catalog();
     let task = &catalog.tasks["t"];
     for state in [Waiting, Ready] {
-        let Cancel::Now(change) = cancel(task, &item(state, None), &asked()).unwrap() else {
+        let Cancel::Now(change) = cancel(Some(task), &item(state, None), &asked()).unwrap() else {
             panic!("{state:?} has no run");
         };
         assert_eq!((change.to, change.due), (Cancelled, crate::core::task::URGENT));
         assert_eq!(change.reason.as_deref(), Some("by alice (wrong data)"));
     }
-    let running = cancel(task, &item(Running, None), &asked()).unwrap();
+    let running = cancel(Some(task), &item(Running, None), &asked()).unwrap();
     assert_eq!(running, Cancel::InRun("R".into()));
 }
 

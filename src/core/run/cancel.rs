@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Act, Hints, Member, Outcome, Run, RunState, StepState};
+use super::{Act, Hints, Intent, Member, Outcome, Run, RunState, StepState, StepTry};
 use crate::core::asked::Asked;
 use crate::core::task::{TaskChange, TaskKey};
 
@@ -85,9 +85,30 @@ impl Run {
         Some(change)
     }
 
+    /// Takes the steps of members that are to be cancelled out of a submission
+    /// that was certainly never sent; without any others there is none.
+    pub(super) fn drop_unsent(&mut self) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        let unsent = |adding: &Intent| adding.send_at.is_some() && !adding.uncertain;
+        if !attempt.adding.as_ref().is_some_and(unsent) {
+            return;
+        }
+        for step_try in attempt.tries.iter_mut().filter(|step_try| step_try.is_unseen()) {
+            if self.members[step_try.member].cancel.is_some() {
+                step_try.state = StepState::Cancelled;
+            }
+        }
+        if !attempt.tries.iter().any(StepTry::is_unseen) {
+            attempt.adding = None;
+            // Its guard came with the intent; the first one with the launch.
+            attempt.guards.truncate(attempt.guards.len().saturating_sub(1).max(1));
+        }
+    }
+
     /// The steps of members that are to be cancelled while others go on: read
     /// them first, then cancel what is open, and look again later. Where nothing
-    /// is open, only its cluster's state can tell why that is no end.
+    /// is open, only its cluster's state can tell why that is no end. None where
+    /// a submission is to be repeated or settled first.
     pub(super) fn steps_to_cancel(&self, hints: &Hints, now: Timestamp) -> Option<Act> {
         let attempt = self.attempts.last()?;
         let ends = |member: &Member| member.outcome.is_none() && member.cancel.is_some();
@@ -103,14 +124,16 @@ impl Run {
             .iter()
             .filter(|step_try| ends(&self.members[step_try.member]) && !step_try.state.has_ended());
         let steps: Vec<_> = open.filter_map(|step_try| step_try.id.clone()).collect();
-        Some(if !steps.is_empty() {
-            Act::CancelSteps { cluster, steps }
+        if !steps.is_empty() {
+            Some(Act::CancelSteps { cluster, steps })
+        } else if attempt.adding.is_some() || self.submission_to_settle().is_some() {
+            None
         } else if !hints.state_fresh {
             // It may be gone, and another executes the attempt.
-            Act::Describe { cluster }
+            Some(Act::Describe { cluster })
         } else {
-            Act::Rest(Some(self.look_soon(now)))
-        })
+            Some(Act::Rest(Some(self.look_soon(now))))
+        }
     }
 
     /// Whether nothing of a member runs, and no copy that a list hides may: the

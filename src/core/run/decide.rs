@@ -180,7 +180,9 @@ impl Run {
         if attempt.cluster.is_some() {
             return Decision::act(self.look_first(hints, now));
         }
-        match attempt.launch.send_at {
+        // For what nobody wants any more nothing is created: an earlier call may
+        // have been, though.
+        match attempt.launch.send_at.filter(|_| !self.is_to_be_ended()) {
             None if hints.spared => Decision::rest_until(self.look_soon(now)),
             None => Decision::act(Act::LookUp),
             Some(at) if at > now => Decision::rest_until(at),
@@ -276,9 +278,7 @@ impl Run {
         let Some(attempt) = self.attempts.last_mut() else { return };
         match result {
             Ok(ids) => {
-                let submitted = attempt.tries.iter_mut().filter(|step_try| {
-                    step_try.id.is_none() && step_try.state == StepState::Submitted
-                });
+                let submitted = attempt.tries.iter_mut().filter(|step_try| step_try.is_unseen());
                 for (step_try, id) in submitted.zip(ids) {
                     step_try.id = Some(id);
                 }
@@ -339,6 +339,7 @@ impl Run {
 
     /// Work is left, and the cluster has not ended.
     pub(super) fn go_on(&mut self, hints: &Hints, now: Timestamp) -> Act {
+        self.drop_unsent();
         if self.is_cluster_ending() {
             // Somebody else ends it: what is open goes to the next attempt.
             Act::Rest(Some(self.next_look(hints, now)))
@@ -388,6 +389,7 @@ impl Run {
             if now < at {
                 return Act::Rest(Some(at.min(poll)));
             }
+            adding.uncertain |= adding.send_at.is_none();
             adding.send_by = after(now, send_within);
             adding.send_at = None;
             return self.add_steps();
@@ -424,9 +426,8 @@ impl Run {
 
     fn add_steps(&self) -> Act {
         let Some(attempt) = self.attempts.last() else { return Act::Rest(None) };
-        let submitted = attempt.tries.iter().enumerate().filter(|(_, step_try)| {
-            step_try.id.is_none() && step_try.state == StepState::Submitted
-        });
+        let submitted = attempt.tries.iter().enumerate();
+        let submitted = submitted.filter(|(_, step_try)| step_try.is_unseen());
         let tries = submitted.map(|(index, _)| index).collect();
         Act::AddSteps { cluster: attempt.cluster.clone().unwrap_or_default(), tries }
     }

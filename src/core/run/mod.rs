@@ -220,6 +220,13 @@ pub struct StepTry {
     pub failure: Option<String>,
 }
 
+impl StepTry {
+    /// Whether neither an answer nor a list has shown it on the cluster yet.
+    fn is_unseen(&self) -> bool {
+        self.id.is_none() && self.state == StepState::Submitted
+    }
+}
+
 /// EMR's step states. INTERRUPTED is a cancellation (the cluster went away, the
 /// step is not to blame), CANCEL_PENDING still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{Round, TaskKey, TaskState, URGENT};
+use super::{Element, Receipt, Round, TaskKey, TaskState, URGENT};
 use crate::core::asked::Asked;
 use crate::core::load::Load;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
@@ -23,6 +23,8 @@ pub struct TaskChange {
     pub round: Round,
     /// It begins that round: what the one before left is gone.
     pub again: bool,
+    /// What it is given with that: a person takes it for there.
+    pub receipts: Vec<(Element, Receipt)>,
     /// When it is to be looked at next.
     pub due: Timestamp,
     pub notice: Notice,
@@ -67,6 +69,7 @@ impl TaskChange {
             load: None,
             round: Round::default(),
             again: false,
+            receipts: Vec::new(),
             due: at,
             notice,
         }

@@ -10,7 +10,7 @@ use crate::core::catalog::{
 use crate::core::partition::Grain;
 use crate::core::render::Text;
 use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, StepSeen};
-use crate::core::schedule::{Schedule, SlotPartition};
+use crate::core::schedule::{CatchUp, Schedule, SlotPartition};
 use crate::core::template::Template;
 
 fn at(text: &str) -> Timestamp {
@@ -257,6 +257,33 @@ fn a_period_that_is_over_says_who_closes_it() {
         "2013-01-01T06:17:00Z",
         "etl 2013-01-01T05 has everything it needs and is about to become ready.",
     );
+}
+
+/// Told as the service would decide when it comes back.
+#[test]
+fn a_slot_that_is_not_made_up_is_not_told_as_what_is_about_to_come() {
+    for (catch_up, hour, comes) in [
+        (CatchUp::All, "2013-01-01T05", true),
+        (CatchUp::Last, "2013-01-01T05", false),
+        (CatchUp::Last, "2013-01-01T06", true),
+        (CatchUp::None, "2013-01-01T06", false),
+    ] {
+        let mut case = Case::new("etl", hour).received(&format!("raw@{hour}"), "closed:3");
+        let etl = case.catalog.tasks.get_mut("etl").unwrap();
+        etl.schedule = etl.schedule.take().map(|schedule| schedule.catching_up(catch_up));
+        case.mark = Some(at("2013-01-01T05:05:00Z"));
+        let why = case.why("2013-01-01T07:30:00Z");
+        let not_made_up = format!(
+            "(missed, and not made up as catch-up = {:?} says, or before its schedule was first \
+             seen: it does not come by itself)",
+            catch_up.name()
+        );
+        let expected = match comes {
+            true => "which has passed and is not yet taken up (is the service running?)",
+            false => not_made_up.as_str(),
+        };
+        assert!(why.sentence.contains(expected), "{}", why.sentence);
+    }
 }
 
 /// Its slot was lost, or it is older than the task: nothing is about to happen.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Known, Wait, Why, clock, joined, listed};
 use crate::core::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
 use crate::core::partition::Partition;
+use crate::core::schedule::{CatchUp, Schedule};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
 /// A slot stands for a partition not further from it than this: a zone's
@@ -153,15 +154,24 @@ fn slot_wait(
 ) -> (Wait, bool) {
     let at = slot_of(task, partition);
     // Where nothing is stored, the calendar begins when the service first starts.
-    let comes = at.is_some_and(|at| at > mark.unwrap_or(now));
+    let mark = mark.unwrap_or(now);
+    let schedule = task.schedule.as_ref();
+    let passed = schedule.map_or(mark, |schedule| schedule.passed_over(mark, now));
+    let comes = at.is_some_and(|at| at > passed);
+    let catch_up = schedule.map(Schedule::catch_up).unwrap_or_default();
+    let missed = match catch_up {
+        CatchUp::All => "before its schedule was first seen, or last changed".to_owned(),
+        _ => format!(
+            "missed, and not made up as catch-up = {:?} says, or before its schedule was first seen",
+            catch_up.name()
+        ),
+    };
     let words = match at {
         None => "a slot that never comes: its schedule has none for this partition".to_owned(),
         Some(at) if at > now => format!("its slot at {}", clock(at, now)),
-        Some(at) if !comes => format!(
-            "its slot at {} (before its schedule was first seen, or last changed: it does not \
-             come by itself)",
-            clock(at, now)
-        ),
+        Some(at) if !comes => {
+            format!("its slot at {} ({missed}: it does not come by itself)", clock(at, now))
+        }
         Some(at) => format!(
             "its slot at {}, which has passed and is not yet taken up (is the service running?)",
             clock(at, now)

@@ -109,6 +109,92 @@ fn one_that_runs_on_another_cluster_is_followed_there() {
     assert!(run.ended.unwrap() < at(3600), "before its lifetime");
 }
 
+/// `t0` fails once, which cancels `t1`. `t1` is submitted again, together with
+/// `t0` unless its retry has to wait for a second. These are the fates of that
+/// submission, during which a person wants `t1` to end.
+fn cancelled_while_adding(fates: &[Fate], guard: bool, delay: i64) -> (Run, FakeEmr) {
+    let (mut run, mut emr) = (run(2, 1), FakeEmr::default());
+    run.cluster.guard = guard;
+    run.members[0].steps[0].retry.delay = SignedDuration::from_secs(delay);
+    emr.fates = [&[Fate::Works], fates].concat();
+    emr.outcomes.insert("t0/2013-01-01T05/s0".into(), vec![false]);
+    emr.hanging = hanging(&["t1"]);
+    let word = |_: usize, run: &mut Run, _: Timestamp| {
+        if run.attempt().is_some_and(|attempt| attempt.adding.is_some()) {
+            run.ask_cancel(|key| key.task == "t1", &asked());
+        }
+    };
+    let changes = follow_word(&mut run, &mut emr, |_| false, word, runs_no_more);
+    let ended: BTreeMap<_, _> = states(&changes).into_iter().collect();
+    assert_eq!(ended["t0"], TaskState::Succeeded, "{fates:?}");
+    assert_eq!(ended["t1"], TaskState::Cancelled, "{fates:?}");
+    assert_eq!((emr.clusters.len(), emr.alive()), (1, 0), "{fates:?}");
+    assert!(run.ended.unwrap() < at(600), "{fates:?}: {:?}", run.ended);
+    (run, emr)
+}
+
+#[test]
+fn a_submission_that_is_held_up_is_repeated_for_those_that_go_on() {
+    for (guard, fates, ran) in [
+        (true, vec![Fate::Throttled], 0),
+        (false, vec![Fate::Throttled; 3], 0),
+        (true, vec![Fate::RequestLost], 1),
+        (false, vec![Fate::RequestLost], 1),
+        // Nobody knows whether the first of them was lost.
+        (true, vec![Fate::RequestLost, Fate::Throttled], 1),
+        (true, vec![Fate::Late], 1),
+    ] {
+        let (_, emr) = cancelled_while_adding(&fates, guard, 0);
+        let times = emr.executed.iter().filter(|name| name.starts_with("t1/")).count();
+        assert_eq!(times, ran, "{fates:?}: {:?}", emr.executed);
+    }
+}
+
+#[test]
+fn a_submission_for_nobody_is_not_made_and_the_next_has_its_number() {
+    let (run, emr) = cancelled_while_adding(&[Fate::Throttled], true, 1);
+    assert_eq!(emr.counts.get("AddJobFlowSteps"), Some(&2), "the throttled one, and t0's");
+    assert_eq!(run.attempt().unwrap().guards, [StepState::Completed; 2]);
+    assert!(emr.executed.iter().all(|name| name.starts_with("t0/")), "{:?}", emr.executed);
+}
+
+/// The first call may have created a cluster, the second certainly did not, and
+/// a third one nobody wants.
+#[test]
+fn nothing_is_created_for_a_run_that_is_cancelled_in_full() {
+    for (first, clusters) in [(Fate::RequestLost, 0), (Fate::AnswerLost, 1), (Fate::Late, 1)] {
+        for guard in [true, false] {
+            if first == Fate::Late && !guard {
+                continue;
+            }
+            let (mut run, mut emr) = (run(2, 1), FakeEmr::default());
+            run.cluster.guard = guard;
+            emr.fates = vec![first, Fate::Throttled];
+            // The list hides it until it is asked for again.
+            emr.sights = vec![Sight::Hidden; 4];
+            emr.lags_without_bound = true;
+            emr.hanging = hanging(&["t0"]);
+            let mut asked_at = None;
+            let word = |_: usize, run: &mut Run, now: Timestamp| {
+                let launch = &run.attempt().unwrap().launch;
+                if launch.send_at.is_some() && launch.uncertain && asked_at.is_none() {
+                    run.ask_cancel(|_| true, &asked());
+                    asked_at = Some(now);
+                }
+            };
+            let changes = follow_word(&mut run, &mut emr, |_| false, word, runs_no_more);
+            assert!(asked_at.is_some(), "{first:?}");
+            assert!(states(&changes).iter().all(|(_, to)| *to == TaskState::Cancelled));
+            assert_eq!((changes.len(), run.state), (2, RunState::Cancelled), "{first:?}");
+            assert_eq!(emr.counts.get("RunJobFlow"), Some(&2), "{first:?} {guard}");
+            for _ in 0..3 {
+                emr.go_on_all(at(0));
+            }
+            assert_eq!(emr.clusters.len(), clusters, "{first:?} {guard}");
+        }
+    }
+}
+
 #[test]
 fn a_failed_member_lets_go_when_its_steps_have_ended() {
     let (mut run, mut emr) = (run(2, 1), FakeEmr::default());
