@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::class::FailureClass;
 use super::cluster::ClusterSpec;
 use super::load::{LoadSpec, Warehouse};
 use super::partition::{Grain, Partition};
@@ -236,9 +237,16 @@ pub struct Profile {
 }
 
 /// The bounds of a run's attempts; a run keeps those it started with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptLimits {
     pub max_attempts: u32,
+    /// For the classes of failure that differ from that. Empty in runs stored before
+    /// there were classes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<FailureClass, AttemptPolicy>,
+    /// The last attempt after a lack or a loss of spot instances buys none.
+    #[serde(default)]
+    pub on_demand_last: bool,
     /// A cluster is terminated this long after its attempt opened.
     pub lifetime: SignedDuration,
     /// How often a cluster is looked at when no event says so.
@@ -255,6 +263,28 @@ pub struct AttemptLimits {
     pub send_within: SignedDuration,
     /// How long after that AWS may take to show what the call created.
     pub list_lag: SignedDuration,
+}
+
+/// What follows when a cluster is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptPolicy {
+    /// How many attempts there may be, the lost one included.
+    pub max: u32,
+    /// How long the next one waits.
+    pub delay: SignedDuration,
+}
+
+impl AttemptLimits {
+    /// What follows when a cluster is lost to a failure of this class.
+    pub fn policy(&self, class: FailureClass) -> AttemptPolicy {
+        let max = match class {
+            // What was refused is refused again.
+            FailureClass::Validation => 1,
+            _ => self.max_attempts,
+        };
+        let own = self.policies.get(&class).copied();
+        own.unwrap_or(AttemptPolicy { max, delay: SignedDuration::ZERO })
+    }
 }
 
 /// For runs stored before there was this limit.

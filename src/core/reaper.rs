@@ -124,6 +124,8 @@ mod tests {
             refused: vec![],
             cluster_state: None,
             end_reason: String::new(),
+            class: None,
+            on_demand: false,
             unseen_at_end: false,
             unterminated: false,
             tries: vec![],

@@ -13,6 +13,7 @@ use super::asked::Asked;
 use super::backfill::Backfill;
 use super::cap::Full;
 use super::catalog::{Catalog, Completeness, Task};
+use super::class::FailureClass;
 use super::load::{Stage, Trouble};
 use super::partition::Partition;
 use super::pause::Scope;
@@ -68,6 +69,8 @@ pub struct Why {
     /// When time alone brings it further.
     pub until: Option<Timestamp>,
     pub reason: Option<String>,
+    /// The class of the failure: why it failed, or why its run lost a cluster.
+    pub class: Option<FailureClass>,
     pub run: Option<String>,
     pub cluster: Option<String>,
     /// Who holds its task, while it waits or is ready.
@@ -127,6 +130,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         since: item.since,
         until: None,
         reason: item.reason.clone(),
+        class: None,
         run: item.run.clone(),
         cluster: None,
         paused: None,
@@ -140,7 +144,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         TaskState::Running => running(item, known.run, now, &mut why),
         TaskState::Loading => loading(catalog, task, item, now, &mut why),
         TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
-            ended(catalog, task, item, now, &mut why)
+            ended(catalog, task, item, known.run, now, &mut why)
         }
     };
     let backfill = backfill(item, known, &mut why);
@@ -228,11 +232,16 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
     why.cluster.clone_from(&attempt.cluster);
     let start = match run.attempts.len() {
         1 => start,
-        number => format!("{start}, attempt {number} of {}", run.limits.max_attempts),
+        number => {
+            why.class = run.attempts.iter().rev().find_map(|attempt| attempt.class);
+            let after =
+                why.class.map_or_else(String::new, |class| format!(" after {}", class.name()));
+            format!("{start}, attempt {number} of {}{after}", run.most_attempts())
+        }
     };
     let index = run.members.iter().position(|member| member.key == item.key);
     let doing = match (run.state, &attempt.cluster) {
-        (_, None) => launching(attempt, now, why),
+        (_, None) => launching(run, attempt, now, why),
         (RunState::Terminating, Some(cluster)) => {
             format!("all its work has ended and cluster {cluster} is being terminated")
         }
@@ -246,12 +255,13 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
     format!("{start}: {doing}")
 }
 
-fn launching(attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
+fn launching(run: &Run, attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
     match attempt.launch.send_at {
         Some(at) if at > now => {
             why.until = Some(at);
             let at = clock(at, now);
             match attempt.launch.throttled {
+                _ if run.is_delayed() => format!("its next cluster is asked for at {at}"),
                 0 => format!("EMR's quota has no room for its cluster before {at}"),
                 _ => format!(
                     "EMR has refused to create its cluster for now, the next try is at {at}"
@@ -369,10 +379,14 @@ fn ended(
     catalog: &Catalog,
     task: &Task,
     item: &TaskPartition,
+    run: Option<&Run>,
     now: Timestamp,
     why: &mut Why,
 ) -> String {
     let at = item.since.map_or_else(String::new, |at| format!(" at {}", clock(at, now)));
+    if item.state == TaskState::Failed {
+        why.class = run.and_then(|run| run.class_of(item));
+    }
     let run = item.run.as_ref().map_or_else(String::new, |run| format!(" in run {run}"));
     let reason = item.reason.as_deref().unwrap_or("no reason is stored");
     // It ends the sentence.
@@ -388,7 +402,10 @@ fn ended(
         }
         TaskState::Skipped => format!("was skipped{at}: {reason}"),
         TaskState::Cancelled => format!("was cancelled{at}{run} {reason}"),
-        _ => format!("FAILED{at}{run}: {reason}"),
+        _ => match why.class {
+            Some(class) => format!("FAILED{at}{run}: {reason} (class {})", class.name()),
+            None => format!("FAILED{at}{run}: {reason}"),
+        },
     }
 }
 

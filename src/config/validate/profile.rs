@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::Check;
+use super::attempts::ATTEMPTS_MAX;
 use crate::config::Assets;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, Placed, Text};
@@ -34,16 +35,19 @@ impl Check {
         &mut self,
         name: &Placed<String>,
         raw: &schema::Profile,
-        limits: AttemptLimits,
+        limits: &AttemptLimits,
         assets: Option<&Assets>,
     ) -> Option<Profile> {
         self.name("profile", name);
         let minutes = SignedDuration::from_mins;
         let hours = SignedDuration::from_hours;
+        let max_attempts = self.count("max-attempts", &raw.max_attempts, 1..=ATTEMPTS_MAX);
         let limits = AttemptLimits {
-            max_attempts: self.count("max-attempts", &raw.max_attempts, 1..=10),
+            max_attempts,
+            on_demand_last: raw.attempts.on_demand_last,
+            policies: self.attempts(&raw.attempts, max_attempts),
             lifetime: self.within("lifetime", &raw.lifetime, minutes(5)..=hours(24 * 7)),
-            ..limits
+            ..limits.clone()
         };
         Some(Profile {
             name: name.get_ref().clone(),

@@ -35,6 +35,8 @@ pub fn profile(name: &str) -> Profile {
         max_wait: SignedDuration::ZERO,
         limits: AttemptLimits {
             max_attempts: 2,
+            policies: BTreeMap::new(),
+            on_demand_last: true,
             lifetime: SignedDuration::from_hours(2),
             poll_interval: SignedDuration::from_secs(30),
             poll_interval_with_events: SignedDuration::from_mins(10),

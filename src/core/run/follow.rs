@@ -9,6 +9,7 @@ use super::{
     Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
     StepState, StepTry, number,
 };
+use crate::core::class::FailureClass;
 use crate::core::task::TaskChange;
 use crate::planted::{Bug, planted};
 
@@ -20,6 +21,7 @@ enum Verdict {
     Open,
     Succeeded,
     Failed {
+        class: FailureClass,
         reason: String,
         /// The last try, if that is to blame: its log tells more.
         last: Option<Box<StepTry>>,
@@ -210,7 +212,9 @@ impl Run {
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
                 let reason = format!("step {} failed{times}: {why}", step.name);
                 let advice = "with log-uri in the profile, EMR would keep the step's log";
-                return Verdict::Failed { reason, last: Some(Box::new((**last).clone())), advice };
+                let class = last.class().unwrap_or(FailureClass::UserCode);
+                let last = Some(Box::new((**last).clone()));
+                return Verdict::Failed { class, reason, last, advice };
             }
             // No retry is made of what nobody wants.
             if member.cancel.is_some() {
@@ -228,7 +232,12 @@ impl Run {
             if cancelled && all_ended && all_shown && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
                 let advice = "find out who cancelled the step";
-                return Verdict::Failed { reason, last: None, advice };
+                return Verdict::Failed {
+                    class: FailureClass::External,
+                    reason,
+                    last: None,
+                    advice,
+                };
             }
             if full {
                 let reason = format!(
@@ -236,8 +245,10 @@ impl Run {
                     step.name
                 );
                 let last = failures.last().map(|last| Box::new((**last).clone()));
+                let class = last.as_ref().and_then(|last| last.class());
+                let class = class.unwrap_or(FailureClass::UserCode);
                 let advice = "use a smaller batch-size or fewer retries";
-                return Verdict::Failed { reason, last, advice };
+                return Verdict::Failed { class, reason, last, advice };
             }
             return Verdict::Open;
         }
@@ -250,17 +261,17 @@ impl Run {
             Verdict::Open => return None,
             Verdict::Succeeded => (self.succeeded(member, now), Outcome::Succeeded),
             Verdict::Cancelled => return self.cancel_member(index, now),
-            Verdict::Failed { reason, last, advice } => {
+            Verdict::Failed { class, reason, last, advice } => {
                 let log = last.as_ref().and_then(|last| self.step_log_folder(last));
                 let advice = match log {
                     Some(_) => "the end of the step's log follows as soon as EMR has written it",
                     None => advice,
                 };
-                let change = self.failed(member, &reason, advice, log, now);
+                let change = self.failed(member, (class, &reason), advice, log, now);
                 if let Some(last) = &last {
                     self.want_log(last);
                 }
-                (change, Outcome::Failed { reason })
+                (change, Outcome::Failed { reason, class: Some(class) })
             }
         };
         self.members[index].outcome = Some(outcome);

@@ -3,6 +3,7 @@
 
 use super::{Member, Outcome, Step};
 use crate::core::catalog::{Catalog, StepSpec, Task};
+use crate::core::class::FailureClass;
 use crate::core::command::{Command, CommandError};
 use crate::core::render::Values;
 use crate::core::task::{Element, TaskPartition};
@@ -20,7 +21,10 @@ impl Member {
         let steps: Result<Vec<_>, _> = task.steps.iter().map(step).collect();
         let (steps, outcome) = match steps.map_err(|error| error.to_string()).and_then(stored) {
             Ok(steps) => (steps, None),
-            Err(reason) => (Vec::new(), Some(Outcome::Failed { reason })),
+            Err(reason) => {
+                let class = Some(FailureClass::Validation);
+                (Vec::new(), Some(Outcome::Failed { reason, class }))
+            }
         };
         Self {
             key: item.key.clone(),

@@ -14,6 +14,7 @@ use crate::core::quota::Call;
 use crate::core::render::Text;
 use crate::core::task::TaskState;
 
+mod attempts;
 mod cancel;
 mod looks;
 mod notices;

@@ -3,7 +3,11 @@
 
 use std::path::Path;
 
+use jiff::SignedDuration;
+
 use crate::config::{Config, parse};
+use crate::core::catalog::AttemptPolicy;
+use crate::core::class::FailureClass;
 
 const HEAD: &str = r#"
 deployment = "demo"
@@ -43,6 +47,42 @@ const STEP: &str = "[[tasks.etl.steps]]\nname = \"s\"\nkind = \"command\"\nargs 
 fn read(profile: &str, steps: &str) -> Result<Config, String> {
     let text = format!("{HEAD}{PROFILE}{profile}{TASK}{steps}");
     parse(&text, Path::new("x.toml")).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn each_class_of_failure_has_its_policy() {
+    use FailureClass::*;
+    let minutes = SignedDuration::from_mins;
+    for (text, expected) in [
+        ("", [(Bootstrap, 2, 0), (Capacity, 2, 10), (Validation, 1, 0), (External, 1, 0)]),
+        (
+            "max-attempts = 4\n",
+            [(Bootstrap, 2, 0), (Capacity, 4, 10), (SpotLoss, 4, 0), (Internal, 4, 0)],
+        ),
+        (
+            "max-attempts = 1\n[profiles.x.attempts]\nexternal = { max = 3 }\n\
+             capacity = { max = 5, delay = \"1h\" }\nspot-loss.delay = \"2m\"\n",
+            [(Bootstrap, 1, 0), (External, 3, 0), (Capacity, 5, 60), (SpotLoss, 1, 2)],
+        ),
+    ] {
+        let config = read(&format!("{FLEET}{text}"), STEP).unwrap();
+        let limits = &config.catalog.profiles["x"].limits;
+        for (class, max, delay) in expected {
+            let policy = AttemptPolicy { max, delay: minutes(delay) };
+            assert_eq!(limits.policy(class), policy, "{text}: {class:?}");
+        }
+        assert!(limits.on_demand_last);
+    }
+    for (text, said) in [
+        ("capacity = { max = 0 }", "max of capacity is 0: expected 1 to 10"),
+        ("spot-loss = { delay = \"25h\" }", "delay of spot-loss is 25h: expected 0s to 24h"),
+        ("spotloss = { max = 2 }", "spotloss"),
+        ("user-code = { max = 2 }", "user-code"),
+    ] {
+        let told = read(&format!("{FLEET}[profiles.x.attempts]\n{text}\n"), STEP).unwrap_err();
+        assert!(told.contains(said), "{text}: {told}");
+        assert!(told.ends_with("\n1 mistake"), "{text}: {told}");
+    }
 }
 
 #[test]
