@@ -160,6 +160,8 @@ pub struct Task {
     pub outputs: Vec<String>,
     pub when_empty: WhenEmpty,
     pub late_data: LateData,
+    /// A step that runs longer is cancelled, which is a failed try.
+    pub attempt_timeout: Option<SignedDuration>,
     pub steps: Vec<StepSpec>,
     /// What goes into the warehouse when the steps have completed.
     pub load: Option<LoadSpec>,
@@ -247,6 +249,9 @@ pub struct AttemptLimits {
     /// The last attempt after a lack or a loss of spot instances buys none.
     #[serde(default)]
     pub on_demand_last: bool,
+    /// A cluster on which nothing has run for so long is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout: Option<SignedDuration>,
     /// A cluster is terminated this long after its attempt opened.
     pub lifetime: SignedDuration,
     /// How often a cluster is looked at when no event says so.
@@ -520,6 +525,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),
+            attempt_timeout: None,
             steps: vec![],
             load: None,
             max_active: None,

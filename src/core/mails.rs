@@ -62,6 +62,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         wait: None,
         when_empty,
         late_data: Default::default(),
+        attempt_timeout: None,
         steps: vec![step("transform")],
         load: None,
         max_active: None,

@@ -125,6 +125,7 @@ mod tests {
             cluster_state: None,
             end_reason: String::new(),
             class: None,
+            given_up: None,
             on_demand: false,
             unseen_at_end: false,
             unterminated: false,

@@ -242,6 +242,9 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
     let index = run.members.iter().position(|member| member.key == item.key);
     let doing = match (run.state, &attempt.cluster) {
         (_, None) => launching(run, attempt, now, why),
+        (RunState::Terminating, Some(cluster)) if run.is_given_up() => {
+            format!("cluster {cluster} was given up, as nothing ran on it, and is being terminated")
+        }
         (RunState::Terminating, Some(cluster)) => {
             format!("all its work has ended and cluster {cluster} is being terminated")
         }
@@ -285,7 +288,14 @@ fn on_cluster(
     match attempt.cluster_state {
         None | Some(ClusterState::Starting | ClusterState::Bootstrapping) => {
             let doing = attempt.cluster_state.unwrap_or(ClusterState::Starting).name();
-            return format!("cluster {cluster} is {doing} since {opened}");
+            let words = format!("cluster {cluster} is {doing} since {opened}");
+            return match run.given_up_at() {
+                Some(at) => {
+                    why.until = Some(at);
+                    format!("{words}, and is given up at {} (stall-timeout)", clock(at, now))
+                }
+                None => words,
+            };
         }
         Some(state) if state.is_ending() => {
             return format!("cluster {cluster} is {} before its work was done", state.name());
@@ -312,7 +322,16 @@ fn on_cluster(
         (Some(own), _) if own.state == StepState::Running => {
             let since =
                 own.started.map_or_else(String::new, |at| format!(" since {}", clock(at, now)));
-            format!("step {} runs on cluster {cluster}{since}", step_name(run, own))
+            let words = format!("step {} runs on cluster {cluster}{since}", step_name(run, own));
+            match run.cancelled_at(own) {
+                Some(at) if at > now => {
+                    why.until = Some(at);
+                    let at = clock(at, now);
+                    format!("{words}, and is cancelled at {at} after its attempt-timeout")
+                }
+                Some(_) => format!("{words}, and is being cancelled after its attempt-timeout"),
+                None => words,
+            }
         }
         (Some(own), Some(other)) => {
             let whose = run.members.get(other.member);

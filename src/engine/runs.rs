@@ -44,7 +44,7 @@ impl Engine {
                         hints.owed = true;
                         let now = self.clock.now();
                         next =
-                            Some(run.within_lifetime(super::after(now, self.sweep_interval), now));
+                            Some(run.within_deadlines(super::after(now, self.sweep_interval), now));
                         break;
                     }
                 },

@@ -26,6 +26,10 @@ pub struct Profile {
     /// A cluster is terminated after this time, whatever it does.
     #[serde(default = "six_hours")]
     pub lifetime: Duration,
+    /// A cluster on which no step has run for so long, although some wait, is given up
+    /// and replaced as for its class: capacity while it starts, bootstrap, or time-out.
+    /// Left out, only its lifetime ends it.
+    pub stall_timeout: Option<Duration>,
     /// How many clusters a batch may have, if one is lost.
     #[serde(default = "two")]
     pub max_attempts: Placed<u32>,

@@ -244,6 +244,7 @@ impl Check {
             max_attempts: 1,
             policies: BTreeMap::new(),
             on_demand_last: true,
+            stall_timeout: None,
             lifetime: hour,
             poll_interval: self.within("poll-interval", &engine.poll_interval, second..=hour),
             poll_interval_with_events: self.within(

@@ -47,8 +47,14 @@ impl Check {
             on_demand_last: raw.attempts.on_demand_last,
             policies: self.attempts(&raw.attempts, max_attempts),
             lifetime: self.within("lifetime", &raw.lifetime, minutes(5)..=hours(24 * 7)),
+            stall_timeout: raw
+                .stall_timeout
+                .as_ref()
+                .map(|timeout| self.within("stall-timeout", timeout, minutes(5)..=hours(24 * 7))),
             ..limits.clone()
         };
+        let cluster = self.cluster(name, raw);
+        self.stall_after_spot(raw, &cluster);
         Some(Profile {
             name: name.get_ref().clone(),
             batch_size: self.count("batch-size", &raw.batch_size, 1..=BATCH_SIZE_MAX) as usize,
@@ -57,9 +63,27 @@ impl Check {
             limits,
             cluster: ClusterSpec {
                 deadline: assets.map(|assets| assets.uri(Assets::DEADLINE)),
-                ..self.cluster(name, raw)
+                ..cluster
             },
         })
+    }
+
+    /// EMR looks for spot instances as long as it was told to, and that is no stall.
+    fn stall_after_spot(&mut self, raw: &schema::Profile, cluster: &ClusterSpec) {
+        let launches = cluster.fleets.iter().filter_map(|fleet| fleet.spot_launch);
+        let spot = launches.map(|launch| launch.timeout).max();
+        if let (Some(stall), Some(spot)) = (&raw.stall_timeout, spot)
+            && *stall.get_ref() <= spot
+        {
+            let message = format!(
+                "stall-timeout is {:#}, but EMR may look for spot instances for {spot:#}",
+                stall.get_ref()
+            );
+            self.report(
+                Mistake::at(stall.span(), message)
+                    .help("raise stall-timeout, or shorten the fleets' spot-timeout"),
+            );
+        }
     }
 
     fn cluster(&mut self, name: &Placed<String>, raw: &schema::Profile) -> ClusterSpec {

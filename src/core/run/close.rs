@@ -16,6 +16,9 @@ use crate::core::task::{TaskChange, TaskPartition};
 impl Attempt {
     /// Why its cluster ended before its work.
     fn class_of_end(&self, spot: bool) -> FailureClass {
+        if let Some(class) = self.given_up {
+            return class;
+        }
         let class = FailureClass::of_cluster(&self.end_reason, spot);
         let outlived = self.ended_at.is_some_and(|ended| ended >= self.expires);
         if outlived || self.unseen_at_end {
@@ -27,17 +30,6 @@ impl Attempt {
         } else {
             class
         }
-    }
-
-    /// How its cluster ended, in words.
-    fn end_words(&self) -> String {
-        let cluster = self.cluster.as_deref().unwrap_or("?");
-        let state = self.cluster_state.map_or("ended", ClusterState::name);
-        let why = match self.end_reason.as_str() {
-            "" => state.to_owned(),
-            reason => format!("{state}: {reason}"),
-        };
-        format!("cluster {cluster} ended before its work ({why})")
     }
 }
 
@@ -58,6 +50,32 @@ fn advice(class: FailureClass) -> &'static str {
 }
 
 impl Run {
+    /// How an attempt's cluster ended, in words.
+    fn end_words(&self, attempt: &Attempt) -> String {
+        if let Some(words) = self.stall_words(attempt) {
+            return words;
+        }
+        let cluster = attempt.cluster.as_deref().unwrap_or("?");
+        let state = attempt.cluster_state.map_or("ended", ClusterState::name);
+        let why = match attempt.end_reason.as_str() {
+            "" => state.to_owned(),
+            reason => format!("{state}: {reason}"),
+        };
+        format!("cluster {cluster} ended before its work ({why})")
+    }
+
+    /// Why an attempt's cluster was given up, if it was.
+    pub(super) fn stall_words(&self, attempt: &Attempt) -> Option<String> {
+        let did = match attempt.given_up? {
+            FailureClass::Capacity => "was starting",
+            FailureClass::Bootstrap => "was bootstrapping",
+            _ => "ran no step that was pending",
+        };
+        let cluster = attempt.cluster.as_deref().unwrap_or("?");
+        let timeout = self.limits.stall_timeout.unwrap_or_default();
+        Some(format!("cluster {cluster} {did} for longer than stall-timeout ({timeout:#})"))
+    }
+
     /// How many attempts there may be, as far as the failures up to now say.
     pub fn most_attempts(&self) -> u32 {
         let lost = self.attempts.iter().rev().find_map(|attempt| attempt.class);
@@ -108,7 +126,7 @@ impl Run {
         let mut changes = self.end_cancelled(now);
         if let Some(attempt) = self.attempts.last().filter(|_| !self.is_done()) {
             let (class, lost) =
-                (attempt.class_of_end(self.cluster_asked().buys_spot()), attempt.end_words());
+                (attempt.class_of_end(self.cluster_asked().buys_spot()), self.end_words(attempt));
             if self.tries_again(class, &lost, now) {
                 return changes;
             }

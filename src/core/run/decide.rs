@@ -159,7 +159,7 @@ impl Run {
                 Decision::rest_until(self.look_soon(now))
             }
             Observation::StepsCancelled(Err(CallFailure::Postponed(at))) => {
-                Decision::rest_until(self.within_lifetime(at, now))
+                Decision::rest_until(self.within_deadlines(at, now))
             }
             // Whatever EMR answers, the next look shows what has become of them.
             Observation::StepsCancelled(_) => Decision::rest_until(self.look_soon(now)),
@@ -167,7 +167,7 @@ impl Run {
                 self.claimed(holder, now)
             }
             Observation::Claimed { holder, .. } => self.submission_claimed(&holder, hints, now),
-            Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
+            Observation::Postponed(at) => Decision::rest_until(self.within_deadlines(at, now)),
             Observation::NotSeen => self.not_seen(now),
         }
     }
@@ -344,7 +344,7 @@ impl Run {
         if self.is_cluster_ending() {
             // Somebody else ends it: what is open goes to the next attempt.
             Act::Rest(Some(self.next_look(hints, now)))
-        } else if self.is_to_be_ended() {
+        } else if self.is_to_be_ended() || self.is_given_up() || self.gives_up(hints, now) {
             self.terminate(hints, now)
         } else if let Some(act) = self.steps_to_cancel(hints, now) {
             act
@@ -468,6 +468,7 @@ impl Run {
                 started: None,
                 ended: None,
                 failure: None,
+                stop: None,
             });
         }
         if nothing { first_retry.or(Some(after(now, self.limits.poll_interval))) } else { None }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::notices::words_kept;
 use super::{
     Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
-    StepState, StepTry, number,
+    StepState, StepTry, Stop, number,
 };
 use crate::core::class::FailureClass;
 use crate::core::task::TaskChange;
@@ -36,6 +36,9 @@ impl Attempt {
     /// when a step fails. Without any since it was submitted, or if what comes
     /// after it has run, somebody else has cancelled it.
     fn explains(&self, cancelled: &StepTry) -> bool {
+        if cancelled.stop.is_some() {
+            return true;
+        }
         if self.went_on_after(cancelled) {
             return false;
         }
@@ -150,17 +153,28 @@ impl Run {
         for step_try in &mut attempt.tries {
             let copies = steps.iter().filter(|step| step.name == step_try.name);
             let Some(step) = copies.max_by_key(|step| step.state.progress()) else { continue };
-            let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
+            let out_of_time =
+                step.state == StepState::Cancelled && step_try.stop == Some(Stop::TimeOut);
+            let state = if out_of_time { StepState::Failed } else { step.state };
+            let newly = state == StepState::Failed && step_try.state != StepState::Failed;
             step_try.id = Some(step.id.clone());
-            step_try.state = step.state;
+            step_try.state = state;
             step_try.created = step.created;
             step_try.started = step.started;
             step_try.ended = step.ended;
-            step_try.failure = step.failure.as_deref().map(words_kept);
+            let member = self.members.get(step_try.member);
+            let timeout = member.and_then(|member| member.attempt_timeout);
+            step_try.failure = match timeout.filter(|_| out_of_time) {
+                Some(timeout) => Some(format!(
+                    "it ran longer than attempt-timeout ({timeout:#}) and was cancelled"
+                )),
+                None => step.failure.as_deref().map(words_kept),
+            };
             if newly {
                 failed.push(step_try.clone());
             }
         }
+        attempt.disregard_after_time_out();
         let all_seen = attempt.tries.iter().all(|step_try| step_try.state != StepState::Submitted);
         if all_seen {
             attempt.adding = None;

@@ -12,6 +12,7 @@ mod logs;
 mod look;
 mod member;
 mod notices;
+mod overdue;
 mod words;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use claim::GUARD_PREFIX;
 pub use decide::{Act, Decision};
 pub use hints::{Event, Hints};
 pub use logs::{LogFile, LogSeen, LogWanted};
+pub use overdue::Stop;
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
@@ -120,6 +122,9 @@ pub struct Member {
     /// Whether its output goes into the warehouse when its steps have completed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loads: bool,
+    /// A step of it that runs longer is cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout: Option<SignedDuration>,
     /// None while it is open.
     pub outcome: Option<Outcome>,
     /// Of its task partition.
@@ -174,6 +179,9 @@ pub struct Attempt {
     /// Why it was lost; None while it is open, and where it did its work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<FailureClass>,
+    /// Nothing ran on its cluster for too long: the class of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<FailureClass>,
     /// It buys on demand what the profile buys as spot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_demand: bool,
@@ -233,13 +241,19 @@ pub struct StepTry {
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub failure: Option<String>,
+    /// The run has asked EMR to cancel it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
 }
 
 impl StepTry {
     /// Why it failed, if it has.
     pub fn class(&self) -> Option<FailureClass> {
         let failed = self.state == StepState::Failed;
-        failed.then(|| FailureClass::of_step(self.failure.as_deref().unwrap_or_default()))
+        failed.then(|| match self.stop {
+            Some(Stop::TimeOut) => FailureClass::TimeOut,
+            _ => FailureClass::of_step(self.failure.as_deref().unwrap_or_default()),
+        })
     }
 }
 
@@ -472,6 +486,7 @@ impl Run {
             cluster_state: None,
             end_reason: String::new(),
             class: None,
+            given_up: None,
             on_demand,
             unseen_at_end: false,
             unterminated: false,

@@ -140,10 +140,13 @@ impl Run {
     pub(super) fn tell_terminating(&mut self, now: Timestamp) {
         let cluster = self.open_cluster();
         let requested = self.attempts.last().map(|attempt| attempt.opened);
+        let stalled = self.attempts.last().and_then(|attempt| self.stall_words(attempt));
+        let stalled = stalled.filter(|_| self.is_given_up());
+        let why = stalled.as_deref().unwrap_or("nothing is left to do");
         let notice = self
             .own_notice(now, Severity::Info, "terminating", "")
             .detailed(&format!("cluster {cluster} is being terminated"))
-            .saying(format!("Nothing is left to do: cluster {cluster} is being terminated"))
+            .saying(format!("Cluster {cluster} is being terminated: {why}"))
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("cluster since", since, now)));
         self.tell(notice);

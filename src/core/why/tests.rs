@@ -62,6 +62,7 @@ fn catalog() -> Catalog {
         outputs: outputs.iter().map(ToString::to_string).collect(),
         when_empty: WhenEmpty::Skip,
         late_data: Default::default(),
+        attempt_timeout: None,
         steps: vec![step("extract"), step("load")],
         load: None,
         max_active: None,

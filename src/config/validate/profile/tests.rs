@@ -86,6 +86,38 @@ fn each_class_of_failure_has_its_policy() {
 }
 
 #[test]
+fn time_outs_have_their_bounds() {
+    let task = |line: &str| TASK.replace("partition", &format!("{line}\npartition"));
+    for (profile, line, said) in [
+        ("", "attempt-timeout = \"59s\"", "attempt-timeout is 59s: expected 1m to 168h"),
+        ("stall-timeout = \"4m\"\n", "", "stall-timeout is 4m: expected 5m to 168h"),
+        // EMR looks for spot instances for 20 minutes if nobody says how long.
+        (
+            "stall-timeout = \"20m\"\ncore = { instance-types = [\"m5.xlarge\"], spot = 1 }\n",
+            "",
+            "stall-timeout is 20m, but EMR may look for spot instances for 20m",
+        ),
+        ("stall-timeout = \"30m\"\n", "attempt-timeout = \"2h\"", ""),
+    ] {
+        let text = format!("{HEAD}{PROFILE}{FLEET}{profile}{}{STEP}", task(line));
+        let read = parse(&text, Path::new("x.toml")).map_err(|mistakes| mistakes.to_string());
+        match (said, read) {
+            ("", Ok(config)) => {
+                let timeout = config.catalog.tasks["etl"].attempt_timeout;
+                assert_eq!(timeout, Some(SignedDuration::from_hours(2)));
+                let stall = config.catalog.profiles["x"].limits.stall_timeout;
+                assert_eq!(stall, Some(SignedDuration::from_mins(30)));
+            }
+            (said, Err(told)) if !said.is_empty() => {
+                assert!(told.contains(said), "{told}");
+                assert!(told.ends_with("\n1 mistake"), "{told}");
+            }
+            (_, read) => panic!("{line} {profile}: {:?}", read.map(|_| ())),
+        }
+    }
+}
+
+#[test]
 fn profiles_that_are_good() {
     let many = |count| {
         let names: Vec<_> = (0..count).map(|number| format!("\"m{number}.large\"")).collect();
