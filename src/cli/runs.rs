@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::output::{self, Output, ago, length, or_dash, plain, time};
-use super::shown::{ShownRun, log_place, outcome};
+use super::shown::{ShownRun, class, log_place, outcome};
 use super::{AwsArgs, Failure, Session, find_task, unknown};
 use crate::aws::store::{RunFilter, RunGlance};
 use crate::core::run::{Attempt, Run, RunState, StepTry};
@@ -161,12 +161,16 @@ fn words(run: &Run, session: &Session) -> String {
             format!("{} (took {})", time(ended), length(ended.duration_since(run.created))),
         );
     }
-    line("attempts", format!("{} of at most {}", run.attempts.len(), run.limits.max_attempts));
+    line("attempts", format!("{} of at most {}", run.attempts.len(), run.most_attempts()));
     for notice in &run.notices {
         line("unpublished", format!("{} ({})", notice.headline, time(notice.at)));
     }
     let rows = run.members.iter().map(|member| {
         let (outcome, reason) = outcome(member);
+        let reason = match (class(member), reason) {
+            (Some(class), Some(reason)) => Some(format!("{}: {reason}", class.name())),
+            _ => reason.map(str::to_owned),
+        };
         [member.key.to_string(), outcome.to_owned(), or_dash(reason)]
     });
     text.push_str(&format!(
@@ -197,6 +201,10 @@ fn attempt_words(run: &Run, attempt: &Attempt) -> String {
         time(attempt.opened),
         time(attempt.expires)
     );
+    if let Some(class) = attempt.class {
+        let why = plain(&attempt.end_reason);
+        text.push_str(&format!("lost: {}: {why}\n", class.name()));
+    }
     if let Some(logs) = log_place(run, attempt) {
         text.push_str(&format!("logs: {logs}\n"));
     }
@@ -206,7 +214,8 @@ fn attempt_words(run: &Run, attempt: &Attempt) -> String {
     }
     for step_try in &attempt.tries {
         if let Some(failure) = &step_try.failure {
-            text.push_str(&format!("{} failed: {}\n", step_try.name, plain(failure)));
+            let class = step_try.class().map_or_else(String::new, |it| format!(" ({})", it.name()));
+            text.push_str(&format!("{} failed{class}: {}\n", step_try.name, plain(failure)));
         }
     }
     text

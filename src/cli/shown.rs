@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::Failure;
 use super::output::to_json;
 use crate::core::catalog::Retry;
+use crate::core::class::FailureClass;
 use crate::core::cluster::{ClusterSpec, Fleet};
 use crate::core::partition::Partition;
 use crate::core::run::{Attempt, ClusterState, Member, Outcome, Run, RunState, Step, StepState};
@@ -42,6 +43,8 @@ struct ShownMember {
     /// `open`, `being cancelled`, `succeeded`, `failed` or `cancelled`.
     outcome: &'static str,
     reason: Option<String>,
+    /// Of its failure.
+    class: Option<FailureClass>,
     steps: Vec<ShownStep>,
     outputs: BTreeMap<String, String>,
 }
@@ -72,6 +75,10 @@ struct ShownAttempt {
     cluster_state: Option<ClusterState>,
     /// EMR's words for why it ended.
     end_reason: Option<String>,
+    /// Why it was lost.
+    class: Option<FailureClass>,
+    /// It buys on demand what the profile buys as spot.
+    on_demand: bool,
     logs: Option<String>,
     tries: Vec<ShownTry>,
 }
@@ -87,6 +94,7 @@ struct ShownTry {
     started: Option<Timestamp>,
     ended: Option<Timestamp>,
     failure: Option<String>,
+    class: Option<FailureClass>,
 }
 
 impl ShownRun {
@@ -98,7 +106,7 @@ impl ShownRun {
             profile: run.profile.clone(),
             created: run.created,
             ended: run.ended,
-            max_attempts: run.limits.max_attempts,
+            max_attempts: run.most_attempts(),
             members: run.members.iter().map(|member| shown_member(member, attempt)).collect(),
             attempts: run.attempts.iter().map(|attempt| shown_attempt(run, attempt)).collect(),
             asked_for: cluster(&run.cluster)?,
@@ -142,8 +150,16 @@ pub fn outcome(member: &Member) -> (&'static str, Option<&str>) {
         None if member.cancel.is_some() => ("being cancelled", None),
         None => ("open", None),
         Some(Outcome::Succeeded) => ("succeeded", None),
-        Some(Outcome::Failed { reason }) => ("failed", Some(reason.as_str())),
+        Some(Outcome::Failed { reason, .. }) => ("failed", Some(reason.as_str())),
         Some(Outcome::Cancelled { reason }) => ("cancelled", Some(reason.as_str())),
+    }
+}
+
+/// Of a member's failure.
+pub fn class(member: &Member) -> Option<FailureClass> {
+    match &member.outcome {
+        Some(Outcome::Failed { class, .. }) => *class,
+        _ => None,
     }
 }
 
@@ -154,6 +170,7 @@ fn shown_member(member: &Member, attempt: u32) -> ShownMember {
         partition: member.key.partition,
         outcome,
         reason: reason.map(str::to_owned),
+        class: class(member),
         steps: member.steps.iter().map(|step| ShownStep::of(step, attempt)).collect(),
         outputs: member.outputs.clone(),
     }
@@ -173,6 +190,7 @@ fn shown_attempt(run: &Run, attempt: &Attempt) -> ShownAttempt {
             started: step_try.started,
             ended: step_try.ended,
             failure: step_try.failure.clone(),
+            class: step_try.class(),
         }
     });
     ShownAttempt {
@@ -182,6 +200,8 @@ fn shown_attempt(run: &Run, attempt: &Attempt) -> ShownAttempt {
         cluster: attempt.cluster.clone(),
         cluster_state: attempt.cluster_state,
         end_reason: Some(attempt.end_reason.clone()).filter(|reason| !reason.is_empty()),
+        class: attempt.class,
+        on_demand: attempt.on_demand,
         logs: log_place(run, attempt),
         tries: tries.collect(),
     }

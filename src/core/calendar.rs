@@ -110,6 +110,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),
+            attempt_timeout: None,
             steps: vec![],
             load: None,
             max_active: None,

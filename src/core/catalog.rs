@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::class::FailureClass;
 use super::cluster::ClusterSpec;
 use super::lateness::TimeLimits;
 use super::load::{LoadSpec, Warehouse};
@@ -162,6 +163,8 @@ pub struct Task {
     pub outputs: Vec<String>,
     pub when_empty: WhenEmpty,
     pub late_data: LateData,
+    /// A step that runs longer is cancelled, which is a failed try.
+    pub attempt_timeout: Option<SignedDuration>,
     pub steps: Vec<StepSpec>,
     /// What goes into the warehouse when the steps have completed.
     pub load: Option<LoadSpec>,
@@ -239,9 +242,19 @@ pub struct Profile {
 }
 
 /// The bounds of a run's attempts; a run keeps those it started with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptLimits {
     pub max_attempts: u32,
+    /// For the classes of failure that differ from that. Empty in runs stored before
+    /// there were classes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<FailureClass, AttemptPolicy>,
+    /// The last attempt after a lack or a loss of spot instances buys none.
+    #[serde(default)]
+    pub on_demand_last: bool,
+    /// A cluster on which nothing has run for so long is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout: Option<SignedDuration>,
     /// A cluster is terminated this long after its attempt opened.
     pub lifetime: SignedDuration,
     /// How often a cluster is looked at when no event says so.
@@ -258,6 +271,28 @@ pub struct AttemptLimits {
     pub send_within: SignedDuration,
     /// How long after that AWS may take to show what the call created.
     pub list_lag: SignedDuration,
+}
+
+/// What follows when a cluster is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptPolicy {
+    /// How many attempts there may be, the lost one included.
+    pub max: u32,
+    /// How long the next one waits.
+    pub delay: SignedDuration,
+}
+
+impl AttemptLimits {
+    /// What follows when a cluster is lost to a failure of this class.
+    pub fn policy(&self, class: FailureClass) -> AttemptPolicy {
+        let max = match class {
+            // What was refused is refused again.
+            FailureClass::Validation => 1,
+            _ => self.max_attempts,
+        };
+        let own = self.policies.get(&class).copied();
+        own.unwrap_or(AttemptPolicy { max, delay: SignedDuration::ZERO })
+    }
 }
 
 /// For runs stored before there was this limit.
@@ -494,6 +529,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),
+            attempt_timeout: None,
             steps: vec![],
             load: None,
             max_active: None,

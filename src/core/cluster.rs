@@ -64,6 +64,41 @@ pub struct ClusterSpec {
     pub deadline: Option<String>,
 }
 
+impl ClusterSpec {
+    /// Whether some of its instances may be taken away.
+    pub fn buys_spot(&self) -> bool {
+        self.fleets.iter().any(|fleet| fleet.spot > 0)
+            || self.groups.iter().any(|group| group.market == Market::Spot)
+    }
+
+    /// The same cluster with everything bought on demand that would be spot.
+    #[must_use]
+    pub fn on_demand(&self) -> Self {
+        let mut all = self.clone();
+        for fleet in &mut all.fleets {
+            fleet.on_demand = fleet.on_demand.saturating_add(std::mem::take(&mut fleet.spot));
+            // With more than 5 types EMR wants to know how to choose among them.
+            let strategy = fleet.spot_launch.take().and_then(|launch| launch.strategy);
+            let strategy = strategy.map(|strategy| match strategy {
+                SpotStrategy::CapacityOptimizedPrioritized => OnDemandStrategy::Prioritized,
+                _ => OnDemandStrategy::LowestPrice,
+            });
+            fleet.on_demand_strategy = fleet.on_demand_strategy.or(strategy);
+        }
+        for group in &mut all.groups {
+            (group.market, group.bid_price) = (Market::OnDemand, None);
+        }
+        for kind in all.fleets.iter_mut().flat_map(|fleet| &mut fleet.instance_types) {
+            (kind.bid_percent, kind.bid_price) = (None, None);
+        }
+        if let Some(scaling) = &mut all.managed_scaling {
+            // What is beyond it would be spot.
+            scaling.maximum_on_demand = None;
+        }
+        all
+    }
+}
+
 fn one() -> u32 {
     1
 }

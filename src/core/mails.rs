@@ -66,6 +66,7 @@ fn catalog(when_empty: WhenEmpty) -> Catalog {
         time_limits: Default::default(),
         when_empty,
         late_data: Default::default(),
+        attempt_timeout: None,
         steps: vec![step("transform")],
         load: None,
         max_active: None,

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod calendar;
 pub mod cap;
 pub mod catalog;
+pub mod class;
 pub mod cluster;
 pub mod command;
 pub mod fold;

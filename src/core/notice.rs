@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
+use super::class::FailureClass;
+
 /// What a reader may filter by: a failure or a lateness needs somebody, a
 /// recovery ends that need, the rest is news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,9 @@ pub struct Notice {
     pub run: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Of the failure that it tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
     /// The first words of the subject, shortened where room is scarce: `etl`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -177,6 +182,7 @@ impl Notice {
             partition: None,
             run: None,
             profile: None,
+            class: None,
             name: String::new(),
             headline: headline.into(),
             detail: String::new(),
@@ -199,6 +205,13 @@ impl Notice {
     pub fn detailed(mut self, detail: &str) -> Self {
         let words = detail.split_whitespace().collect::<Vec<_>>().join(" ");
         self.detail = clipped(&words, SUBJECT_CHARS_MAX);
+        self
+    }
+
+    /// The class of the failure that it tells of.
+    #[must_use]
+    pub fn of_class(mut self, class: Option<FailureClass>) -> Self {
+        self.class = class;
         self
     }
 
@@ -270,6 +283,7 @@ impl Notice {
         ] {
             facts.extend(text.as_ref().map(|text| Fact::new(label, text)));
         }
+        facts.extend(self.class.map(|class| Fact::new("class", class.name())));
         facts.extend_from_slice(&self.facts);
         let column = facts.iter().map(|fact| fact.label.chars().count()).max().unwrap_or(0);
         let column = column.clamp("deployment".len(), LABEL_CHARS_MAX) + 2;
@@ -314,7 +328,9 @@ impl Notice {
         let sometimes =
             sometimes.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         // SNS takes no empty values.
-        let all = always.into_iter().chain(sometimes).filter(|(_, value)| !value.is_empty());
+        let class = self.class.map(|class| ("class", class.name()));
+        let all =
+            always.into_iter().chain(sometimes).chain(class).filter(|(_, value)| !value.is_empty());
         all.map(|(name, value)| (name, single_line(value))).collect()
     }
 }
@@ -513,6 +529,7 @@ mod tests {
             notice.facts = facts.into_iter().map(|(label, text)| Fact { label, text }).collect();
             notice.task = task;
             (notice.partition, notice.run) = (Some("2013-01-01".into()), Some("R".into()));
+            notice.class = Some(FailureClass::SpotLoss);
             notice.profile = Some("p".into());
             notice.folded = true;
             let Message { subject, body, attributes } = notice.message(&deployment);

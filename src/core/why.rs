@@ -13,6 +13,7 @@ use super::asked::Asked;
 use super::backfill::Backfill;
 use super::cap::Full;
 use super::catalog::{Catalog, Completeness, Task};
+use super::class::FailureClass;
 use super::load::{Stage, Trouble};
 use super::partition::Partition;
 use super::pause::Scope;
@@ -68,6 +69,8 @@ pub struct Why {
     /// When time alone brings it further.
     pub until: Option<Timestamp>,
     pub reason: Option<String>,
+    /// The class of the failure: why it failed, or why its run lost a cluster.
+    pub class: Option<FailureClass>,
     pub run: Option<String>,
     pub cluster: Option<String>,
     /// Who holds its task, while it waits or is ready.
@@ -127,6 +130,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         since: item.since,
         until: None,
         reason: item.reason.clone(),
+        class: None,
         run: item.run.clone(),
         cluster: None,
         paused: None,
@@ -140,7 +144,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         TaskState::Running => running(item, known.run, now, &mut why),
         TaskState::Loading => loading(catalog, task, item, now, &mut why),
         TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
-            ended(catalog, task, item, now, &mut why)
+            ended(catalog, task, item, known.run, now, &mut why)
         }
     };
     let backfill = backfill(item, known, &mut why);
@@ -228,11 +232,19 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
     why.cluster.clone_from(&attempt.cluster);
     let start = match run.attempts.len() {
         1 => start,
-        number => format!("{start}, attempt {number} of {}", run.limits.max_attempts),
+        number => {
+            why.class = run.attempts.iter().rev().find_map(|attempt| attempt.class);
+            let after =
+                why.class.map_or_else(String::new, |class| format!(" after {}", class.name()));
+            format!("{start}, attempt {number} of {}{after}", run.most_attempts())
+        }
     };
     let index = run.members.iter().position(|member| member.key == item.key);
     let doing = match (run.state, &attempt.cluster) {
-        (_, None) => launching(attempt, now, why),
+        (_, None) => launching(run, attempt, now, why),
+        (RunState::Terminating, Some(cluster)) if run.is_given_up() => {
+            format!("cluster {cluster} was given up, as nothing ran on it, and is being terminated")
+        }
         (RunState::Terminating, Some(cluster)) => {
             format!("all its work has ended and cluster {cluster} is being terminated")
         }
@@ -246,12 +258,13 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
     format!("{start}: {doing}")
 }
 
-fn launching(attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
+fn launching(run: &Run, attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
     match attempt.launch.send_at {
         Some(at) if at > now => {
             why.until = Some(at);
             let at = clock(at, now);
             match attempt.launch.throttled {
+                _ if run.is_delayed() => format!("its next cluster is asked for at {at}"),
                 0 => format!("EMR's quota has no room for its cluster before {at}"),
                 _ => format!(
                     "EMR has refused to create its cluster for now, the next try is at {at}"
@@ -275,7 +288,14 @@ fn on_cluster(
     match attempt.cluster_state {
         None | Some(ClusterState::Starting | ClusterState::Bootstrapping) => {
             let doing = attempt.cluster_state.unwrap_or(ClusterState::Starting).name();
-            return format!("cluster {cluster} is {doing} since {opened}");
+            let words = format!("cluster {cluster} is {doing} since {opened}");
+            return match run.given_up_at() {
+                Some(at) => {
+                    why.until = Some(at);
+                    format!("{words}, and is given up at {} (stall-timeout)", clock(at, now))
+                }
+                None => words,
+            };
         }
         Some(state) if state.is_ending() => {
             return format!("cluster {cluster} is {} before its work was done", state.name());
@@ -302,7 +322,16 @@ fn on_cluster(
         (Some(own), _) if own.state == StepState::Running => {
             let since =
                 own.started.map_or_else(String::new, |at| format!(" since {}", clock(at, now)));
-            format!("step {} runs on cluster {cluster}{since}", step_name(run, own))
+            let words = format!("step {} runs on cluster {cluster}{since}", step_name(run, own));
+            match run.cancelled_at(own) {
+                Some(at) if at > now => {
+                    why.until = Some(at);
+                    let at = clock(at, now);
+                    format!("{words}, and is cancelled at {at} after its attempt-timeout")
+                }
+                Some(_) => format!("{words}, and is being cancelled after its attempt-timeout"),
+                None => words,
+            }
         }
         (Some(own), Some(other)) => {
             let whose = run.members.get(other.member);
@@ -369,10 +398,14 @@ fn ended(
     catalog: &Catalog,
     task: &Task,
     item: &TaskPartition,
+    run: Option<&Run>,
     now: Timestamp,
     why: &mut Why,
 ) -> String {
     let at = item.since.map_or_else(String::new, |at| format!(" at {}", clock(at, now)));
+    if item.state == TaskState::Failed {
+        why.class = run.and_then(|run| run.class_of(item));
+    }
     let run = item.run.as_ref().map_or_else(String::new, |run| format!(" in run {run}"));
     let reason = item.reason.as_deref().unwrap_or("no reason is stored");
     // It ends the sentence.
@@ -388,7 +421,10 @@ fn ended(
         }
         TaskState::Skipped => format!("was skipped{at}: {reason}"),
         TaskState::Cancelled => format!("was cancelled{at}{run} {reason}"),
-        _ => format!("FAILED{at}{run}: {reason}"),
+        _ => match why.class {
+            Some(class) => format!("FAILED{at}{run}: {reason} (class {})", class.name()),
+            None => format!("FAILED{at}{run}: {reason}"),
+        },
     }
 }
 

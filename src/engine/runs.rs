@@ -26,7 +26,7 @@ impl Engine {
         let Some(mut run) = self.store.run(id).await? else { return Ok(None) };
         let catalog = planted(Bug::RunFollowsConfig).then(|| self.catalog());
         if let Some(profile) = catalog.as_ref().and_then(|all| all.profiles.get(&run.profile)) {
-            run.limits = profile.limits;
+            run.limits = profile.limits.clone();
         }
         self.count_open(&run);
         let mut hints = self.hints(&run);
@@ -45,7 +45,7 @@ impl Engine {
                         hints.owed = true;
                         let now = self.clock.now();
                         next =
-                            Some(run.within_lifetime(super::after(now, self.sweep_interval), now));
+                            Some(run.within_deadlines(super::after(now, self.sweep_interval), now));
                         break;
                     }
                 },

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use sluicegate_local::Options;
+use sluicegate_local::emr::model::{Reason, ReasonCode};
 use tokio::process::Command;
 
 use crate::world::{BUCKET, Mail, World, daily_file, daily_task, requests_file};
@@ -301,4 +302,102 @@ async fn a_step_that_emr_would_refuse_fails_alone() {
     assert!(unfolded(&mail).contains(said), "{}", mail.text);
     world.mail("good/2013-01-01/succeeded").await;
     assert_eq!(world.clusters_ended().await, 1);
+}
+
+/// Two profiles that buy spot instances: by fleets, and by groups.
+const SPOT: &str = r#"
+[profiles.f]
+guard = false
+release-label = "emr-7.13.0"
+service-role = "s"
+instance-profile = "i"
+managed-scaling = { unit = "instance-fleet-units", minimum = 2, maximum = 9, maximum-on-demand = 2 }
+primary = { instance-types = ["m5.xlarge"], on-demand = 1 }
+
+[profiles.f.core]
+instance-types = ["m5.xlarge", { type = "m5.2xlarge", weight = 2, bid-percent = 60 }]
+on-demand = 1
+spot = 4
+spot-strategy = "capacity-optimized"
+
+[profiles.g]
+guard = false
+release-label = "emr-7.13.0"
+service-role = "s"
+instance-profile = "i"
+
+[profiles.g.groups]
+primary = { instance-type = "m5.xlarge" }
+core = { instance-type = "m5.xlarge", count = 2, market = "spot", bid-price = "0.10" }
+"#;
+
+/// The first clusters lose their spot instances; the second ones are the last.
+#[tokio::test]
+async fn the_last_attempt_after_a_loss_of_spot_buys_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("until test -e {}/go; do sleep 0.05; done", folder.path().display());
+    let tasks = ["f", "g"].map(|name| {
+        let task = daily_task(name, &["a"], &script);
+        task.replace("profile = \"p\"", &format!("profile = \"{name}\""))
+    });
+    let file = requests_file(Some("on-demand-last"));
+    let options = Options { requests: Some(file.clone()), ..Options::default() };
+    let world = World::with(&(SPOT.to_owned() + &daily_file("a") + &tasks.concat()), options).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let running = || {
+        let clusters = world.local.cloud().emr().call("ListClusters", json!({})).unwrap();
+        let clusters = clusters["Clusters"].as_array().unwrap().clone();
+        let ids = clusters.iter().filter(|one| one["Status"]["State"] == "RUNNING");
+        let ids: Vec<_> = ids.map(|one| one["Id"].as_str().unwrap().to_owned()).collect();
+        (ids.len() == 2).then_some(ids)
+    };
+    let ids = world.until("two clusters that run", running).await;
+    for id in ids {
+        world.local.cloud().emr().with(|machine, now| {
+            let reason = Reason::new(ReasonCode::InstanceFailure, "Spot instances were taken away");
+            machine.fail_cluster(&id, reason, now).unwrap();
+        });
+    }
+    fs::write(folder.path().join("go"), "").unwrap();
+    for name in ["f", "g"] {
+        world.mail(&format!("{name}/2013-01-01/succeeded")).await;
+    }
+    let lost = || Some(world.mails_about("attempt-lost")).filter(|lost| lost.len() == 2);
+    let lost = world.until("two lost clusters", lost).await;
+    let classes: Vec<_> = lost.iter().map(|mail| mail.attributes["class"].as_str()).collect();
+    assert_eq!(classes, ["spot-loss", "spot-loss"]);
+
+    let sent = fs::read_to_string(&file).unwrap();
+    let lines = sent.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let launches = lines.filter(|line| line["action"] == "RunJobFlow");
+    let bodies = launches
+        .map(|line| -> Value { serde_json::from_str(line["body"].as_str().unwrap()).unwrap() });
+    let (first, second): (Vec<_>, Vec<_>) =
+        bodies.partition(|body| body["Name"].as_str().unwrap().ends_with("/1"));
+    assert!(first.iter().all(|body| body.to_string().to_lowercase().contains("spot")));
+    assert_eq!(second.len(), 2);
+    for body in second {
+        let instances = &body["Instances"];
+        if instances["InstanceGroups"].is_array() {
+            let core = &instances["InstanceGroups"][1];
+            assert_eq!((&core["Market"], &core["BidPrice"]), (&json!("ON_DEMAND"), &Value::Null));
+            continue;
+        }
+        let core = json!({
+            "Name": "core",
+            "InstanceFleetType": "CORE",
+            "TargetOnDemandCapacity": 5,
+            "TargetSpotCapacity": 0,
+            "InstanceTypeConfigs": [
+                { "InstanceType": "m5.xlarge" },
+                { "InstanceType": "m5.2xlarge", "WeightedCapacity": 2 },
+            ],
+            "LaunchSpecifications": {
+                "OnDemandSpecification": { "AllocationStrategy": "lowest-price" },
+            },
+        });
+        assert_eq!(instances["InstanceFleets"][1], core);
+        let limits = &body["ManagedScalingPolicy"]["ComputeLimits"];
+        assert_eq!(limits["MaximumOnDemandCapacityUnits"], Value::Null);
+    }
 }

@@ -95,11 +95,12 @@ async fn a_run_is_taken_up_again_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_somebody_ends_is_replaced() {
+async fn a_cluster_that_somebody_ends_is_replaced_where_the_profile_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
     let script = format!("echo ran >> {path}/log; test -e {path}/go || sleep 600");
     let tasks = daily_file("a") + &daily_task("t", &["a"], &script);
+    let tasks = format!("[profiles.p.attempts]\nexternal = {{ max = 2 }}\n{tasks}");
     let world = World::new(&tasks).await;
     world.put("a/2013-01-01.csv", "1").await;
     let log = folder.path().join("log");
@@ -107,7 +108,8 @@ async fn a_cluster_that_somebody_ends_is_replaced() {
     fs::write(folder.path().join("go"), "").unwrap();
     world.terminate_all().await;
     world.mail("t/2013-01-01/succeeded").await;
-    assert_eq!(world.mails_about("attempt-lost").len(), 1);
+    let lost = world.mails_about("attempt-lost");
+    assert_eq!((lost.len(), lost[0].attributes["class"].as_str()), (1, "external"));
     assert_eq!(world.clusters_ended().await, 2);
 }
 

@@ -200,6 +200,7 @@ listen = "off"
 batch-size = {batch_size}
 max-wait = "{}m"
 max-attempts = {max_attempts}
+attempts.external.max = {max_attempts}
 lifetime = "{lifetime_minutes}m"
 idle-timeout = "30m"
 step-concurrency = {step_concurrency}

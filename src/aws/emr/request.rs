@@ -54,7 +54,7 @@ pub fn run_job_flow(
     guard: &GuardPlace,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<RunJobFlowFluentBuilder, RequestError> {
-    let spec = &run.cluster;
+    let spec = &*run.cluster_asked();
     let image = &spec.image;
     let tries: Vec<_> = (0..run.attempt().map_or(0, |attempt| attempt.tries.len())).collect();
     let idle = i64::try_from(spec.idle_timeout.unsigned_abs().as_secs()).unwrap_or(i64::MAX);

@@ -1,6 +1,7 @@
 //! What may be written in the TOML file: names, types and defaults. Values
 //! that can be wrong in their meaning carry their place, for `validate`.
 
+mod attempts;
 mod dataset;
 mod instances;
 mod json;
@@ -18,6 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+pub use attempts::Attempts;
 pub use dataset::{Complete, Dataset};
 pub use instances::{Fleet, Group, Groups};
 pub use json::{DURATION, WHY, json_schema};

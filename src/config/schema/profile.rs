@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Duration, Fleet, Groups, Placed, Text};
+use super::{Attempts, Duration, Fleet, Groups, Placed, Text};
 use crate::core::cluster::{Kerberos, ManagedScaling, ScaleDown, SecurityGroups, Settings};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,9 +26,17 @@ pub struct Profile {
     /// A cluster is terminated after this time, whatever it does.
     #[serde(default = "six_hours")]
     pub lifetime: Duration,
+    /// A cluster on which no step has run for so long, although some wait, is given up
+    /// and replaced as for its class: capacity while it starts, bootstrap, or time-out.
+    /// Left out, only its lifetime ends it.
+    pub stall_timeout: Option<Duration>,
     /// How many clusters a batch may have, if one is lost.
     #[serde(default = "two")]
     pub max_attempts: Placed<u32>,
+    /// What differs from that by the class of the failure. A step that fails is tried
+    /// again by the `retry` of its task.
+    #[serde(default)]
+    pub attempts: Attempts,
     /// EMR's own auto-termination of an idle cluster. Longer than any delay of a
     /// retry.
     #[serde(default = "one_hour")]

@@ -54,6 +54,9 @@ pub struct Task {
     /// succeeded.
     #[serde(default)]
     pub outputs: Vec<Text>,
+    /// How long a step may run. One that runs longer is cancelled, which is a failed
+    /// try: its `retry` follows. Left out, only the cluster's lifetime ends it.
+    pub attempt_timeout: Option<Duration>,
     /// What runs on the cluster, one step after the other.
     #[serde(default)]
     pub steps: Vec<Step>,

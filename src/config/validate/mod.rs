@@ -1,6 +1,7 @@
 //! Turns the file as written into the catalog and settings, and collects every
 //! mistake on the way instead of stopping at the first.
 
+mod attempts;
 mod aws;
 mod cycle;
 mod dataset;
@@ -13,6 +14,7 @@ mod warehouse;
 mod warn;
 mod window;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
@@ -42,7 +44,7 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
     let profiles: Vec<_> = file
         .profiles
         .iter()
-        .filter_map(|(name, raw)| check.profile(name, raw, limits, assets))
+        .filter_map(|(name, raw)| check.profile(name, raw, &limits, assets))
         .collect();
     let warehouses: Vec<_> =
         file.warehouses.iter().filter_map(|(name, raw)| check.warehouse(name, raw)).collect();
@@ -252,6 +254,9 @@ impl Check {
         let hour = SignedDuration::from_hours(1);
         AttemptLimits {
             max_attempts: 1,
+            policies: BTreeMap::new(),
+            on_demand_last: true,
+            stall_timeout: None,
             lifetime: hour,
             poll_interval: self.within("poll-interval", &engine.poll_interval, second..=hour),
             poll_interval_with_events: self.within(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::Check;
+use super::attempts::ATTEMPTS_MAX;
 use crate::config::Assets;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, Placed, Text};
@@ -34,17 +35,26 @@ impl Check {
         &mut self,
         name: &Placed<String>,
         raw: &schema::Profile,
-        limits: AttemptLimits,
+        limits: &AttemptLimits,
         assets: Option<&Assets>,
     ) -> Option<Profile> {
         self.name("profile", name);
         let minutes = SignedDuration::from_mins;
         let hours = SignedDuration::from_hours;
+        let max_attempts = self.count("max-attempts", &raw.max_attempts, 1..=ATTEMPTS_MAX);
         let limits = AttemptLimits {
-            max_attempts: self.count("max-attempts", &raw.max_attempts, 1..=10),
+            max_attempts,
+            on_demand_last: raw.attempts.on_demand_last,
+            policies: self.attempts(&raw.attempts, max_attempts),
             lifetime: self.within("lifetime", &raw.lifetime, minutes(5)..=hours(24 * 7)),
-            ..limits
+            stall_timeout: raw
+                .stall_timeout
+                .as_ref()
+                .map(|timeout| self.within("stall-timeout", timeout, minutes(5)..=hours(24 * 7))),
+            ..limits.clone()
         };
+        let cluster = self.cluster(name, raw);
+        self.stall_after_spot(raw, &cluster);
         Some(Profile {
             name: name.get_ref().clone(),
             batch_size: self.count("batch-size", &raw.batch_size, 1..=BATCH_SIZE_MAX) as usize,
@@ -53,9 +63,27 @@ impl Check {
             limits,
             cluster: ClusterSpec {
                 deadline: assets.map(|assets| assets.uri(Assets::DEADLINE)),
-                ..self.cluster(name, raw)
+                ..cluster
             },
         })
+    }
+
+    /// EMR looks for spot instances as long as it was told to, and that is no stall.
+    fn stall_after_spot(&mut self, raw: &schema::Profile, cluster: &ClusterSpec) {
+        let launches = cluster.fleets.iter().filter_map(|fleet| fleet.spot_launch);
+        let spot = launches.map(|launch| launch.timeout).max();
+        if let (Some(stall), Some(spot)) = (&raw.stall_timeout, spot)
+            && *stall.get_ref() <= spot
+        {
+            let message = format!(
+                "stall-timeout is {:#}, but EMR may look for spot instances for {spot:#}",
+                stall.get_ref()
+            );
+            self.report(
+                Mistake::at(stall.span(), message)
+                    .help("raise stall-timeout, or shorten the fleets' spot-timeout"),
+            );
+        }
     }
 
     fn cluster(&mut self, name: &Placed<String>, raw: &schema::Profile) -> ClusterSpec {

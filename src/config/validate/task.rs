@@ -1,6 +1,7 @@
 //! Tasks: their schedule, inputs and outputs. Their steps: see `step`.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 
@@ -12,6 +13,9 @@ use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
 use crate::core::lateness::TimeLimits;
 use crate::core::schedule::{Schedule, ScheduleError};
 
+/// How long a step may run, if its task says.
+const TIMEOUTS: RangeInclusive<SignedDuration> =
+    SignedDuration::from_mins(1)..=SignedDuration::from_hours(168);
 const CRON_HELP: &str = "write five fields: minute (0-59), hour (0-23), day of month (1-31), month (1-12), \
     day of week (0-7, 0 and 7 are Sunday): \"5 * * * *\"";
 const ZONE_HELP: &str = "write an IANA name: \"UTC\", \"Europe/Berlin\"";
@@ -75,6 +79,10 @@ impl Check {
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
             late_data: raw.late_data,
+            attempt_timeout: raw
+                .attempt_timeout
+                .as_ref()
+                .map(|timeout| self.within("attempt-timeout", timeout, TIMEOUTS)),
             steps,
             load: raw.load.as_ref().and_then(|load| self.load(load, name, raw, file)),
         })

@@ -149,6 +149,18 @@ impl Check {
                     "a partition runs once, its other slots do nothing: one slot is enough, as in {example:?}"
                 )));
             }
+            let lifetime = catalog.profiles.get(&task.profile).map(|it| it.limits.lifetime);
+            if let (Some(timeout), Some(lifetime)) = (&raw.attempt_timeout, lifetime)
+                && *timeout.get_ref() >= lifetime
+            {
+                let message = format!(
+                    "attempt-timeout ({:#}) is not shorter than the lifetime ({lifetime:#}) of its profile",
+                    timeout.get_ref()
+                );
+                self.warn(Mistake::at(timeout.span(), message).help(
+                    "the cluster ends first, and with it every step: shorten attempt-timeout",
+                ));
+            }
             for (input, raw) in task.inputs.iter().zip(&raw.inputs) {
                 let partitions = catalog.window_partitions(input);
                 if partitions > WINDOW_PARTITIONS {

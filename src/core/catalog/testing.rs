@@ -22,6 +22,7 @@ pub fn task(name: &str, grain: Grain, inputs: Vec<Input>) -> Task {
         outputs: vec![],
         when_empty: WhenEmpty::Skip,
         late_data: LateData::Alert,
+        attempt_timeout: None,
         steps: vec![],
         load: None,
         max_active: None,
@@ -36,6 +37,9 @@ pub fn profile(name: &str) -> Profile {
         max_wait: SignedDuration::ZERO,
         limits: AttemptLimits {
             max_attempts: 2,
+            policies: BTreeMap::new(),
+            on_demand_last: true,
+            stall_timeout: None,
             lifetime: SignedDuration::from_hours(2),
             poll_interval: SignedDuration::from_secs(30),
             poll_interval_with_events: SignedDuration::from_mins(10),

@@ -44,7 +44,7 @@ impl Run {
 
     /// Whether its steps still decide about members.
     pub(super) fn is_working(&self) -> bool {
-        self.state != RunState::Terminating || self.is_to_be_ended()
+        self.state != RunState::Terminating || self.is_to_be_ended() || self.is_given_up()
     }
 
     /// Ends the members that are to be cancelled where the attempt's cluster was
@@ -105,25 +105,30 @@ impl Run {
         }
     }
 
-    /// The steps of members that are to be cancelled while others go on: read
-    /// them first, then cancel what is open, and look again later. Where nothing
-    /// is open, only its cluster's state can tell why that is no end. None where
-    /// a submission is to be repeated or settled first.
-    pub(super) fn steps_to_cancel(&self, hints: &Hints, now: Timestamp) -> Option<Act> {
-        let attempt = self.attempts.last()?;
+    /// The steps of members that are to be cancelled, or take too long, while others go
+    /// on: read them first, then cancel what is open, and look again later. Where
+    /// nothing is open, only its cluster's state can tell why that is no end. None
+    /// where a submission is to be repeated or settled first.
+    pub(super) fn steps_to_cancel(&mut self, hints: &Hints, now: Timestamp) -> Option<Act> {
         let ends = |member: &Member| member.outcome.is_none() && member.cancel.is_some();
-        if !self.members.iter().any(ends) {
+        let asked = self.members.iter().any(ends);
+        let late = self.late_members(now);
+        if !asked && late.is_empty() {
             return None;
         }
-        let cluster = attempt.cluster.clone()?;
+        let cluster = self.attempts.last()?.cluster.clone()?;
         if !hints.steps_fresh {
             return Some(Act::ReadSteps { cluster, spare: false });
         }
-        let open = attempt
-            .tries
-            .iter()
-            .filter(|step_try| ends(&self.members[step_try.member]) && !step_try.state.has_ended());
-        let steps: Vec<_> = open.filter_map(|step_try| step_try.id.clone()).collect();
+        self.stop_late(&late, now);
+        let attempt = self.attempts.last()?;
+        let open = attempt.tries.iter().filter(|step_try| {
+            let cancelled = ends(&self.members[step_try.member]) || late.contains(&step_try.member);
+            cancelled && !step_try.state.has_ended()
+        });
+        let mut steps: Vec<_> = open.filter_map(|step_try| step_try.id.clone()).collect();
+        // What waits goes first, or it might begin when that before it has ended.
+        steps.reverse();
         if !steps.is_empty() {
             Some(Act::CancelSteps { cluster, steps })
         } else if attempt.adding.is_some() || self.submission_to_settle().is_some() {

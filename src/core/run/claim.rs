@@ -126,6 +126,7 @@ impl Run {
         attempt.end_reason.clear();
         attempt.adding = None;
         attempt.ended_at = None;
+        let gave_up = attempt.given_up.take().is_some();
         attempt.guards.iter_mut().for_each(|guard| *guard = StepState::Submitted);
         for step_try in &mut attempt.tries {
             step_try.id = None;
@@ -134,7 +135,7 @@ impl Run {
         attempt.cluster = Some(holder);
         attempt.cluster_state = Some(ClusterState::Starting);
         // Where its members have ended, all that is left is to end the cluster.
-        if self.state != RunState::Terminating {
+        if self.state != RunState::Terminating || gave_up {
             self.state = RunState::Running;
         }
         self.tell_moved(now);

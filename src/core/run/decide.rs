@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::notices::words_kept;
 use super::{
-    CallFailure, ClusterState, Event, Hints, Intent, Member, Observation, Outcome, Run, RunState,
+    CallFailure, ClusterState, Event, Hints, Intent, Member, Observation, Run, RunState,
     STEPS_AT_ONCE_MAX, StepState, StepTry,
 };
+use crate::core::class::FailureClass;
 use crate::core::quota::Call;
 use crate::core::task::TaskChange;
 use crate::planted::{Bug, planted};
@@ -158,7 +159,7 @@ impl Run {
                 Decision::rest_until(self.look_soon(now))
             }
             Observation::StepsCancelled(Err(CallFailure::Postponed(at))) => {
-                Decision::rest_until(self.within_lifetime(at, now))
+                Decision::rest_until(self.within_deadlines(at, now))
             }
             // Whatever EMR answers, the next look shows what has become of them.
             Observation::StepsCancelled(_) => Decision::rest_until(self.look_soon(now)),
@@ -166,7 +167,7 @@ impl Run {
                 self.claimed(holder, now)
             }
             Observation::Claimed { holder, .. } => self.submission_claimed(&holder, hints, now),
-            Observation::Postponed(at) => Decision::rest_until(self.within_lifetime(at, now)),
+            Observation::Postponed(at) => Decision::rest_until(self.within_deadlines(at, now)),
             Observation::NotSeen => self.not_seen(now),
         }
     }
@@ -321,6 +322,7 @@ impl Run {
         }
         if now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
             changes.extend(self.fail_open(
+                FailureClass::TimeOut,
                 "its cluster's lifetime was over",
                 "give the profile a longer lifetime, or find out what took so long",
                 now,
@@ -343,7 +345,7 @@ impl Run {
         if self.is_cluster_ending() {
             // Somebody else ends it: what is open goes to the next attempt.
             Act::Rest(Some(self.next_look(hints, now)))
-        } else if self.is_to_be_ended() {
+        } else if self.is_to_be_ended() || self.is_given_up() || self.gives_up(hints, now) {
             self.terminate(hints, now)
         } else if let Some(act) = self.steps_to_cancel(hints, now) {
             act
@@ -467,6 +469,7 @@ impl Run {
                 started: None,
                 ended: None,
                 failure: None,
+                stop: None,
             });
         }
         if nothing { first_retry.or(Some(after(now, self.limits.poll_interval))) } else { None }
@@ -478,64 +481,6 @@ impl Run {
         let tries = &self.attempt()?.tries;
         let waits = tries.iter().all(|step_try| step_try.state.has_ended());
         waits.then(|| next_step(self.members.get(member)?, member, tries).1).flatten()
-    }
-
-    /// The cluster has ended: the run too, or it goes on with another.
-    pub(super) fn close_attempt(&mut self, now: Timestamp) -> Vec<TaskChange> {
-        self.limit_logs(now);
-        let mut changes = self.end_cancelled(now);
-        if let Some(attempt) = self.attempts.last().filter(|_| !self.is_done()) {
-            let cluster = attempt.cluster.as_deref().unwrap_or("?");
-            let state = attempt.cluster_state.map_or("ended", ClusterState::name);
-            let words = match attempt.end_reason.as_str() {
-                "" => state.to_owned(),
-                reason => format!("{state}: {reason}"),
-            };
-            let lost = format!("cluster {cluster} ended before its work ({words})");
-            if self.attempts.len() < self.limits.max_attempts as usize {
-                self.tell_attempt_lost(&lost, now);
-                self.open_attempt(now);
-                return changes;
-            }
-            let advice = "find out who or what ended the cluster; its logs may tell";
-            changes.extend(self.fail_open(&lost, advice, now));
-        }
-        self.finish(now);
-        changes
-    }
-
-    /// No cluster can be had: ends the run.
-    pub(super) fn refused(&mut self, reason: &str, now: Timestamp) -> Decision {
-        let reason = format!("the cluster cannot be created: {reason}");
-        let advice = format!("correct profile {} or the permissions of sluicegate", self.profile);
-        let mut changes = self.end_cancelled(now);
-        changes.extend(self.fail_open(&reason, &advice, now));
-        self.finish(now);
-        Decision { act: Act::Rest(None), changes }
-    }
-
-    /// Fails every member that has not ended, but for those that are to be
-    /// cancelled; `advice` says what a person can do about it.
-    fn fail_open(&mut self, reason: &str, advice: &str, now: Timestamp) -> Vec<TaskChange> {
-        let fails = |member: &Member| member.outcome.is_none() && member.cancel.is_none();
-        let open = self.members.iter().filter(|member| fails(member));
-        let changes = open.map(|member| self.failed(member, reason, advice, None, now)).collect();
-        for member in self.members.iter_mut().filter(|member| fails(member)) {
-            member.outcome = Some(Outcome::Failed { reason: reason.to_owned() });
-        }
-        changes
-    }
-
-    pub(super) fn finish(&mut self, now: Timestamp) {
-        self.ended = Some(now);
-        let failed = |member: &Member| matches!(member.outcome, Some(Outcome::Failed { .. }));
-        let cancelled = |member: &Member| matches!(member.outcome, Some(Outcome::Cancelled { .. }));
-        self.state = match self.members.iter().any(failed) {
-            true => RunState::Failed,
-            false if self.members.iter().any(cancelled) => RunState::Cancelled,
-            false => RunState::Succeeded,
-        };
-        self.tell_end(now);
     }
 }
 

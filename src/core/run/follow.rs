@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::notices::words_kept;
 use super::{
     Attempt, ClusterSeen, ClusterState, GUARD_PREFIX, NO_DETAILS, Outcome, Run, StepSeen,
-    StepState, StepTry, number,
+    StepState, StepTry, Stop, number,
 };
+use crate::core::class::FailureClass;
 use crate::core::task::TaskChange;
 use crate::planted::{Bug, planted};
 
@@ -20,6 +21,7 @@ enum Verdict {
     Open,
     Succeeded,
     Failed {
+        class: FailureClass,
         reason: String,
         /// The last try, if that is to blame: its log tells more.
         last: Option<Box<StepTry>>,
@@ -34,6 +36,9 @@ impl Attempt {
     /// when a step fails. Without any since it was submitted, or if what comes
     /// after it has run, somebody else has cancelled it.
     fn explains(&self, cancelled: &StepTry) -> bool {
+        if cancelled.stop.is_some() {
+            return true;
+        }
         if self.went_on_after(cancelled) {
             return false;
         }
@@ -148,17 +153,28 @@ impl Run {
         for step_try in &mut attempt.tries {
             let copies = steps.iter().filter(|step| step.name == step_try.name);
             let Some(step) = copies.max_by_key(|step| step.state.progress()) else { continue };
-            let newly = step.state == StepState::Failed && step_try.state != StepState::Failed;
+            let out_of_time =
+                step.state == StepState::Cancelled && step_try.stop == Some(Stop::TimeOut);
+            let state = if out_of_time { StepState::Failed } else { step.state };
+            let newly = state == StepState::Failed && step_try.state != StepState::Failed;
             step_try.id = Some(step.id.clone());
-            step_try.state = step.state;
+            step_try.state = state;
             step_try.created = step.created;
             step_try.started = step.started;
             step_try.ended = step.ended;
-            step_try.failure = step.failure.as_deref().map(words_kept);
+            let member = self.members.get(step_try.member);
+            let timeout = member.and_then(|member| member.attempt_timeout);
+            step_try.failure = match timeout.filter(|_| out_of_time) {
+                Some(timeout) => Some(format!(
+                    "it ran longer than attempt-timeout ({timeout:#}) and was cancelled"
+                )),
+                None => step.failure.as_deref().map(words_kept),
+            };
             if newly {
                 failed.push(step_try.clone());
             }
         }
+        attempt.disregard_after_time_out();
         let all_seen = attempt.tries.iter().all(|step_try| step_try.state != StepState::Submitted);
         if all_seen {
             attempt.adding = None;
@@ -210,7 +226,9 @@ impl Run {
                 let times = if failed == 1 { "".to_owned() } else { format!(" {failed} times") };
                 let reason = format!("step {} failed{times}: {why}", step.name);
                 let advice = "with log-uri in the profile, EMR would keep the step's log";
-                return Verdict::Failed { reason, last: Some(Box::new((**last).clone())), advice };
+                let class = last.class().unwrap_or(FailureClass::UserCode);
+                let last = Some(Box::new((**last).clone()));
+                return Verdict::Failed { class, reason, last, advice };
             }
             // No retry is made of what nobody wants.
             if member.cancel.is_some() {
@@ -228,7 +246,12 @@ impl Run {
             if cancelled && all_ended && all_shown && alive {
                 let reason = format!("step {} was cancelled from outside", step.name);
                 let advice = "find out who cancelled the step";
-                return Verdict::Failed { reason, last: None, advice };
+                return Verdict::Failed {
+                    class: FailureClass::External,
+                    reason,
+                    last: None,
+                    advice,
+                };
             }
             if full {
                 let reason = format!(
@@ -236,8 +259,10 @@ impl Run {
                     step.name
                 );
                 let last = failures.last().map(|last| Box::new((**last).clone()));
+                let class = last.as_ref().and_then(|last| last.class());
+                let class = class.unwrap_or(FailureClass::UserCode);
                 let advice = "use a smaller batch-size or fewer retries";
-                return Verdict::Failed { reason, last, advice };
+                return Verdict::Failed { class, reason, last, advice };
             }
             return Verdict::Open;
         }
@@ -250,17 +275,17 @@ impl Run {
             Verdict::Open => return None,
             Verdict::Succeeded => (self.succeeded(member, now), Outcome::Succeeded),
             Verdict::Cancelled => return self.cancel_member(index, now),
-            Verdict::Failed { reason, last, advice } => {
+            Verdict::Failed { class, reason, last, advice } => {
                 let log = last.as_ref().and_then(|last| self.step_log_folder(last));
                 let advice = match log {
                     Some(_) => "the end of the step's log follows as soon as EMR has written it",
                     None => advice,
                 };
-                let change = self.failed(member, &reason, advice, log, now);
+                let change = self.failed(member, (class, &reason), advice, log, now);
                 if let Some(last) = &last {
                     self.want_log(last);
                 }
-                (change, Outcome::Failed { reason })
+                (change, Outcome::Failed { reason, class: Some(class) })
             }
         };
         self.members[index].outcome = Some(outcome);

@@ -28,7 +28,8 @@ impl Run {
         let working = self.is_working();
         let may_look = hints.may_look_for_events(now);
         let told = |event: &Event| may_look && self.has_to_read_steps(event);
-        if self.is_to_be_ended() && !ended && self.state != RunState::Terminating {
+        let unwanted = self.is_to_be_ended() || self.is_given_up();
+        if unwanted && !ended && self.state != RunState::Terminating {
             // That needs no look.
             self.terminate(hints, now)
         } else if !working && hints.unterminated && !planted(Bug::TerminatedOnce) {
@@ -36,6 +37,8 @@ impl Run {
         } else if working && ended {
             Act::ReadSteps { cluster, spare: false }
         } else if working && now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
+            Act::Describe { cluster }
+        } else if working && self.is_overdue(hints, now) {
             Act::Describe { cluster }
         } else if may_look && hints.events.contains(&Event::Ended) {
             Act::Survey
@@ -61,7 +64,7 @@ impl Run {
         now: Timestamp,
     ) -> Decision {
         self.take_cluster(seen, now);
-        let changes = if certain && !self.is_cluster_ending() {
+        let changes = if certain && !self.is_cluster_ending() && !self.is_given_up() {
             self.end_members(true, now)
         } else {
             Vec::new()
@@ -87,6 +90,7 @@ impl Run {
             _ => {
                 attempt.adding.is_some()
                     || now >= attempt.expires
+                    || self.is_overdue(hints, now)
                     || self.submission_to_settle().is_some()
             }
         };
@@ -141,29 +145,28 @@ impl Run {
         on_the_grid(least, interval)
     }
 
-    /// The next look without another event, but never past the end of a
-    /// lifetime.
+    /// The next look without another event, but never past a deadline.
     pub(super) fn next_look(&self, hints: &Hints, now: Timestamp) -> Timestamp {
         let due = self.look_due(hints);
         let due = if due > now { due } else { self.look_after(now, hints) };
         let unseen = hints.events.iter().any(|event| self.is_unseen(event));
         let again = hints.look_again.filter(|again| unseen && *again > now);
-        self.within_lifetime(again.map_or(due, |again| again.min(due)), now)
+        let steps = self.unseen_until(hints).filter(|steps| *steps > now);
+        self.within_deadlines(again.into_iter().chain(steps).fold(due, Timestamp::min), now)
     }
 
     /// After something failed: soon, events or not.
     pub(super) fn look_soon(&self, now: Timestamp) -> Timestamp {
-        self.within_lifetime(on_the_grid(now, self.limits.poll_interval), now)
+        self.within_deadlines(on_the_grid(now, self.limits.poll_interval), now)
     }
 
-    /// The instant, but not past the end of a lifetime that is not over yet.
-    pub fn within_lifetime(&self, at: Timestamp, now: Timestamp) -> Timestamp {
-        match self.attempts.last() {
-            Some(attempt) if attempt.cluster.is_some() && attempt.expires > now => {
-                at.min(attempt.expires)
-            }
-            _ => at,
-        }
+    /// The instant, but not past the end of a lifetime or a time-out that is not over
+    /// yet.
+    pub fn within_deadlines(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        let attempt = self.attempts.last().filter(|attempt| attempt.cluster.is_some());
+        let expires = attempt.map(|attempt| attempt.expires);
+        let deadlines = expires.into_iter().chain(self.overdue_at());
+        deadlines.filter(|deadline| *deadline > now).fold(at, Timestamp::min)
     }
 
     /// The cluster cannot be looked at. Nothing follows for its work, but its

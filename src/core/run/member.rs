@@ -3,6 +3,7 @@
 
 use super::{Member, Outcome, Step};
 use crate::core::catalog::{Catalog, StepSpec, Task};
+use crate::core::class::FailureClass;
 use crate::core::command::{Command, CommandError};
 use crate::core::render::Values;
 use crate::core::task::{Element, TaskPartition};
@@ -20,13 +21,17 @@ impl Member {
         let steps: Result<Vec<_>, _> = task.steps.iter().map(step).collect();
         let (steps, outcome) = match steps.map_err(|error| error.to_string()).and_then(stored) {
             Ok(steps) => (steps, None),
-            Err(reason) => (Vec::new(), Some(Outcome::Failed { reason })),
+            Err(reason) => {
+                let class = Some(FailureClass::Validation);
+                (Vec::new(), Some(Outcome::Failed { reason, class }))
+            }
         };
         Self {
             key: item.key.clone(),
             steps,
             outputs: catalog.outputs(task, &item.key.partition),
             loads: task.load.is_some(),
+            attempt_timeout: task.attempt_timeout,
             outcome,
             round: item.round.clone(),
             cancel: None,
@@ -108,6 +113,7 @@ mod tests {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),
+            attempt_timeout: None,
             steps: (0..steps).map(step).collect(),
             load: None,
             max_active: None,

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod claim;
+mod close;
 mod decide;
 mod follow;
 mod hints;
@@ -11,15 +12,17 @@ mod logs;
 mod look;
 mod member;
 mod notices;
+mod overdue;
 mod words;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
 use super::catalog::{AttemptLimits, Catalog, Profile, Retry, Task};
+use super::class::FailureClass;
 use super::cluster::ClusterSpec;
 use super::command::Command;
 use super::notice::Notice;
@@ -30,6 +33,7 @@ pub use claim::GUARD_PREFIX;
 pub use decide::{Act, Decision};
 pub use hints::{Event, Hints};
 pub use logs::{LogFile, LogSeen, LogWanted};
+pub use overdue::Stop;
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
@@ -118,6 +122,9 @@ pub struct Member {
     /// Whether its output goes into the warehouse when its steps have completed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loads: bool,
+    /// A step of it that runs longer is cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout: Option<SignedDuration>,
     /// None while it is open.
     pub outcome: Option<Outcome>,
     /// Of its task partition.
@@ -132,8 +139,15 @@ pub struct Member {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Succeeded,
-    Failed { reason: String },
-    Cancelled { reason: String },
+    Failed {
+        reason: String,
+        /// None in runs stored before there were classes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<FailureClass>,
+    },
+    Cancelled {
+        reason: String,
+    },
 }
 
 /// A step with its placeholders filled in, as EMR takes it.
@@ -162,6 +176,15 @@ pub struct Attempt {
     /// EMR's words for why it ended; may be empty even then.
     #[serde(default)]
     pub end_reason: String,
+    /// Why it was lost; None while it is open, and where it did its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
+    /// Nothing ran on its cluster for too long: the class of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<FailureClass>,
+    /// It buys on demand what the profile buys as spot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_demand: bool,
     /// Its lifetime ended while EMR could not be asked about it.
     #[serde(default)]
     pub unseen_at_end: bool,
@@ -218,6 +241,20 @@ pub struct StepTry {
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub failure: Option<String>,
+    /// The run has asked EMR to cancel it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+}
+
+impl StepTry {
+    /// Why it failed, if it has.
+    pub fn class(&self) -> Option<FailureClass> {
+        let failed = self.state == StepState::Failed;
+        failed.then(|| match self.stop {
+            Some(Stop::TimeOut) => FailureClass::TimeOut,
+            _ => FailureClass::of_step(self.failure.as_deref().unwrap_or_default()),
+        })
+    }
 }
 
 impl StepTry {
@@ -401,7 +438,7 @@ impl Run {
             ended: None,
             state: RunState::Launching,
             cluster: profile.cluster.clone(),
-            limits: profile.limits,
+            limits: profile.limits.clone(),
             members,
             attempts: Vec::new(),
             notices: Vec::new(),
@@ -417,7 +454,7 @@ impl Run {
             return (run, changes);
         }
         run.tell_created(batch.iter().filter_map(|(_, item)| item.ready_at).min(), now);
-        run.open_attempt(now);
+        run.open_attempt(SignedDuration::ZERO, now);
         (run, changes)
     }
 
@@ -440,18 +477,24 @@ impl Run {
         format!("{deployment}/{}/{}", self.id, self.attempts.len())
     }
 
-    fn open_attempt(&mut self, now: Timestamp) {
+    /// The next attempt, which asks for its cluster after `delay`.
+    fn open_attempt(&mut self, delay: SignedDuration, now: Timestamp) {
+        let send_at = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
         let expires = now.saturating_add(self.limits.lifetime).unwrap_or(Timestamp::MAX);
+        let on_demand = self.is_to_buy_on_demand();
         self.state = RunState::Launching;
         self.attempts.push(Attempt {
             number: number(self.attempts.len() + 1),
             opened: now,
             expires,
-            launch: Intent { send_by: now, send_at: Some(now), throttled: 0, uncertain: false },
+            launch: Intent { send_by: now, send_at: Some(send_at), throttled: 0, uncertain: false },
             cluster: None,
             refused: Vec::new(),
             cluster_state: None,
             end_reason: String::new(),
+            class: None,
+            given_up: None,
+            on_demand,
             unseen_at_end: false,
             unterminated: false,
             tries: Vec::new(),

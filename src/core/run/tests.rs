@@ -14,9 +14,11 @@ use crate::core::quota::Call;
 use crate::core::render::Text;
 use crate::core::task::TaskState;
 
+mod attempts;
 mod cancel;
 mod looks;
 mod notices;
+mod overdue;
 mod submissions;
 
 /// How a call that creates something goes.
@@ -103,6 +105,12 @@ struct FakeEmr {
     lags_without_bound: bool,
     /// Steps, without their serial, that run until they are cancelled.
     hanging: BTreeSet<String>,
+    /// What was cancelled once hangs no more.
+    hangs_once: bool,
+    /// So many of the first clusters never leave STARTING.
+    stuck: usize,
+    /// So many of the first clusters run no step.
+    idle: usize,
 }
 
 impl Default for FakeEmr {
@@ -126,6 +134,9 @@ impl Default for FakeEmr {
             delayed: vec![],
             lags_without_bound: false,
             hanging: BTreeSet::new(),
+            hangs_once: false,
+            stuck: 0,
+            idle: 0,
         }
     }
 }
@@ -148,6 +159,9 @@ impl FakeEmr {
 
     /// Time passes: a cluster starts, steps are executed.
     fn go_on(&mut self, number: usize, now: Timestamp) {
+        if self.clusters[number].state == ClusterState::Starting && number < self.stuck {
+            return;
+        }
         if self.clusters[number].state == ClusterState::Starting {
             let (state, event) = match self.dying {
                 0 => (ClusterState::Running, Event::Running),
@@ -229,6 +243,9 @@ impl FakeEmr {
         if !matches!(state, ClusterState::Running | ClusterState::Waiting) {
             return;
         }
+        if cluster < self.idle {
+            return;
+        }
         let mut cancelled = false;
         let (mut refused, mut executes) = (false, false);
         let mut events = Vec::new();
@@ -243,6 +260,7 @@ impl FakeEmr {
             let plain = step.name.rsplit_once('/').map_or("", |(plain, _)| plain).to_owned();
             if self.hanging.contains(&plain) && !cancelled {
                 step.state = StepState::Running;
+                step.started = Some(now);
                 self.executed.push(step.name.clone());
                 executes = true;
                 break;
@@ -374,6 +392,9 @@ impl FakeEmr {
                 match self.fate() {
                     Fate::Works | Fate::AnswerLost => {
                         self.cancel(number, |step| steps.contains(&step.id), now);
+                        if self.hangs_once {
+                            self.hanging.clear();
+                        }
                         self.advance(number, now);
                         Observation::StepsCancelled(Ok(()))
                     }
@@ -425,6 +446,7 @@ fn run(tasks: usize, steps: usize) -> Run {
             outputs: vec![],
             when_empty: WhenEmpty::Run,
             late_data: Default::default(),
+            attempt_timeout: None,
             steps: steps.clone(),
             load: None,
             max_active: None,

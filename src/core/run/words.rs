@@ -6,6 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::logs::{LogSeen, LogWanted, last_lines};
 use super::{Attempt, Member, NO_DETAILS, Outcome, Run, StepTry};
 use crate::core::asked::Asked;
+use crate::core::catalog::AttemptPolicy;
+use crate::core::class::FailureClass;
 use crate::core::load::Load;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
@@ -65,7 +67,7 @@ impl Run {
     /// step's `log` is known.
     fn cluster_facts(&self, log: Option<String>) -> Vec<Fact> {
         let Some(attempt) = self.attempts.last() else { return Vec::new() };
-        let number = format!("{} of {}", attempt.number, self.limits.max_attempts);
+        let number = format!("{} of {}", attempt.number, self.most_attempts());
         let mut facts = vec![Fact::new("attempt", number)];
         facts.extend(attempt.cluster.as_ref().map(|cluster| Fact::new("cluster", cluster)));
         let log = log.or_else(|| self.log_folder(attempt));
@@ -138,10 +140,13 @@ impl Run {
     pub(super) fn tell_terminating(&mut self, now: Timestamp) {
         let cluster = self.open_cluster();
         let requested = self.attempts.last().map(|attempt| attempt.opened);
+        let stalled = self.attempts.last().and_then(|attempt| self.stall_words(attempt));
+        let stalled = stalled.filter(|_| self.is_given_up());
+        let why = stalled.as_deref().unwrap_or("nothing is left to do");
         let notice = self
             .own_notice(now, Severity::Info, "terminating", "")
             .detailed(&format!("cluster {cluster} is being terminated"))
-            .saying(format!("Nothing is left to do: cluster {cluster} is being terminated"))
+            .saying(format!("Cluster {cluster} is being terminated: {why}"))
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("cluster since", since, now)));
         self.tell(notice);
@@ -183,8 +188,23 @@ impl Run {
         self.tell(notice);
     }
 
-    pub(super) fn tell_attempt_lost(&mut self, reason: &str, now: Timestamp) {
-        let (next, max) = (self.attempts.len() + 1, self.limits.max_attempts);
+    /// An attempt is lost, and there may be another.
+    pub(super) fn tell_attempt_lost(&mut self, class: FailureClass, reason: &str, now: Timestamp) {
+        let AttemptPolicy { max, delay } = self.limits.policy(class);
+        let next = self.attempts.len() + 1;
+        let at = match delay.is_zero() {
+            true => String::new(),
+            false => format!(" in {delay:#}"),
+        };
+        let attempt = self.attempts.last();
+        let market = match self.is_to_buy_on_demand() {
+            true => ", all of it on demand",
+            false => "",
+        };
+        let sentence = match attempt.and_then(|attempt| attempt.cluster.as_deref()) {
+            Some(cluster) => format!("The run has lost its cluster {cluster}"),
+            None => "EMR has refused the run its cluster".to_owned(),
+        };
         let notice = self
             .own_notice(
                 now,
@@ -192,13 +212,14 @@ impl Run {
                 "attempt-lost",
                 "lost its cluster and tries another",
             )
-            .saying(format!("The run has lost its cluster {}", self.open_cluster()))
+            .of_class(Some(class))
+            .saying(sentence)
             .with([
                 Fact::new("reason", reason),
                 Fact::new(
                     "next",
                     format!(
-                        "attempt {next} of {max} gets another cluster; task partitions that have \
+                        "attempt {next} of {max} gets another cluster{at}{market}; task partitions that have \
                          not ended start again there with their first step"
                     ),
                 ),
@@ -224,13 +245,23 @@ impl Run {
         self.tell(notice);
     }
 
+    /// The class of all failures of its members, if they have one in common.
+    fn common_class(&self) -> Option<FailureClass> {
+        let mut classes = self.members.iter().filter_map(|member| match &member.outcome {
+            Some(Outcome::Failed { class, .. }) => Some(*class),
+            _ => None,
+        });
+        let first = classes.next()?;
+        first.filter(|_| classes.all(|class| class == first))
+    }
+
     /// The end of the run: one notice for all of its members.
     pub(super) fn tell_end(&mut self, now: Timestamp) {
         let failed: Vec<(&TaskKey, &str)> = self
             .members
             .iter()
             .filter_map(|member| match &member.outcome {
-                Some(Outcome::Failed { reason }) => Some((&member.key, reason.as_str())),
+                Some(Outcome::Failed { reason, .. }) => Some((&member.key, reason.as_str())),
                 _ => None,
             })
             .collect();
@@ -250,6 +281,7 @@ impl Run {
                 .saying("The run has succeeded: every step of every task partition has completed"),
             count => self
                 .own_notice(now, Severity::Warning, "run-failed", "ended with failures")
+                .of_class(self.common_class())
                 .detailed(&format!("{count} of {all} failed"))
                 .saying(format!("The run has ended: {count} of {all} task partitions failed"))
                 .with(
@@ -322,6 +354,7 @@ impl Run {
         let notice = self
             .step_notice(&member.key, now, Severity::Warning, &event, &what)
             .named(member.key.task.as_str())
+            .of_class(step_try.class())
             .detailed(why)
             .saying(format!("Step {} of {} has failed and is tried again", step.name, member.key))
             .with([
@@ -376,8 +409,9 @@ impl Run {
             change.in_run(&self.id).on(&self.profile).since(item.ready_at)
         };
         match &member.outcome {
-            Some(Outcome::Failed { reason }) => change(TaskState::Failed, vec![])
+            Some(Outcome::Failed { reason, class }) => change(TaskState::Failed, vec![])
                 .because(reason)
+                .of_class(*class)
                 .then(&failure_advice("nothing was run; correct the task's steps", &member.key)),
             _ => {
                 let batch = names(self.members.iter().map(|member| &member.key));
@@ -399,12 +433,12 @@ impl Run {
         }
     }
 
-    /// A member's failure. `advice` says what a person can do about it, `log`
-    /// where the failed step's log is.
+    /// A member's failure, of a class and for a reason. `advice` says what a person
+    /// can do about it, `log` where the failed step's log is.
     pub(super) fn failed(
         &self,
         member: &Member,
-        reason: &str,
+        (class, reason): (FailureClass, &str),
         advice: &str,
         log: Option<String>,
         now: Timestamp,
@@ -413,7 +447,8 @@ impl Run {
         let partial = outputs(member, ", may be incomplete").filter(|_| had_cluster);
         let facts = partial.chain(self.cluster_facts(log)).collect();
         let next = failure_advice(advice, &member.key);
-        self.ended(member, TaskState::Failed, facts, now).because(reason).then(&next)
+        let change = self.ended(member, TaskState::Failed, facts, now).because(reason);
+        change.of_class(Some(class)).then(&next)
     }
 
     /// A member's end at a person's word.

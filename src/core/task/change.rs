@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Element, Receipt, Round, TaskKey, TaskState, URGENT};
 use crate::core::asked::Asked;
+use crate::core::class::FailureClass;
 use crate::core::load::Load;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 
@@ -122,6 +123,13 @@ impl TaskChange {
         self.reason = Some(reason.to_owned());
         self.notice = self.notice.detailed(reason);
         self.notice.facts.insert(0, Fact::new("reason", reason));
+        self
+    }
+
+    /// The class of the failure that it is.
+    #[must_use]
+    pub fn of_class(mut self, class: Option<FailureClass>) -> Self {
+        self.notice = self.notice.of_class(class);
         self
     }
 

@@ -5,12 +5,14 @@ use jiff::SignedDuration;
 use super::*;
 use crate::core::catalog::testing::profile;
 use crate::core::catalog::{
-    Dataset, Input, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit, WhenEmpty,
+    AttemptPolicy, Dataset, Input, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit,
+    WhenEmpty,
 };
 use crate::core::partition::Grain;
 use crate::core::render::Text;
-use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, StepSeen};
+use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, Outcome, StepSeen};
 use crate::core::schedule::{CatchUp, Schedule, SlotPartition};
+use crate::core::task::Round;
 use crate::core::template::Template;
 
 fn at(text: &str) -> Timestamp {
@@ -61,6 +63,7 @@ fn catalog() -> Catalog {
         outputs: outputs.iter().map(ToString::to_string).collect(),
         when_empty: WhenEmpty::Skip,
         late_data: Default::default(),
+        attempt_timeout: None,
         steps: vec![step("extract"), step("load")],
         load: None,
         max_active: None,
@@ -499,8 +502,36 @@ fn a_running_partition_says_what_its_cluster_does() {
     ]);
     lost.says(
         "2013-01-01T06:41:00Z",
-        &format!("{key}, attempt 2 of 2: its cluster is about to be asked for."),
+        &format!("{key}, attempt 2 of 2 after internal: its cluster is about to be asked for."),
     );
+    let mut waits = Case::new("etl", "2013-01-01T05");
+    let policy = AttemptPolicy { max: 3, delay: SignedDuration::from_mins(10) };
+    let profile = waits.catalog.profiles.get_mut("p").unwrap();
+    profile.limits.policies.insert(FailureClass::Internal, policy);
+    let waits = waits.running(vec![launch(), launched(), look(ClusterState::Terminated, &[])]);
+    let until = waits.run.as_ref().unwrap().attempt().unwrap().launch.send_at.unwrap();
+    let minute = until.strftime("%H:%M UTC");
+    waits.says(
+        "2013-01-01T06:41:00Z",
+        &format!(
+            "{key}, attempt 2 of 3 after internal: its next cluster is asked for at {minute}."
+        ),
+    );
+    let why = waits.why("2013-01-01T06:41:00Z");
+    assert_eq!((why.class, why.until), (Some(FailureClass::Internal), Some(until)));
+    let mut failed = lost;
+    let item = failed.item();
+    (item.state, item.reason) = (TaskState::Failed, Some("no machines".into()));
+    let member = &mut failed.run.as_mut().unwrap().members[0];
+    let class = Some(FailureClass::Capacity);
+    member.outcome = Some(Outcome::Failed { reason: "no machines".into(), class });
+    failed.says(
+        "2013-01-01T06:41:00Z",
+        "etl 2013-01-01T05 FAILED in run R1: no machines (class capacity).",
+    );
+    // In another round it has not failed yet.
+    failed.item().round = Round { number: 2, ..Round::default() };
+    assert_eq!(failed.why("2013-01-01T06:41:00Z").class, None);
     let mut gone = Case::new("etl", "2013-01-01T05").running(vec![]);
     gone.run = None;
     gone.says("2013-01-01T06:41:00Z", &format!("{key}, which cannot be found."));

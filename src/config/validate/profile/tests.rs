@@ -3,7 +3,11 @@
 
 use std::path::Path;
 
+use jiff::SignedDuration;
+
 use crate::config::{Config, parse};
+use crate::core::catalog::AttemptPolicy;
+use crate::core::class::FailureClass;
 
 const HEAD: &str = r#"
 deployment = "demo"
@@ -43,6 +47,74 @@ const STEP: &str = "[[tasks.etl.steps]]\nname = \"s\"\nkind = \"command\"\nargs 
 fn read(profile: &str, steps: &str) -> Result<Config, String> {
     let text = format!("{HEAD}{PROFILE}{profile}{TASK}{steps}");
     parse(&text, Path::new("x.toml")).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn each_class_of_failure_has_its_policy() {
+    use FailureClass::*;
+    let minutes = SignedDuration::from_mins;
+    for (text, expected) in [
+        ("", [(Bootstrap, 2, 0), (Capacity, 2, 10), (Validation, 1, 0), (External, 1, 0)]),
+        (
+            "max-attempts = 4\n",
+            [(Bootstrap, 2, 0), (Capacity, 4, 10), (SpotLoss, 4, 0), (Internal, 4, 0)],
+        ),
+        (
+            "max-attempts = 1\n[profiles.x.attempts]\nexternal = { max = 3 }\n\
+             capacity = { max = 5, delay = \"1h\" }\nspot-loss.delay = \"2m\"\n",
+            [(Bootstrap, 1, 0), (External, 3, 0), (Capacity, 5, 60), (SpotLoss, 1, 2)],
+        ),
+    ] {
+        let config = read(&format!("{FLEET}{text}"), STEP).unwrap();
+        let limits = &config.catalog.profiles["x"].limits;
+        for (class, max, delay) in expected {
+            let policy = AttemptPolicy { max, delay: minutes(delay) };
+            assert_eq!(limits.policy(class), policy, "{text}: {class:?}");
+        }
+        assert!(limits.on_demand_last);
+    }
+    for (text, said) in [
+        ("capacity = { max = 0 }", "max of capacity is 0: expected 1 to 10"),
+        ("spot-loss = { delay = \"25h\" }", "delay of spot-loss is 25h: expected 0s to 24h"),
+        ("spotloss = { max = 2 }", "spotloss"),
+        ("user-code = { max = 2 }", "user-code"),
+    ] {
+        let told = read(&format!("{FLEET}[profiles.x.attempts]\n{text}\n"), STEP).unwrap_err();
+        assert!(told.contains(said), "{text}: {told}");
+        assert!(told.ends_with("\n1 mistake"), "{text}: {told}");
+    }
+}
+
+#[test]
+fn time_outs_have_their_bounds() {
+    let task = |line: &str| TASK.replace("partition", &format!("{line}\npartition"));
+    for (profile, line, said) in [
+        ("", "attempt-timeout = \"59s\"", "attempt-timeout is 59s: expected 1m to 168h"),
+        ("stall-timeout = \"4m\"\n", "", "stall-timeout is 4m: expected 5m to 168h"),
+        // EMR looks for spot instances for 20 minutes if nobody says how long.
+        (
+            "stall-timeout = \"20m\"\ncore = { instance-types = [\"m5.xlarge\"], spot = 1 }\n",
+            "",
+            "stall-timeout is 20m, but EMR may look for spot instances for 20m",
+        ),
+        ("stall-timeout = \"30m\"\n", "attempt-timeout = \"2h\"", ""),
+    ] {
+        let text = format!("{HEAD}{PROFILE}{FLEET}{profile}{}{STEP}", task(line));
+        let read = parse(&text, Path::new("x.toml")).map_err(|mistakes| mistakes.to_string());
+        match (said, read) {
+            ("", Ok(config)) => {
+                let timeout = config.catalog.tasks["etl"].attempt_timeout;
+                assert_eq!(timeout, Some(SignedDuration::from_hours(2)));
+                let stall = config.catalog.profiles["x"].limits.stall_timeout;
+                assert_eq!(stall, Some(SignedDuration::from_mins(30)));
+            }
+            (said, Err(told)) if !said.is_empty() => {
+                assert!(told.contains(said), "{told}");
+                assert!(told.ends_with("\n1 mistake"), "{told}");
+            }
+            (_, read) => panic!("{line} {profile}: {:?}", read.map(|_| ())),
+        }
+    }
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn cancelled_steps_are_blamed_on_somebody_only_when_the_cluster_goes_on_after_th
         let act = decide(&mut run, Observation::Described(seen(state)), 33);
         if let Some(outcome) = outcome {
             assert_eq!(run.state, outcome);
-            let Some(Outcome::Failed { reason }) = &run.members[0].outcome else { panic!() };
+            let Some(Outcome::Failed { reason, .. }) = &run.members[0].outcome else { panic!() };
             assert_eq!(reason, "step s0 was cancelled from outside");
             continue;
         }
@@ -325,7 +325,7 @@ fn a_failure_is_not_blamed_for_a_cancelled_step_after_which_others_ran() {
         let waiting = Observation::Described(seen(ClusterState::Waiting));
         let _ = decide(&mut run, waiting, 32);
         let failed = run.members[1].outcome.as_ref().map(|outcome| match outcome {
-            Outcome::Failed { reason } => reason.as_str(),
+            Outcome::Failed { reason, .. } => reason.as_str(),
             Outcome::Succeeded => "succeeded",
             Outcome::Cancelled { .. } => "cancelled",
         });
@@ -357,7 +357,7 @@ fn an_old_failure_does_not_explain_that_a_retry_was_cancelled() {
         }
         assert_eq!(act, describe());
         let _ = decide(&mut run, Observation::Described(seen(ClusterState::Waiting)), 121);
-        let Some(Outcome::Failed { reason }) = &run.members[0].outcome else { panic!() };
+        let Some(Outcome::Failed { reason, .. }) = &run.members[0].outcome else { panic!() };
         assert_eq!(reason, "step s0 was cancelled from outside");
     }
 }

@@ -130,7 +130,7 @@ fn tries_are_bounded_and_what_they_leave_undone_fails() {
     let bytes = stored_bytes(&run) - stored_bytes(&run.notices);
     assert!((250_000..365_000).contains(&bytes), "{bytes}");
     let reason = |member: &Member| match &member.outcome {
-        Some(Outcome::Failed { reason }) => reason.clone(),
+        Some(Outcome::Failed { reason, .. }) => reason.clone(),
         outcome => panic!("{outcome:?}"),
     };
     let full = "step s0 cannot be tried again: the run's record has no room for more tries";
