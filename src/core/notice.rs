@@ -318,12 +318,17 @@ impl Notice {
             ("severity", self.severity.name()),
             ("status", &self.status),
         ];
+        // Ten are the most that SNS delivers to a queue with raw delivery: a repeat
+        // goes without its run.
+        let last = match self.folded {
+            true => ("folded", &Some("true".to_owned())),
+            false => ("run", &self.run),
+        };
         let sometimes = [
             ("task", &self.task),
             ("partition", &self.partition),
-            ("run", &self.run),
             ("profile", &self.profile),
-            ("folded", &self.folded.then(|| "true".to_owned())),
+            last,
         ];
         let sometimes =
             sometimes.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));

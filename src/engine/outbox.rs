@@ -29,6 +29,9 @@ impl Engine {
     /// failure nobody tries for a while: turns that wait for SNS would keep
     /// clusters from being launched and ended. `owner` keeps a place meanwhile.
     pub(super) async fn publish(&self, owner: &str, notices: &[Notice]) -> Published {
+        if notices.is_empty() {
+            self.with_pace(|pace| pace.leave(owner));
+        }
         for (count, notice) in notices.iter().enumerate() {
             match self.publish_one(owner, notice).await {
                 Err(_) if planted(Bug::FailedPublishIsDone) => {}

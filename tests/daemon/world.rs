@@ -175,7 +175,7 @@ impl World {
     /// When each call of an action was made so far, in milliseconds.
     pub fn times(&self, action: &str) -> Vec<i64> {
         let log = std::fs::read_to_string(self.local.data().join("calls.jsonl")).unwrap();
-        let calls = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+        let calls = log.lines().map(serde_json::from_str::<serde_json::Value>);
         let named = calls.map(Result::unwrap).filter(|call| call["action"] == action);
         named
             .map(|call| {

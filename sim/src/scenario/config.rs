@@ -272,7 +272,7 @@ pub fn task_text(text: &mut String, task: &Task) {
     let _ = writeln!(text, "[tasks.{name}]\nprofile = \"{profile}\"\npartition = \"hour\"");
     if *scheduled {
         text.push_str("schedule = { cron = \"5 * * * *\", partition = \"previous\" }\n");
-        text.push_str("start-by = \"20m\"\nend-by = \"1h\"\n");
+        text.push_str("start-by = \"2m\"\nend-by = \"12m\"\n");
     }
     // What takes so long is told of, and nothing else follows.
     if steps.len() > 1 {
