@@ -78,6 +78,8 @@ pub enum Phase {
     ReadSteps,
     AddSteps,
     Terminate,
+    /// CancelSteps.
+    CancelSteps,
     Publish,
     /// Stores that a notice was published.
     Published,
@@ -118,7 +120,7 @@ pub enum Phase {
 
 impl Phase {
     /// Those that every world may have.
-    pub const ALL: [Phase; 33] = [
+    pub const ALL: [Phase; 34] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -142,6 +144,7 @@ impl Phase {
         Phase::ReadSteps,
         Phase::AddSteps,
         Phase::Terminate,
+        Phase::CancelSteps,
         Phase::Publish,
         Phase::Published,
         Phase::Read,
@@ -196,6 +199,7 @@ impl Phase {
             Phase::ReadSteps => "read steps",
             Phase::AddSteps => "add steps",
             Phase::Terminate => "terminate",
+            Phase::CancelSteps => "cancel steps",
             Phase::Publish => "publish",
             Phase::Published => "published",
             Phase::Read => "read",
@@ -382,6 +386,7 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::Emr, "ListSteps") => Phase::ReadSteps,
         (Service::Emr, "AddJobFlowSteps") => Phase::AddSteps,
         (Service::Emr, "TerminateJobFlows") => Phase::Terminate,
+        (Service::Emr, "CancelSteps") => Phase::CancelSteps,
         (Service::DynamoDb, "GetItem") => Phase::Read,
         (Service::DynamoDb, "Query") if table(body).ends_with("file-unit") => Phase::Count,
         (Service::DynamoDb, "Query") if body["ConsistentRead"] == true => Phase::TaskFiles,

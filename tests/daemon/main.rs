@@ -33,5 +33,6 @@ mod schedules;
 mod spark;
 mod start;
 mod task_files;
+mod timeouts;
 mod versions;
 mod world;

@@ -319,9 +319,14 @@ fn blamed<'a>(item: &Value, steps: &'a [(String, u32)]) -> Option<&'a (String, u
 }
 
 impl Work {
-    /// Whether all tries of a step have failed on one cluster.
+    /// Whether all tries of a step have failed on one cluster, or were cancelled there:
+    /// what takes too long is.
     fn is_exhausted(&self, (step, most): &(String, u32)) -> bool {
-        self.failed.iter().any(|((_, failed), times)| failed == step && times >= most)
+        let of_step = self.failed.keys().chain(self.cancelled.keys());
+        of_step.filter(|(_, failed)| failed == step).any(|on_cluster| {
+            let times = |of: &BTreeMap<_, u32>| of.get(on_cluster).copied().unwrap_or(0);
+            times(&self.failed) + times(&self.cancelled) >= *most
+        })
     }
 
     /// Whether one cluster has completed all steps.

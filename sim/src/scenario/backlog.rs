@@ -24,6 +24,7 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp) {
         inputs: vec![DATASET.to_owned()],
         outputs: Vec::new(),
         scheduled: false,
+        attempt_timeout_minutes: None,
         steps: vec![Step { name: "s0".to_owned(), retries: 1 }],
         load: None,
     };

@@ -79,6 +79,7 @@ pub fn adapt(scenario: &mut Scenario) {
             outputs: Vec::new(),
             scheduled: true,
             steps: vec![Step { name: "s0".to_owned(), retries: 1 }],
+            attempt_timeout_minutes: None,
             load: None,
         };
         let mut text = String::new();

@@ -20,6 +20,8 @@ pub struct Task {
     /// Due at minute 5 of every hour, for the hour before.
     pub scheduled: bool,
     pub steps: Vec<Step>,
+    /// A step that runs longer is cancelled.
+    pub attempt_timeout_minutes: Option<u32>,
     pub load: Option<Load>,
 }
 
@@ -115,6 +117,8 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             .map(|step| Step { name: format!("s{step}"), retries: rng.u32(0..3) })
             .collect();
         let profile = profiles[rng.usize(..profiles.len())].name.clone();
+        let bounded = steps_hang && rng.bool();
+        let attempt_timeout_minutes = bounded.then(|| rng.u32(12..25));
         tasks.push(Task {
             name,
             profile,
@@ -122,6 +126,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             outputs: Vec::new(),
             scheduled,
             steps,
+            attempt_timeout_minutes,
             load: None,
         });
     }
@@ -155,6 +160,7 @@ pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         inputs: vec![input.to_owned()],
         outputs: output.map(str::to_owned).into_iter().collect(),
         scheduled: false,
+        attempt_timeout_minutes: None,
         steps,
         load: None,
     };
@@ -281,6 +287,9 @@ pub fn task_text(text: &mut String, task: &Task) {
     let named: Vec<_> = inputs.iter().map(|name| format!("{{ dataset = \"{name}\" }}")).collect();
     let _ = writeln!(text, "inputs = [{}]", named.join(", "));
     let _ = writeln!(text, "outputs = {outputs:?}");
+    if let Some(minutes) = task.attempt_timeout_minutes {
+        let _ = writeln!(text, "attempt-timeout = \"{minutes}m\"");
+    }
     for Step { name: step, retries } in steps {
         let _ = writeln!(
             text,

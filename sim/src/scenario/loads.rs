@@ -134,7 +134,9 @@ fn task(
     load: Option<Load>,
 ) -> Task {
     let (name, profile) = (name.to_owned(), "p0".to_owned());
-    Task { name, profile, inputs: vec![input], outputs, scheduled: false, steps, load }
+    let (scheduled, attempt_timeout_minutes) = (false, None);
+    let inputs = vec![input];
+    Task { name, profile, inputs, outputs, scheduled, steps, attempt_timeout_minutes, load }
 }
 
 /// The part of the configuration file that is about loads.

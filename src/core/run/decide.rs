@@ -320,7 +320,7 @@ impl Run {
                 None => self.close(changes, now),
             };
         }
-        if now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
+        if self.has_outlived(now) {
             changes.extend(self.fail_open(
                 FailureClass::TimeOut,
                 "its cluster's lifetime was over",

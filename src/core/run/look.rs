@@ -36,9 +36,7 @@ impl Run {
             Act::Terminate { cluster }
         } else if working && ended {
             Act::ReadSteps { cluster, spare: false }
-        } else if working && now >= attempt.expires && !planted(Bug::LifetimeIgnored) {
-            Act::Describe { cluster }
-        } else if working && self.is_overdue(hints, now) {
+        } else if working && (self.has_outlived(now) || self.is_overdue(hints, now)) {
             Act::Describe { cluster }
         } else if may_look && hints.events.contains(&Event::Ended) {
             Act::Survey
@@ -119,6 +117,12 @@ impl Run {
             Some(cluster) => Act::Describe { cluster },
             None => Act::Rest(None),
         }
+    }
+
+    /// Whether its cluster's lifetime is over.
+    pub(super) fn has_outlived(&self, now: Timestamp) -> bool {
+        let over = self.attempts.last().is_some_and(|attempt| now >= attempt.expires);
+        over && !planted(Bug::LifetimeIgnored)
     }
 
     /// When the state is to be read although nothing happened.

@@ -142,11 +142,14 @@ impl Run {
         let requested = self.attempts.last().map(|attempt| attempt.opened);
         let stalled = self.attempts.last().and_then(|attempt| self.stall_words(attempt));
         let stalled = stalled.filter(|_| self.is_given_up());
-        let why = stalled.as_deref().unwrap_or("nothing is left to do");
+        let sentence = match stalled {
+            Some(why) => format!("{why}, and is being terminated"),
+            None => format!("Nothing is left to do: cluster {cluster} is being terminated"),
+        };
         let notice = self
             .own_notice(now, Severity::Info, "terminating", "")
             .detailed(&format!("cluster {cluster} is being terminated"))
-            .saying(format!("Cluster {cluster} is being terminated: {why}"))
+            .saying(sentence)
             .with(self.cluster_facts(None))
             .with(requested.map(|since| Fact::since("cluster since", since, now)));
         self.tell(notice);

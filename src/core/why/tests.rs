@@ -538,6 +538,52 @@ fn a_running_partition_says_what_its_cluster_does() {
 }
 
 #[test]
+fn a_running_partition_says_what_becomes_of_it_if_it_takes_too_long() {
+    let key = "etl 2013-01-01T05 is running in run R1";
+    let bounded = |state, steps: &[(&str, StepState)]| {
+        let mut case = Case::new("etl", "2013-01-01T05");
+        let half_an_hour = Some(SignedDuration::from_mins(30));
+        case.catalog.profiles.get_mut("p").unwrap().limits.stall_timeout = half_an_hour;
+        case.catalog.tasks.get_mut("etl").unwrap().attempt_timeout = half_an_hour;
+        let start = [
+            ("2013-01-01T06:20:00Z", Observation::Nothing),
+            ("2013-01-01T06:21:00Z", Observation::Launched(Ok("j-1".into()))),
+        ];
+        let look = seen(state, steps).map(|observed| ("2013-01-01T06:41:00Z", observed));
+        case.running(vec![start.to_vec(), look.to_vec()])
+    };
+    let starting = bounded(ClusterState::Bootstrapping, &[]);
+    starting.says(
+        "2013-01-01T06:41:00Z",
+        &format!(
+            "{key}: cluster j-1 is bootstrapping since 06:20 UTC, and is given up at 06:50 UTC \
+             (stall-timeout)."
+        ),
+    );
+    assert_eq!(starting.why("2013-01-01T06:41:00Z").until, Some(at("2013-01-01T06:50:00Z")));
+    let step = ("etl/2013-01-01T05/extract/1", StepState::Running);
+    let running = bounded(ClusterState::Running, &[step]);
+    let words = format!("{key}: step extract runs on cluster j-1 since 06:30 UTC, and is");
+    running.says(
+        "2013-01-01T06:41:00Z",
+        &format!("{words} cancelled at 07:00 UTC after its attempt-timeout."),
+    );
+    assert_eq!(running.why("2013-01-01T06:41:00Z").until, Some(at("2013-01-01T07:00:00Z")));
+    running.says(
+        "2013-01-01T07:00:10Z",
+        &format!("{words} being cancelled after its attempt-timeout."),
+    );
+    let mut given_up = starting;
+    let hints = Hints { state_fresh: true, steps_fresh: true, ..Hints::default() };
+    let run = given_up.run.as_mut().unwrap();
+    let _ = run.decide(Observation::Steps(vec![]), &hints, at("2013-01-01T06:51:00Z"));
+    given_up.says(
+        "2013-01-01T06:51:00Z",
+        &format!("{key}: cluster j-1 was given up, as nothing ran on it, and is being terminated."),
+    );
+}
+
+#[test]
 fn an_ended_partition_says_when_and_why() {
     let mut hour = Case::new("etl", "2013-01-01T05");
     hour.item().since = Some(at("2013-01-01T06:29:00Z"));
