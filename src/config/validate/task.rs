@@ -8,7 +8,7 @@ use super::Check;
 use super::step::{RETRIES_MAX, Scope};
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
-use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
+use crate::core::catalog::{Input, LateData, Need, Retry, Task, WaitLimit};
 use crate::core::schedule::{Schedule, ScheduleError};
 
 const CRON_HELP: &str = "write five fields: minute (0-59), hour (0-23), day of month (1-31), month (1-12), \
@@ -72,7 +72,7 @@ impl Check {
             wait: self.wait(raw),
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
-            late_data: raw.late_data,
+            late_data: self.late_data(&raw.late_data),
             steps,
             load: raw.load.as_ref().and_then(|load| self.load(load, name, raw, file)),
         })
@@ -123,6 +123,30 @@ impl Check {
             );
         }
         Need::AtLeast(count)
+    }
+
+    fn late_data(&mut self, raw: &schema::LateData) -> LateData {
+        let raw = match raw {
+            schema::LateData::Ignore => return LateData::Ignore,
+            schema::LateData::Alert => return LateData::Alert,
+            schema::LateData::RunAgain(raw) => raw,
+        };
+        let bounds = SignedDuration::from_mins(1)..=SignedDuration::from_hours(24 * 60);
+        let until = self.within("run-again", &raw.run_again, bounds.clone());
+        let back_off = self.within("back-off", &raw.back_off, bounds);
+        if back_off >= until {
+            self.report(
+                Mistake::at(
+                    raw.run_again.span(),
+                    format!(
+                        "late data runs nothing again: back-off is {back_off:#}, and run-again \
+                         ends after {until:#}"
+                    ),
+                )
+                .help("give run-again a longer time, or back-off a shorter one"),
+            );
+        }
+        LateData::RunAgain { until, back_off }
     }
 
     fn wait(&mut self, raw: &schema::Task) -> Option<WaitLimit> {
