@@ -93,14 +93,20 @@ pub enum WhenEmpty {
 }
 
 /// What a task does about data that comes after it has taken its inputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LateData {
     /// Record it, and nothing else.
     Ignore,
     /// Record it and tell people, at most once an hour.
     #[default]
     Alert,
+    /// Tell people, and run what has succeeded or was skipped once more.
+    RunAgain {
+        /// No more once this time has passed since the partition's end.
+        until: SignedDuration,
+        /// So long after its last end at the earliest, and twice as long each time.
+        back_off: SignedDuration,
+    },
 }
 
 /// How many of several things must be there.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::catalog::testing::profile;
+use super::catalog::testing::{profile, task};
 use super::catalog::{
     Catalog, Completeness, Dataset, Input, Need, OnTimeout, Profile, Retry, StepSpec, StepWork,
     Task, WaitLimit, WhenEmpty,
@@ -262,7 +262,9 @@ fn data_that_comes_late() {
     (item.state, item.run) = (TaskState::Succeeded, Some(RUN.into()));
     let element: Element = "raw-logs@2013-01-01T05".parse().unwrap();
     let mut late = Late::default().with(&[(element, Receipt::Closed(28), 2)]);
-    let notice = late.tell(&item, "spark", at(70)).unwrap();
+    let mut task = task("etl", Grain::Hour, Vec::new());
+    task.profile = "spark".into();
+    let notice = late.tell(&item, &task, at(70)).unwrap();
     insta::assert_snapshot!("task-late-data", notice.message("prod").as_text());
 }
 

@@ -4,6 +4,7 @@
 
 use super::asked::Asked;
 use super::catalog::{Catalog, Task};
+use super::late::Late;
 use super::readiness::{Readiness, readiness};
 use super::run::Run;
 use super::task::{Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState};
@@ -93,6 +94,7 @@ pub fn retry(
     let mut change = change(Some(task), item, to, asked).of_round(&round).then(&then);
     change.again = true;
     change.receipts.clone_from(&again.receipts);
+    change.late = item.late.clone().map(Late::taken);
     let sentence =
         format!("{} is {} again: {} wants it to run once more", item.key, to.name(), asked.by);
     change.notice = change.notice.saying(sentence);

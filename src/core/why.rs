@@ -410,7 +410,14 @@ fn ended(
     let reason = item.reason.as_deref().unwrap_or("no reason is stored");
     // It ends the sentence.
     let reason = reason.trim_end_matches('.');
-    match item.state {
+    let late = item.late.as_ref();
+    let again = late.and_then(|late| Some((late.untaken(), late.again_at(task, item, now)?)));
+    let again = again.map_or_else(String::new, |(objects, at)| {
+        why.until = Some(at);
+        let objects = if objects == 1 { "1 object" } else { &format!("{objects} objects") };
+        format!("; {objects} came late, and it runs again at {}", clock(at, now))
+    });
+    let words = match item.state {
         TaskState::Succeeded => {
             why.outputs = catalog.outputs(task, &item.key.partition);
             let places: Vec<_> = why.outputs.values().cloned().collect();
@@ -425,7 +432,8 @@ fn ended(
             Some(class) => format!("FAILED{at}{run}: {reason} (class {})", class.name()),
             None => format!("FAILED{at}{run}: {reason}"),
         },
-    }
+    };
+    words + &again
 }
 
 /// `05, 06, 07` for hours of one day, else the partitions in full; of many the

@@ -5,9 +5,10 @@
 use jiff::Timestamp;
 
 use super::Engine;
+use super::tasks::log_change;
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Completeness, LateData, Task};
-use crate::core::late::{goes_on, may_come_later, news};
+use crate::core::late::{again, goes_on, may_come_later, news};
 use crate::core::task::{Element, Receipt, TaskPartition};
 
 /// Others may write the same partition in between.
@@ -31,11 +32,11 @@ impl Engine {
                 return Ok(item);
             }
             let now = self.clock.now();
-            let alert = task.late_data == LateData::Alert;
+            let alert = task.late_data != LateData::Ignore;
             let objects: u64 = news.iter().map(|(.., objects)| objects).sum();
             let alert = alert && objects > 0;
             let mut late = alert.then(|| item.late.clone().unwrap_or_default().with(&news));
-            let notice = late.as_mut().and_then(|late| late.tell(&item, &task.profile, now));
+            let notice = late.as_mut().and_then(|late| late.tell(&item, task, now));
             let receipts: Vec<_> = news
                 .iter()
                 .map(|(element, receipt, _)| (element.clone(), receipt.clone()))
@@ -97,6 +98,42 @@ impl Engine {
         Ok(found)
     }
 
+    /// Begins another round where late data makes it due.
+    pub(super) async fn run_late(
+        &self,
+        catalog: &Catalog,
+        item: TaskPartition,
+    ) -> Result<TaskPartition, StoreError> {
+        let Some(task) = catalog.tasks.get(&item.key.task) else { return Ok(item) };
+        let now = self.clock.now();
+        let at = item.late.as_ref().and_then(|late| late.again_at(task, &item, now));
+        if at.is_none_or(|at| at > now) {
+            return Ok(item);
+        }
+        let run = match &item.run {
+            Some(run) => self.store.run(run).await?,
+            None => None,
+        };
+        let Some(change) = again(catalog, task, &item, run.as_ref(), now) else { return Ok(item) };
+        let changed = self.store.change_task(&change, item.version).await?;
+        self.metrics.partition_became(&change.key, change.to);
+        log_change(&change);
+        Ok(changed)
+    }
+
+    /// When a partition that has ended is looked at again for what came late.
+    pub(super) fn late_again_at(
+        &self,
+        catalog: &Catalog,
+        item: &TaskPartition,
+    ) -> Option<Timestamp> {
+        let task = catalog.tasks.get(&item.key.task)?;
+        let now = self.clock.now();
+        let at = item.late.as_ref()?.again_at(task, item, now)?;
+        // It was due, and its last run has not let go of it.
+        Some(if at > now { at } else { super::after(now, self.sweep_interval) })
+    }
+
     /// Tells what has come late since people were last told, if it is time; says
     /// when to look again.
     pub(super) async fn tell_late(
@@ -105,10 +142,10 @@ impl Engine {
         item: &mut TaskPartition,
     ) -> Result<Option<Timestamp>, StoreError> {
         let task = catalog.tasks.get(&item.key.task);
-        let task = task.filter(|task| task.late_data == LateData::Alert);
+        let task = task.filter(|task| task.late_data != LateData::Ignore);
         let (Some(task), Some(mut late)) = (task, item.late.clone()) else { return Ok(None) };
         let now = self.clock.now();
-        if let Some(notice) = late.tell(item, &task.profile, now) {
+        if let Some(notice) = late.tell(item, task, now) {
             self.store.take_late(item, &[], Some(&late), Some(&notice), now).await?;
             item.version += 1;
             item.due = Some(now);

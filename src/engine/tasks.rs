@@ -47,6 +47,7 @@ impl Engine {
         if !catalog.tasks.contains_key(&key.task) {
             return self.leave_alone(&catalog, item).await;
         }
+        let item = self.run_late(&catalog, item).await?;
         let Decided { mut item, mut until } =
             self.decide_task(&catalog, item, Listings::Made).await?;
         if item.state == TaskState::Loading {
@@ -58,7 +59,8 @@ impl Engine {
         }
         if !item.state.takes_inputs() {
             let late = self.tell_late(&catalog, &mut item).await?;
-            until = until.into_iter().chain(late).min();
+            let again = self.late_again_at(&catalog, &item);
+            until = until.into_iter().chain(late).chain(again).min();
         }
         let limit = self.tell_lateness(&catalog, &mut item).await?;
         until = until.into_iter().chain(limit).min();

@@ -199,3 +199,25 @@ async fn a_run_knows_what_lay_beside_a_marker() {
     let place = "s3://landing/m/2013/01/01/";
     assert_eq!(names, ["_SUCCESS", "part-0", "part-1"].map(|name| format!("{place}{name}")));
 }
+
+#[tokio::test]
+async fn an_hour_runs_again_for_what_came_late() {
+    let again = "partition = \"hour\"\nlate-data = { run-again = \"24h\", back-off = \"30m\" }";
+    let tasks = hourly().replace("partition = \"hour\"", again);
+    let world = World::at(&tasks, "2013-01-01T05:30:00Z", 600.0).await;
+    world.put("m/2013/01/01/05/first", "1").await;
+    world.mail("t/2013-01-01T05/succeeded").await;
+    world.put("m/2013/01/01/05/late-1", "1").await;
+    let mail = world.mail("t/2013-01-01T05/late-data/1").await;
+    assert!(mail.text.contains("it runs again at "), "{}", mail.text);
+    let mail = world.mail("t/2013-01-01T05/ready/2").await;
+    let said = "t 2013-01-01T05 is ready again: 1 object came after its inputs were taken";
+    assert!(mail.text.contains(said), "{}", mail.text);
+    world.mail("t/2013-01-01T05/succeeded/2").await;
+    let inputs = json(&world, &["inputs", "t", "2013-01-01T05"]).await;
+    assert_eq!(inputs["inputs"][0]["objects"].as_array().unwrap().len(), 2);
+    // The next time is in an hour of its clock, and once more data has come.
+    world.put("m/2013/01/01/05/late-2", "1").await;
+    world.mail("t/2013-01-01T05/succeeded/3").await;
+    assert!(world.mails_about("t/2013-01-01T05/ready/4").is_empty());
+}

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
 
 use super::expression::Expression;
-use super::task::{FAILED, LATE, SINCE, TOLD, UNLISTED};
+use super::task::{FAILED, LATE, SINCE, TOLD, UNLISTED, late_text};
 use super::{Store, StoreError, item};
 use crate::aws::error::AwsError;
 use crate::core::late::Late;
@@ -36,8 +36,7 @@ impl Store {
         let known = expression.value(item::number(item.version));
         expression.receive(receipts, None);
         if let Some(late) = late {
-            // Names, numbers and an instant: JSON can hold each.
-            expression.set(LATE, item::text(serde_json::to_string(late).unwrap_or_default()));
+            expression.set(LATE, late_text(late));
         }
         if let Some(notice) = notice {
             expression.keep_notice(&item.key, notice);

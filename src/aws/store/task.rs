@@ -96,6 +96,9 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     }
     let first = change.receipts.len().saturating_sub(RECEIPTS_MAX);
     expression.receive(&change.receipts[first..], None);
+    if let Some(late) = &change.late {
+        expression.set(LATE, late_text(late));
+    }
     expression.set(item::DUE, item::instant(change.due));
     expression.set(SINCE, item::instant(change.at));
     if change.to == TaskState::Ready {
@@ -544,6 +547,11 @@ fn newer_entry(
     entries.get(newer).map(|entry| match entry {
         Entry::Slot { partition, .. } | Entry::End { partition, .. } => *partition,
     })
+}
+
+pub(super) fn late_text(late: &Late) -> AttributeValue {
+    // Names, numbers and an instant: JSON can hold each.
+    item::text(serde_json::to_string(late).unwrap_or_default())
 }
 
 fn load_text(load: &Load) -> AttributeValue {

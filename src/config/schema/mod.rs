@@ -25,7 +25,7 @@ pub use instances::{Fleet, Group, Groups};
 pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Profile};
 pub use quotas::{Quota, Quotas};
-pub use task::{Input, Need, Retry, Schedule, Step, StepKind, Task};
+pub use task::{Input, LateData, Need, Retry, Schedule, Step, StepKind, Task};
 pub use warehouse::{Column, Load, Warehouse};
 
 /// A value and its place in the file.

@@ -6,11 +6,12 @@ use std::fmt;
 
 use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Duration, Load, Placed, Text};
-use crate::core::catalog::{HiveForm, LateData, OnTimeout, WhenEmpty};
+use crate::core::catalog::{HiveForm, OnTimeout, WhenEmpty};
 use crate::core::partition::Grain;
 use crate::core::schedule::{CatchUp, SlotPartition};
 
@@ -29,7 +30,9 @@ pub struct Task {
     /// What to do when an input is complete but holds no data at all.
     #[serde(default)]
     pub when_empty: WhenEmpty,
-    /// What to do about data that comes after the inputs were taken.
+    /// What to do about data that comes after the inputs were taken: "alert" tells
+    /// it, "ignore" only records it, and a table tells it and runs the partition
+    /// again.
     #[serde(default)]
     pub late_data: LateData,
     /// The datasets that it reads and waits for.
@@ -62,6 +65,77 @@ pub struct Task {
     pub steps: Vec<Step>,
     /// What goes into a warehouse when the steps have completed.
     pub load: Option<Load>,
+}
+
+/// "alert", "ignore", or a table.
+#[derive(Debug, Default)]
+pub enum LateData {
+    Ignore,
+    #[default]
+    Alert,
+    RunAgain(RunAgain),
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RunAgain {
+    /// For how long after the partition's end late data makes what has succeeded or
+    /// was skipped run again.
+    pub run_again: Duration,
+    /// How long after its last end it runs again at the earliest; it doubles with
+    /// each time.
+    #[serde(default = "an_hour")]
+    pub back_off: Duration,
+}
+
+fn an_hour() -> Duration {
+    Placed::unplaced(SignedDuration::from_hours(1))
+}
+
+impl JsonSchema for LateData {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "LateData".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = RunAgain::json_schema(generator);
+        json_schema!({
+            "anyOf": [{ "type": "string", "enum": ["alert", "ignore"] }, table],
+            "default": "alert",
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for LateData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrTable;
+
+        impl<'de> Visitor<'de> for WordOrTable {
+            type Value = LateData;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"alert\", \"ignore\" or a table { run-again = … }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LateData, E> {
+                match text {
+                    "alert" => Ok(LateData::Alert),
+                    "ignore" => Ok(LateData::Ignore),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LateData, A::Error> {
+                RunAgain::deserialize(MapAccessDeserializer::new(map)).map(LateData::RunAgain)
+            }
+        }
+
+        deserializer.deserialize_any(WordOrTable)
+    }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -255,3 +255,47 @@ fn only_tasks_that_differ_or_read_what_differs_are_decided_about_again() {
         assert_eq!(found, changed, "{to}");
     }
 }
+
+#[test]
+fn what_late_data_does_has_its_bounds() {
+    for (value, said) in [
+        ("\"alert\"", ""),
+        ("\"ignore\"", ""),
+        ("{ run-again = \"48h\" }", ""),
+        ("{ run-again = \"48h\", back-off = \"10m\" }", ""),
+        ("\"alart\"", "late-data cannot be \"alart\""),
+        ("{ back-off = \"10m\" }", "needs run-again"),
+        ("{ run-again = \"48h\", until = \"1h\" }", "unknown field \"until\""),
+        ("{ run-again = \"soon\" }", "which is no duration"),
+        ("{ run-again = \"1500h\" }", "run-again is 1500h: expected 1m to 1440h"),
+        ("{ run-again = \"48h\", back-off = \"30s\" }", "back-off is 30s: expected 1m to 1440h"),
+        (
+            "{ run-again = \"1h\" }",
+            "late data runs nothing again: back-off is 1h, and run-again ends after 1h",
+        ),
+    ] {
+        let text = GOOD.replace("when-empty", &format!("late-data = {value}\nwhen-empty"));
+        match said {
+            "" => assert!(parse(&text, Path::new("x.toml")).is_ok(), "{value}"),
+            said => assert!(mistakes(&text).contains(said), "{value}: {}", mistakes(&text)),
+        }
+    }
+}
+
+#[test]
+fn missed_slots_are_caught_up_with_as_the_schedule_says() {
+    for (value, said) in
+        [("all", ""), ("last", ""), ("none", ""), ("newest", "catch-up cannot be \"newest\"")]
+    {
+        let schedule = format!("* * *\", catch-up = \"{value}\" }}");
+        let text = GOOD.replace("* * *\" }", &schedule);
+        match said {
+            "" => {
+                let catalog = parse(&text, Path::new("x.toml")).unwrap().catalog;
+                let schedule = catalog.tasks["etl"].schedule.as_ref().unwrap();
+                assert_eq!(schedule.catch_up().name(), value);
+            }
+            said => assert!(mistakes(&text).contains(said), "{value}: {}", mistakes(&text)),
+        }
+    }
+}

@@ -9,7 +9,7 @@ use super::Check;
 use super::step::{RETRIES_MAX, Scope};
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
-use crate::core::catalog::{Input, Need, Retry, Task, WaitLimit};
+use crate::core::catalog::{Input, LateData, Need, Retry, Task, WaitLimit};
 use crate::core::lateness::TimeLimits;
 use crate::core::schedule::{Schedule, ScheduleError};
 
@@ -78,7 +78,7 @@ impl Check {
             time_limits: self.time_limits(raw),
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
-            late_data: raw.late_data,
+            late_data: self.late_data(&raw.late_data),
             attempt_timeout: raw
                 .attempt_timeout
                 .as_ref()
@@ -133,6 +133,30 @@ impl Check {
             );
         }
         Need::AtLeast(count)
+    }
+
+    fn late_data(&mut self, raw: &schema::LateData) -> LateData {
+        let raw = match raw {
+            schema::LateData::Ignore => return LateData::Ignore,
+            schema::LateData::Alert => return LateData::Alert,
+            schema::LateData::RunAgain(raw) => raw,
+        };
+        let bounds = SignedDuration::from_mins(1)..=SignedDuration::from_hours(24 * 60);
+        let until = self.within("run-again", &raw.run_again, bounds.clone());
+        let back_off = self.within("back-off", &raw.back_off, bounds);
+        if back_off >= until {
+            self.report(
+                Mistake::at(
+                    raw.run_again.span(),
+                    format!(
+                        "late data runs nothing again: back-off is {back_off:#}, and run-again \
+                         ends after {until:#}"
+                    ),
+                )
+                .help("give run-again a longer time, or back-off a shorter one"),
+            );
+        }
+        LateData::RunAgain { until, back_off }
     }
 
     fn wait(&mut self, raw: &schema::Task) -> Option<WaitLimit> {

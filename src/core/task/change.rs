@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Element, Receipt, Round, TaskKey, TaskState, URGENT};
 use crate::core::asked::Asked;
 use crate::core::class::FailureClass;
+use crate::core::late::Late;
 use crate::core::load::Load;
 use crate::core::notice::{Fact, Kind, Notice, Severity};
 
@@ -26,6 +27,8 @@ pub struct TaskChange {
     pub again: bool,
     /// What it is given with that: a person takes it for there.
     pub receipts: Vec<(Element, Receipt)>,
+    /// What came late before it, where there is any.
+    pub late: Option<Late>,
     /// When it is to be looked at next.
     pub due: Timestamp,
     pub notice: Notice,
@@ -71,6 +74,7 @@ impl TaskChange {
             round: Round::default(),
             again: false,
             receipts: Vec::new(),
+            late: None,
             due: at,
             notice,
         }

@@ -3,16 +3,18 @@
 use jiff::SignedDuration;
 
 use super::*;
+use crate::core::catalog::LateData;
 use crate::core::catalog::testing::profile;
 use crate::core::catalog::{
     AttemptPolicy, Dataset, Input, Need, OnTimeout, Profile, StepSpec, StepWork, WaitLimit,
     WhenEmpty,
 };
+use crate::core::late::Late;
 use crate::core::partition::Grain;
 use crate::core::render::Text;
 use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, Outcome, StepSeen};
 use crate::core::schedule::{CatchUp, Schedule, SlotPartition};
-use crate::core::task::Round;
+use crate::core::task::{Receipt, Round};
 use crate::core::template::Template;
 
 fn at(text: &str) -> Timestamp {
@@ -581,6 +583,24 @@ fn a_running_partition_says_what_becomes_of_it_if_it_takes_too_long() {
         "2013-01-01T06:51:00Z",
         &format!("{key}: cluster j-1 was given up, as nothing ran on it, and is being terminated."),
     );
+}
+
+#[test]
+fn what_runs_again_for_late_data_says_when() {
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    let hours = SignedDuration::from_hours;
+    let again = LateData::RunAgain { until: hours(10), back_off: hours(1) };
+    hour.catalog.tasks.get_mut("etl").unwrap().late_data = again;
+    let element: Element = "raw@2013-01-01T05".parse().unwrap();
+    let late = Late::default().with(&[(element, Receipt::Closed(3), 2)]);
+    let item = hour.item();
+    (item.state, item.since) = (TaskState::Skipped, Some(at("2013-01-01T06:29:00Z")));
+    (item.reason, item.late) = (Some("no data".into()), Some(late));
+    let skipped = "etl 2013-01-01T05 was skipped at 06:29 UTC: no data";
+    let runs = format!("{skipped}; 2 objects came late, and it runs again at 07:29 UTC.");
+    hour.says("2013-01-01T07:00:00Z", &runs);
+    assert_eq!(hour.why("2013-01-01T07:00:00Z").until, Some(at("2013-01-01T07:29:00Z")));
+    hour.says("2013-01-01T16:01:00Z", &format!("{skipped}."));
 }
 
 #[test]
