@@ -328,5 +328,9 @@ mod tests {
             "{}",
             message.body
         );
+        insta::assert_snapshot!("service-objects-found", message.as_text());
+        let now = at("2013-01-01T06:00:00Z");
+        let unlisted = unlisted("bucket/b/1".into(), "s3://b/raw/", "AccessDenied: no", now);
+        insta::assert_snapshot!("service-not-listed", unlisted.message("prod").as_text());
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::asked::Asked;
 use super::catalog::testing::{profile, task};
 use super::catalog::{
     Catalog, Completeness, Dataset, Input, Need, OnTimeout, Profile, Retry, StepSpec, StepWork,
@@ -343,6 +344,17 @@ fn a_run_that_loses_its_clusters() {
     story.launch(10);
     story.look(14, ClusterState::TerminatedWithErrors, &[StepState::Cancelled]);
     check(&story, "lost-", &["task-failed"]);
+}
+
+#[test]
+fn a_run_that_is_cancelled() {
+    let mut story = Story::of(&["05"]);
+    story.launch(5);
+    story.look(9, ClusterState::Running, &[StepState::Running]);
+    story.run.ask_cancel(|_| true, &Asked::new("alice", Some("wrong data"), at(10)));
+    story.look(11, ClusterState::Terminating, &[StepState::Running]);
+    story.look(13, ClusterState::Terminated, &[StepState::Cancelled]);
+    check(&story, "", &["run-cancel-asked", "task-cancelled", "run-run-cancelled"]);
 }
 
 #[test]

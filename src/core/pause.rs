@@ -195,6 +195,10 @@ mod tests {
         assert!(message.body.contains("reason:     new release"), "{}", message.body);
         assert!(message.body.contains("sluicegate resume etl"), "{}", message.body);
         assert_eq!(message.attributes["task"], "etl");
+        for notice in &pause.notices {
+            let mail = notice.message("prod").as_text();
+            insta::assert_snapshot!(format!("service-{}", notice.status), mail);
+        }
     }
 
     #[test]

@@ -203,4 +203,11 @@ mod tests {
         let origin = Origin { run: "R".into(), attempt: 1 };
         assert_eq!(verdict("j-9", &origin, None, None, late), None, "without a tag");
     }
+
+    #[test]
+    fn people_are_told_which_cluster_is_ended() {
+        let now = "2013-01-01T06:30:00Z".parse().unwrap();
+        let notice = reaped("j-1", "prod/R/1", Reason::Double, now);
+        insta::assert_snapshot!("service-cluster-reaped", notice.message("prod").as_text());
+    }
 }

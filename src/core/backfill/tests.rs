@@ -186,7 +186,8 @@ fn its_summary_says_what_came_of_it() {
     backfill.end(at(9999));
     let ids: Vec<_> = backfill.notices.iter().map(|notice| notice.id.as_str()).collect();
     assert_eq!(ids, ["backfill/B/backfill-begun", "backfill/B/backfill-ended"]);
-    insta::assert_snapshot!(backfill.notices[1].message("prod").as_text());
+    insta::assert_snapshot!("backfill-ended", backfill.notices[1].message("prod").as_text());
+    insta::assert_snapshot!("backfill-begun", backfill.notices[0].message("prod").as_text());
 }
 
 /// A table with what became of each partition, and what a service does with it.
