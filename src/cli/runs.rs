@@ -202,8 +202,8 @@ fn attempt_words(run: &Run, attempt: &Attempt) -> String {
         time(attempt.expires)
     );
     if let Some(class) = attempt.class {
-        let why = plain(&attempt.end_reason);
-        text.push_str(&format!("lost: {}: {why}\n", class.name()));
+        let why = run.stall_words(attempt).unwrap_or_else(|| attempt.end_reason.clone());
+        text.push_str(&format!("lost: {}: {}\n", class.name(), plain(&why)));
     }
     if let Some(logs) = log_place(run, attempt) {
         text.push_str(&format!("logs: {logs}\n"));

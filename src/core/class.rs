@@ -68,7 +68,7 @@ impl FailureClass {
             "STEP_FAILURE" => FailureClass::UserCode,
             // EMR ended it because nothing ran on it.
             "ALL_STEPS_COMPLETED" => FailureClass::TimeOut,
-            _ if words.contains("idle") => FailureClass::TimeOut,
+            "USER_REQUEST" if words.contains("idle") => FailureClass::TimeOut,
             "USER_REQUEST" => FailureClass::External,
             "INSTANCE_FAILURE" if words.contains("spot") => FailureClass::SpotLoss,
             _ if is_capacity(&words) => FailureClass::Capacity,

@@ -131,6 +131,7 @@ impl Run {
         for step_try in &mut attempt.tries {
             step_try.id = None;
             step_try.state = StepState::Submitted;
+            step_try.stop = None;
         }
         attempt.cluster = Some(holder);
         attempt.cluster_state = Some(ClusterState::Starting);

@@ -65,7 +65,7 @@ impl Run {
     }
 
     /// Why an attempt's cluster was given up, if it was.
-    pub(super) fn stall_words(&self, attempt: &Attempt) -> Option<String> {
+    pub fn stall_words(&self, attempt: &Attempt) -> Option<String> {
         let did = match attempt.given_up? {
             FailureClass::Capacity => "was starting",
             FailureClass::Bootstrap => "was bootstrapping",

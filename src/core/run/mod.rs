@@ -13,6 +13,7 @@ mod look;
 mod member;
 mod notices;
 mod overdue;
+mod step;
 mod words;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use decide::{Act, Decision};
 pub use hints::{Event, Hints};
 pub use logs::{LogFile, LogSeen, LogWanted};
 pub use overdue::Stop;
+pub use step::{StepState, StepTry};
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
@@ -221,89 +223,6 @@ pub struct Intent {
     /// It was sent before, and nobody knows what became of that.
     #[serde(default)]
     pub uncertain: bool,
-}
-
-/// One submission of one step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepTry {
-    /// Index into the run's members.
-    pub member: usize,
-    /// Index into the member's steps.
-    pub step: usize,
-    /// Unique on its cluster: found again by it when a response is lost.
-    pub name: String,
-    pub id: Option<String>,
-    pub state: StepState,
-    /// When it was submitted, began to run and ended, as EMR says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<Timestamp>,
-    pub ended: Option<Timestamp>,
-    pub failure: Option<String>,
-    /// The run has asked EMR to cancel it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stop: Option<Stop>,
-}
-
-impl StepTry {
-    /// Why it failed, if it has.
-    pub fn class(&self) -> Option<FailureClass> {
-        let failed = self.state == StepState::Failed;
-        failed.then(|| match self.stop {
-            Some(Stop::TimeOut) => FailureClass::TimeOut,
-            _ => FailureClass::of_step(self.failure.as_deref().unwrap_or_default()),
-        })
-    }
-}
-
-impl StepTry {
-    /// Whether neither an answer nor a list has shown it on the cluster yet.
-    fn is_unseen(&self) -> bool {
-        self.id.is_none() && self.state == StepState::Submitted
-    }
-}
-
-/// EMR's step states. INTERRUPTED is a cancellation (the cluster went away, the
-/// step is not to blame), CANCEL_PENDING still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepState {
-    /// Not yet seen on the cluster.
-    Submitted,
-    Pending,
-    Running,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl StepState {
-    pub fn has_ended(self) -> bool {
-        matches!(self, StepState::Completed | StepState::Failed | StepState::Cancelled)
-    }
-
-    /// Which of two copies of a step is the one that counts.
-    fn progress(self) -> u8 {
-        match self {
-            StepState::Cancelled => 0,
-            StepState::Submitted | StepState::Pending => 1,
-            StepState::Running => 2,
-            StepState::Failed => 3,
-            StepState::Completed => 4,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            StepState::Submitted => "submitted",
-            StepState::Pending => "pending",
-            StepState::Running => "running",
-            StepState::Completed => "completed",
-            StepState::Failed => "failed",
-            StepState::Cancelled => "cancelled",
-        }
-    }
 }
 
 /// EMR's cluster states.
