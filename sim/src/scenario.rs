@@ -128,7 +128,7 @@ impl ClusterRates {
 pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 24;
+const MINUTES: i64 = 18;
 /// Until the slot and the ends of periods that a world has have come.
 const CALENDAR_MINUTES: i64 = 9;
 

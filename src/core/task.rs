@@ -397,6 +397,13 @@ impl TaskPartition {
             _ => until,
         }
     }
+
+    /// Whether it is worth a write that `attention` is then. The statement of a load is
+    /// looked at again and again: whoever comes after a crash may do so sooner.
+    pub fn is_to_be_due(&self, due: Option<Timestamp>) -> bool {
+        let sooner = self.due.is_none() || due < self.due;
+        due != self.due && (sooner || self.state != TaskState::Loading)
+    }
 }
 
 #[cfg(test)]
@@ -411,6 +418,24 @@ mod tests {
         for (due, next) in [(None, 100), (Some(70), 70), (Some(130), 100)] {
             item.due = due.map(at);
             assert_eq!(item.attention(None, at(100)), Some(at(next)), "{due:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_again_and_again_is_not_written_each_time() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        for (state, stored, next, written) in [
+            (TaskState::Loading, at(10), at(11), false),
+            (TaskState::Loading, at(10), at(9), true),
+            (TaskState::Loading, at(10), None, true),
+            (TaskState::Loading, None, at(11), true),
+            (TaskState::Waiting, at(10), at(11), true),
+            (TaskState::Waiting, at(10), at(10), false),
+        ] {
+            let key = TaskKey::new("t", "2013-01-01".parse().unwrap());
+            let mut item = TaskPartition::new(key);
+            (item.state, item.due) = (state, stored);
+            assert_eq!(item.is_to_be_due(next), written, "{state:?} {stored:?} {next:?}");
         }
     }
 

@@ -77,11 +77,7 @@ impl Engine {
         self.metrics.pending(&owner, &item.notices);
         let now = self.clock.now();
         let due = item.attention(until, now);
-        // A statement is looked at again and again: who comes after a crash may do
-        // so sooner than planned.
-        let sooner = item.due.is_none() || due < item.due;
-        let moved = due != item.due && (sooner || item.state != TaskState::Loading);
-        if told || !published.is_empty() || moved {
+        if told || !published.is_empty() || item.is_to_be_due(due) {
             match self.store.settle_task(&item, &published, due).await {
                 Err(error @ StoreError::Conflict(_)) => {
                     self.store.forget_notices(key, &published).await?;

@@ -59,7 +59,7 @@ impl Loads {
             }
         }
         let paused = (rng.u8(0..6) == 0).then(|| {
-            let from = origin + SignedDuration::from_mins(rng.i64(5..20));
+            let from = origin + SignedDuration::from_mins(rng.i64(5..15));
             (from, from + SignedDuration::from_mins(rng.i64(3..20)))
         });
         let attempts = if rng.u8(0..5) == 0 { 2 } else { MANY_ATTEMPTS };

@@ -48,7 +48,7 @@ fn one_task() -> String {
 async fn over_a_network(tasks: &str) -> (World, Network) {
     let mut world = World::with(tasks, quick()).await;
     let network = Network::to(world.local.cloud()).await;
-    world.configure_engine("visibility-timeout = \"1s\"");
+    world.reconfigure("visibility-timeout = \"5s\"", "visibility-timeout = \"1s\"");
     world.through(&network).await;
     (world, network)
 }
