@@ -162,7 +162,7 @@ async fn an_object_written_again_after_the_run_is_late_and_told_once() {
     world.put("a/2013-01-01.csv", "2").await;
     let mail = world.mail("t/2013-01-01/late-data/1").await;
     assert_eq!(mail.subject, "[test] t 2013-01-01 has late data: 1 of a");
-    assert_eq!(mail.attributes["severity"], "warning");
+    assert_eq!(mail.attributes["severity"], "lateness");
     world.put("a/2013-01-01.csv", "3").await;
     world.taken().await;
     let store = Store::new(&aws::connect(&world.access()).await, "test-");
