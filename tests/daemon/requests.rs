@@ -358,12 +358,12 @@ async fn the_last_attempt_after_a_loss_of_spot_buys_on_demand() {
             machine.fail_cluster(&id, reason, now).unwrap();
         });
     }
+    let lost = || Some(world.mails_about("attempt-lost")).filter(|lost| lost.len() == 2);
+    let lost = world.until("two lost clusters", lost).await;
     fs::write(folder.path().join("go"), "").unwrap();
     for name in ["f", "g"] {
         world.mail(&format!("{name}/2013-01-01/succeeded")).await;
     }
-    let lost = || Some(world.mails_about("attempt-lost")).filter(|lost| lost.len() == 2);
-    let lost = world.until("two lost clusters", lost).await;
     let classes: Vec<_> = lost.iter().map(|mail| mail.attributes["class"].as_str()).collect();
     assert_eq!(classes, ["spot-loss", "spot-loss"]);
 
