@@ -144,7 +144,8 @@ impl Late {
     pub fn again_at(&self, task: &Task, item: &TaskPartition, now: Timestamp) -> Option<Timestamp> {
         let LateData::RunAgain { until, back_off } = task.late_data else { return None };
         let has_run = matches!(item.state, TaskState::Succeeded | TaskState::Skipped);
-        if !has_run || self.untaken() == 0 {
+        // Those who read its outputs hear of this round before another begins.
+        if !has_run || self.untaken() == 0 || item.outputs_pending {
             return None;
         }
         let pause = back_off.saturating_mul(2i32.saturating_pow(self.rounds.min(30)));
@@ -378,6 +379,16 @@ mod tests {
         let mut told = task.clone();
         told.late_data = LateData::Alert;
         assert_eq!(again(&catalog, &told, &item, None, at("09:00")), None);
+    }
+
+    #[test]
+    fn nothing_runs_again_before_its_readers_heard_of_the_last_round() {
+        let (catalog, mut item) = run_again();
+        let task = &catalog.tasks["etl"];
+        item.outputs_pending = true;
+        assert_eq!(again(&catalog, task, &item, None, at("09:00")), None);
+        item.outputs_pending = false;
+        assert!(again(&catalog, task, &item, None, at("09:00")).is_some());
     }
 
     #[test]

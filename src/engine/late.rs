@@ -2,7 +2,7 @@
 //! told to people where its task says so. What counts as news, and when it is
 //! told: see `core::late`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
 use super::tasks::log_change;
@@ -11,6 +11,8 @@ use crate::core::catalog::{Catalog, Completeness, LateData, Task};
 use crate::core::late::{again, goes_on, may_come_later, news};
 use crate::core::task::{Element, Receipt, TaskPartition};
 
+/// Until what should run again, and could not, is looked at again.
+const LATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// Others may write the same partition in between.
 const WRITES_MAX: usize = 4;
 
@@ -56,6 +58,10 @@ impl Engine {
                 Err(error @ StoreError::Conflict(_)) => {
                     conflict = Some(error);
                     item = self.stored(item).await?;
+                    if item.state.takes_inputs() {
+                        // Another round has begun, which takes them.
+                        return self.store.receive(&item.key, &receipts, None, true, now).await;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -130,8 +136,8 @@ impl Engine {
         let task = catalog.tasks.get(&item.key.task)?;
         let now = self.clock.now();
         let at = item.late.as_ref()?.again_at(task, item, now)?;
-        // It was due, and its last run has not let go of it.
-        Some(if at > now { at } else { super::after(now, self.sweep_interval) })
+        // It was due: its last run has not let go of it, or inputs are missing.
+        Some(if at > now { at } else { super::after(now, LATE_AGAIN_AFTER) })
     }
 
     /// Tells what has come late since people were last told, if it is time; says

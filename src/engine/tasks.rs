@@ -59,8 +59,7 @@ impl Engine {
         }
         if !item.state.takes_inputs() {
             let late = self.tell_late(&catalog, &mut item).await?;
-            let again = self.late_again_at(&catalog, &item);
-            until = until.into_iter().chain(late).chain(again).min();
+            until = until.into_iter().chain(late).min();
         }
         let limit = self.tell_lateness(&catalog, &mut item).await?;
         until = until.into_iter().chain(limit).min();
@@ -68,6 +67,7 @@ impl Engine {
         if told {
             item.outputs_pending = false;
         }
+        until = until.into_iter().chain(self.late_again_at(&catalog, &item)).min();
         if planted(Bug::ForgottenBeforePublished) && !item.notices.is_empty() {
             self.store.forget_notices(key, &item.notices).await?;
         }

@@ -46,6 +46,19 @@ fn a_load_is_what_is_written() {
 }
 
 #[test]
+fn what_runs_again_for_late_data_replaces_its_partition() {
+    let again = loading().replace("when-empty", "late-data = { run-again = \"48h\" }\nwhen-empty");
+    assert!(parse(&again, Path::new("x.toml")).is_ok());
+    let column = "\npartition-column = \"hour_of\"";
+    for mode in ["", "mode = \"append\"", "mode = \"replace-table\""] {
+        let text = again.replace("mode = \"replace-partition\"", mode).replace(column, "");
+        let said = mistakes(&text);
+        assert!(said.contains("but its load replaces no partition"), "{mode}: {said}");
+        assert!(said.contains("write mode = \"replace-partition\" in the load"), "{mode}: {said}");
+    }
+}
+
+#[test]
 fn each_mistake_of_a_load_is_said_with_a_way_out() {
     for (from, to, said) in [
         (

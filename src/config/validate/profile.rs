@@ -50,7 +50,7 @@ impl Check {
             stall_timeout: raw
                 .stall_timeout
                 .as_ref()
-                .map(|timeout| self.within("stall-timeout", timeout, minutes(5)..=hours(24 * 7))),
+                .map(|timeout| self.within("stall-timeout", timeout, minutes(15)..=hours(24 * 7))),
             ..limits.clone()
         };
         let cluster = self.cluster(name, raw);

@@ -11,6 +11,7 @@ use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed};
 use crate::core::catalog::{Input, LateData, Need, Retry, Task, WaitLimit};
 use crate::core::lateness::TimeLimits;
+use crate::core::load::ModeName;
 use crate::core::schedule::{Schedule, ScheduleError};
 
 /// How long a step may run, if its task says.
@@ -78,7 +79,7 @@ impl Check {
             time_limits: self.time_limits(raw),
             outputs: raw.outputs.iter().map(|output| output.get_ref().clone()).collect(),
             when_empty: raw.when_empty,
-            late_data: self.late_data(&raw.late_data),
+            late_data: self.late_data(raw),
             attempt_timeout: raw
                 .attempt_timeout
                 .as_ref()
@@ -135,12 +136,22 @@ impl Check {
         Need::AtLeast(count)
     }
 
-    fn late_data(&mut self, raw: &schema::LateData) -> LateData {
-        let raw = match raw {
+    fn late_data(&mut self, task: &schema::Task) -> LateData {
+        let raw = match &task.late_data {
             schema::LateData::Ignore => return LateData::Ignore,
             schema::LateData::Alert => return LateData::Alert,
             schema::LateData::RunAgain(raw) => raw,
         };
+        let mode = task.load.as_ref().map(|load| *load.mode.get_ref());
+        if mode.is_some_and(|mode| mode != ModeName::ReplacePartition) {
+            self.report(
+                Mistake::at(
+                    raw.run_again.span(),
+                    "late data runs the partition again, but its load replaces no partition",
+                )
+                .help("write mode = \"replace-partition\" in the load, or late-data = \"alert\""),
+            );
+        }
         let bounds = SignedDuration::from_mins(1)..=SignedDuration::from_hours(24 * 60);
         let until = self.within("run-again", &raw.run_again, bounds.clone());
         let back_off = self.within("back-off", &raw.back_off, bounds);

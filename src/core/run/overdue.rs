@@ -33,10 +33,7 @@ impl Run {
     /// When the cluster is given up, if nothing of ours runs on it until then.
     pub fn given_up_at(&self) -> Option<Timestamp> {
         let attempt = self.attempts.last().filter(|attempt| attempt.cluster.is_some())?;
-        let starting = matches!(
-            attempt.cluster_state,
-            None | Some(ClusterState::Starting | ClusterState::Bootstrapping)
-        );
+        let starting = attempt.is_starting();
         let waits = |step_try: &&StepTry| match step_try.state {
             StepState::Pending => true,
             // One that EMR has yet to show may run already.
@@ -129,18 +126,26 @@ impl Run {
     /// with the last look and run for too long by then.
     pub(super) fn unseen_until(&self, hints: &Hints) -> Option<Timestamp> {
         let attempt = self.attempts.last().filter(|attempt| attempt.cluster.is_some())?;
+        // The survey shows when it runs, and nothing can before.
+        let starting = attempt.is_starting();
         let unseen = attempt.open_tries().filter(|it| it.state != StepState::Running);
         let timeouts = unseen.filter_map(|step_try| {
             let member = self.members.get(step_try.member)?;
             let stall = self.limits.stall_timeout;
             let stall = stall.filter(|_| step_try.state == StepState::Submitted);
-            member.attempt_timeout.into_iter().chain(stall).min()
+            member.attempt_timeout.filter(|_| !starting).into_iter().chain(stall).min()
         });
         hints.steps_read.unwrap_or(attempt.opened).checked_add(timeouts.min()?).ok()
     }
 }
 
 impl Attempt {
+    /// Whether nothing can run on its cluster yet, as far as is known.
+    fn is_starting(&self) -> bool {
+        let begins = |state| matches!(state, ClusterState::Starting | ClusterState::Bootstrapping);
+        self.cluster_state.is_none_or(begins)
+    }
+
     fn open_tries(&self) -> impl Iterator<Item = &StepTry> {
         self.tries.iter().filter(|step_try| !step_try.state.has_ended())
     }
@@ -151,8 +156,18 @@ impl Attempt {
         let failed = |step_try: &&StepTry| {
             step_try.stop == Some(Stop::TimeOut) && step_try.state == StepState::Failed
         };
-        let late: Vec<_> =
-            self.tries.iter().filter(failed).map(|late| (late.member, late.step)).collect();
+        // One that was done again after that has its output.
+        let made = |late: &&StepTry| {
+            let same = |it: &&StepTry| (it.member, it.step) == (late.member, late.step);
+            self.tries.iter().filter(same).any(|it| it.state == StepState::Completed)
+        };
+        let late: Vec<_> = self
+            .tries
+            .iter()
+            .filter(failed)
+            .filter(|late| !made(late))
+            .map(|late| (late.member, late.step))
+            .collect();
         for step_try in &mut self.tries {
             let after = |(member, step): &(usize, usize)| {
                 *member == step_try.member && *step < step_try.step

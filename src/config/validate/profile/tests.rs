@@ -90,7 +90,7 @@ fn time_outs_have_their_bounds() {
     let task = |line: &str| TASK.replace("partition", &format!("{line}\npartition"));
     for (profile, line, said) in [
         ("", "attempt-timeout = \"59s\"", "attempt-timeout is 59s: expected 1m to 168h"),
-        ("stall-timeout = \"4m\"\n", "", "stall-timeout is 4m: expected 5m to 168h"),
+        ("stall-timeout = \"4m\"\n", "", "stall-timeout is 4m: expected 15m to 168h"),
         // EMR looks for spot instances for 20 minutes if nobody says how long.
         (
             "stall-timeout = \"20m\"\ncore = { instance-types = [\"m5.xlarge\"], spot = 1 }\n",

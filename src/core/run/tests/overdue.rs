@@ -95,6 +95,16 @@ fn what_ran_after_a_time_out_is_done_again() {
         (decision.changes, decision.act),
         (vec![], Act::AddSteps { cluster: "j-0".into(), tries: vec![2, 3] })
     );
+    // Both are told to end once more, and complete before: that is no reason to do the
+    // second again.
+    let mut done = run.clone();
+    for (step_try, stop) in done.attempts[0].tries[2..].iter_mut().zip([Stop::TimeOut, Stop::Along])
+    {
+        (step_try.stop, step_try.state) = (Some(stop), StepState::Completed);
+    }
+    done.attempts[0].disregard_after_time_out();
+    let states = done.attempts[0].tries[2..].iter().map(|step_try| step_try.state);
+    assert!(states.into_iter().all(|state| state == StepState::Completed));
     // A step that completed before its cancellation came is done.
     let mut in_time = run.clone();
     in_time.attempts[0].tries.truncate(2);
