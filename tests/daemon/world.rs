@@ -284,6 +284,8 @@ impl World {
 
     /// Starts the daemon again, with AWS behind a network that may fail.
     pub async fn through(&mut self, network: &Network) {
+        // So that nothing comes again which the killed daemon had in hand.
+        self.taken().await;
         self.kill().await;
         network.endpoint.clone_into(&mut self.endpoint);
         self.start().await;
