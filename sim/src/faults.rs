@@ -214,6 +214,7 @@ impl Unlucky {
         let phases = match (seed % 10, rng.u8(0..4)) {
             (1 | 2, _) => &[Phase::AddSteps, Phase::AddSteps, Phase::Logs][..],
             (3 | 4, _) => &[Phase::Claim, Phase::NextAttempt][..],
+            (5, _) => &[Phase::CancelSteps, Phase::CancelSteps, Phase::Terminate][..],
             (_, 0) => return None,
             (_, 1) => &[Phase::Fire, Phase::Quarantine, Phase::Terminate, Phase::Launch][..],
             (_, 2) => &Phase::ALL[..],
@@ -227,15 +228,19 @@ impl Unlucky {
     }
 
     /// Where tasks load: any fault of one phase, and crashes in another.
-    fn of_loads(rng: &mut Rng) -> Vec<Self> {
+    fn of_loads(rng: &mut Rng, slow: bool) -> Vec<Self> {
         let phases = Phase::OF_LOADS;
-        let phase = phases[rng.usize(..phases.len())];
+        let rare = [Phase::CancelStatement, Phase::ReadLedger];
+        let phase = match slow {
+            true => rare[rng.usize(..rare.len())],
+            false => phases[rng.usize(..phases.len())],
+        };
         let faults: Vec<_> = Fault::ALL.into_iter().filter(|fault| fault.applies(phase)).collect();
         let mut any =
             Self { phase, fault: faults[rng.usize(..faults.len())], rate: rng.u32(100..600) };
         // Statements that come after their token was forgotten are what the ledger
         // is for.
-        if rng.u8(0..4) == 0 {
+        if !slow && rng.u8(0..4) == 0 {
             (any.phase, any.fault) = (Phase::SendLoad, Fault::Delayed);
         }
         let effects: Vec<_> = phases.into_iter().filter(|phase| phase.has_effect()).collect();
@@ -286,9 +291,9 @@ impl Faults {
         }
         let may_stop = scenario.may_stop();
         rates.retain(|(fault, rate)| *rate > 0 && (may_stop || *fault != Fault::Stopped));
-        let mut unlucky: Vec<_> = match scenario.loads {
+        let mut unlucky: Vec<_> = match &scenario.loads {
             None => Unlucky::choose(&mut rng, scenario.seed).into_iter().collect(),
-            Some(_) => Unlucky::of_loads(&mut rng),
+            Some(loads) => Unlucky::of_loads(&mut rng, loads.slow),
         };
         unlucky.retain(|unlucky| may_stop || unlucky.fault != Fault::Stopped);
         let absences = scenario.loads.as_ref().map_or(0, |loads| loads.absences);

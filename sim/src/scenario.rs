@@ -327,6 +327,7 @@ fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
             }
         }
         3 | 4 => rates.bootstrap_fails = rng.u32(300..700),
+        5 => rates.step_hangs = rng.u32(200..500),
         _ if rng.bool() => return rates,
         _ => {}
     }

@@ -117,8 +117,8 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             .map(|step| Step { name: format!("s{step}"), retries: rng.u32(0..3) })
             .collect();
         let profile = profiles[rng.usize(..profiles.len())].name.clone();
-        let bounded = steps_hang && rng.bool();
-        let attempt_timeout_minutes = bounded.then(|| rng.u32(12..25));
+        let bounded = steps_hang && rng.u8(0..4) > 0;
+        let attempt_timeout_minutes = bounded.then(|| rng.u32(3..12));
         tasks.push(Task {
             name,
             profile,

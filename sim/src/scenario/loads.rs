@@ -39,6 +39,8 @@ pub struct Loads {
     pub attempts: u32,
     /// After so many crashes of a load the daemon is gone for many hours.
     pub absences: u32,
+    /// Statements take so long that they are cancelled, and that meets a fault often.
+    pub slow: bool,
 }
 
 impl Loads {
@@ -64,7 +66,7 @@ impl Loads {
         });
         let attempts = if rng.u8(0..5) == 0 { 2 } else { MANY_ATTEMPTS };
         let absences = u32::from(replicas == 1 && rng.bool());
-        Self { rates, paused, attempts, absences }
+        Self { rates, paused, attempts, absences, slow: false }
     }
 }
 
@@ -72,7 +74,11 @@ impl Loads {
 pub fn adapt(scenario: &mut Scenario, origin: Timestamp, bounds: Bounds) {
     let mut rng = Rng::with_seed(scenario.seed ^ 0x10ad_10ad);
     let rng = &mut rng;
-    let loads = Loads::choose(rng, origin, scenario.replicas);
+    let mut loads = Loads::choose(rng, origin, scenario.replicas);
+    loads.slow = scenario.seed % 80 == 6;
+    if loads.slow {
+        loads.rates.slow = 500;
+    }
     let (tasks, datasets, profiles) = choose(rng);
     let next = config::changed(&profiles, rng);
     let mut texts = [&profiles, &next].map(|profiles| {
