@@ -31,20 +31,16 @@ pub struct Late {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_at: Option<Timestamp>,
     /// How many of them a later round has among its inputs.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub taken: u64,
     /// How many rounds began because of them.
-    #[serde(default, skip_serializing_if = "is_never")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub rounds: u32,
 }
 
-/// Counts that need not be stored; serde hands out references.
-fn is_none(count: &u64) -> bool {
-    *count == 0
-}
-
-fn is_never(count: &u32) -> bool {
-    *count == 0
+/// A count that need not be stored; serde hands out references.
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 /// Another round because of late data, if it is time for that. `run` is the

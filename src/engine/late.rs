@@ -39,12 +39,12 @@ impl Engine {
             let alert = alert && objects > 0;
             let mut late = alert.then(|| item.late.clone().unwrap_or_default().with(&news));
             let notice = late.as_mut().and_then(|late| late.tell(&item, task, now));
-            let receipts: Vec<_> = news
+            let recorded: Vec<_> = news
                 .iter()
                 .map(|(element, receipt, _)| (element.clone(), receipt.clone()))
                 .collect();
             let written =
-                self.store.take_late(&item, &receipts, late.as_ref(), notice.as_ref(), now).await;
+                self.store.take_late(&item, &recorded, late.as_ref(), notice.as_ref(), now).await;
             let (key, partition) = (&item.key, item.key.partition);
             match written {
                 Ok(()) => {
@@ -60,7 +60,7 @@ impl Engine {
                     item = self.stored(item).await?;
                     if item.state.takes_inputs() {
                         // Another round has begun, which takes them.
-                        return self.store.receive(&item.key, &receipts, None, true, now).await;
+                        return self.store.receive(&item.key, receipts, None, true, now).await;
                     }
                 }
                 Err(error) => return Err(error),
