@@ -1,0 +1,86 @@
+"""The template by itself: cfn-lint, its parameters, its scripts.
+
+What its policies allow is tests/iam's; whether it can be deployed, test_deployment's.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from support import REPOSITORY, TEMPLATE, template
+
+# Of each parameter with a pattern: what is right, and what is wrong.
+VALUES = {
+    "Deployment": (["prod", "team-a2", "x1"], ["", "p", "Prod", "prod-", "1prod", "p" * 21, "a_b"]),
+    "AlertEmail": (["", "team@example.com"], ["team", "team@example", "a b@example.com"]),
+    "Image": (
+        ["", "1.dkr.ecr.us-east-1.amazonaws.com/sluicegate:0.1.0", f"ghcr.io/x/y@sha256:{'a' * 64}"],
+        ["sluicegate", "sluicegate:", "x@sha256:12", "a b:1"],
+    ),
+    "ReapSchedule": (["", "rate(30 minutes)", "cron(0/30 * * * ? *)"], ["30m", "rate()", "*/5 * * * *"]),
+    "TaskPolicyArn": (["", "arn:aws:iam::111122223333:policy/more"], ["more", "arn:aws:iam::1:role/x"]),
+    "JobPolicyArn": (["", "arn:aws:iam::aws:policy/x", "arn:aws:iam::111122223333:policy/a/b"], ["more"]),
+    "KdcPasswordSecretArn": (
+        ["", "arn:aws:secretsmanager:us-east-1:111122223333:secret:kdc-AbCdEf"],
+        ["kdc", "arn:aws:ssm:us-east-1:111122223333:parameter/kdc"],
+    ),
+}
+
+
+class Template(unittest.TestCase):
+    def test_cfn_lint_finds_nothing(self):
+        lint = Path(sys.executable).parent / "cfn-lint"
+        done = subprocess.run([lint, "-c", "I", "-t", TEMPLATE], capture_output=True, text=True)
+        self.assertEqual((0, ""), (done.returncode, done.stdout + done.stderr))
+
+    def test_parameters_take_what_is_right_and_say_what_is_expected(self):
+        parameters = template()["Parameters"]
+        with_pattern = {name for name, one in parameters.items() if "AllowedPattern" in one}
+        # AWS's own patterns need no words.
+        self.assertEqual(set(VALUES), with_pattern)
+        for name, (right, wrong) in VALUES.items():
+            pattern = parameters[name]["AllowedPattern"]
+            self.assertTrue(parameters[name].get("ConstraintDescription"), name)
+            for value in right:
+                self.assertTrue(re.fullmatch(pattern, value), f"{name}: {value!r}")
+            for value in wrong:
+                self.assertFalse(re.fullmatch(pattern, value), f"{name}: {value!r}")
+
+    def test_every_parameter_is_explained_and_shown_in_a_group(self):
+        parameters = template()["Parameters"]
+        groups = template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        shown = [name for group in groups for name in group["Parameters"]]
+        self.assertEqual(sorted(parameters), sorted(shown))
+        for name, parameter in parameters.items():
+            self.assertTrue(parameter["Description"].endswith("."), name)
+
+    def test_mailboxes_get_what_the_filter_of_deploy_sns_lets_through(self):
+        filtered = template()["Resources"]["StatusMail"]["Properties"]["FilterPolicy"]
+        file = json.loads((REPOSITORY / "deploy/sns/email-filter.json").read_text("utf-8"))
+        self.assertEqual(file, filtered)
+
+    def test_every_alarm_is_explained_to_operators(self):
+        text = (REPOSITORY / "docs/operations.md").read_text("utf-8")
+        headings = set(re.findall(r"^### `([a-z-]+)`", text, re.M))
+        for name, resource in template()["Resources"].items():
+            if resource["Type"] == "AWS::CloudWatch::Alarm":
+                description = resource["Properties"]["AlarmDescription"]
+                topic = re.search(r"docs/operations\.md, ([a-z-]+)\.$", description)
+                self.assertTrue(topic and topic[1] in headings, f"{name}: {description}")
+
+    def test_the_scripts_of_a_host_are_shell(self):
+        data = template()["Resources"]["HostTemplate"]["Properties"]["LaunchTemplateData"]
+        script = data["UserData"]["Fn::Base64"]["Fn::Sub"]
+        script = re.sub(r"\$\{(!?)([^}]+)\}", lambda found: f"${{{found[2]}}}" if found[1] else "x", script)
+        inner = re.search(r"<<'START'\n(.*?)\nSTART\n", script, re.S)[1]
+        for text in (script, inner):
+            done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
+            self.assertEqual((0, ""), (done.returncode, done.stderr))
+            self.assertTrue(text.startswith("#!/bin/bash\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()
