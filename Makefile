@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo chaos bench sim sim-pairs sim-loads planted-bugs fuzz test python lint rust-tests python-tests clean
+.PHONY: help build demo chaos bench sim sim-pairs sim-loads planted-bugs fuzz test python lint rust-tests python-tests deploy-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ planted-bugs: ## Plant mistakes in the daemon, one at a time; each has to be fou
 	cargo build --release --workspace --bin sluicegate-sim --features sluicegate-sim/planted-bugs
 	@target/release/sluicegate-sim planted-bugs --seeds $(or $(SEEDS),1000) --out out/planted-bugs
 
-test: lint rust-tests python-tests ## Everything that has to pass before a change lands
+test: lint rust-tests python-tests deploy-tests ## Everything that has to pass before a change lands
 
 lint: ## Formatting and clippy, warnings as errors
 	cargo fmt --all --check
@@ -76,6 +76,19 @@ python-tests: python ## The local AWS by its clients, requests by their models, 
 	.venv/bin/python -m unittest discover tests/demo
 	.venv/bin/python data/make.py --check
 
+# After the Rust tests: their requests are held against the template's policies too.
+deploy-tests: python out/deploy-venv/complete tests/iam/node_modules/.package-lock.json ## The template: cfn-lint, deployed to moto, its policies by IAM's rules
+	out/deploy-venv/bin/python -m unittest discover tests/deploy
+	cd tests/iam && node --test
+
+out/deploy-venv/complete: tests/deploy/requirements.txt
+	.venv/bin/python -m venv --clear out/deploy-venv
+	out/deploy-venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+tests/iam/node_modules/.package-lock.json: tests/iam/package-lock.json
+	cd tests/iam && npm ci --no-audit --no-fund
+
 clean: ## Remove what was built and what the demo left
 	cargo clean
-	rm -rf out .venv
+	rm -rf out .venv tests/iam/node_modules

@@ -28,6 +28,9 @@ VALUES = {
         ["kdc", "arn:aws:ssm:us-east-1:111122223333:parameter/kdc"],
     ),
 }
+# What operators find explained.
+OPERATIONS = (REPOSITORY / "docs/operations.md").read_text("utf-8")
+HEADINGS = set(re.findall(r"^### `([a-z-]+)`", OPERATIONS, re.M))
 
 
 class Template(unittest.TestCase):
@@ -63,13 +66,22 @@ class Template(unittest.TestCase):
         self.assertEqual(file, filtered)
 
     def test_every_alarm_is_explained_to_operators(self):
-        text = (REPOSITORY / "docs/operations.md").read_text("utf-8")
-        headings = set(re.findall(r"^### `([a-z-]+)`", text, re.M))
         for name, resource in template()["Resources"].items():
             if resource["Type"] == "AWS::CloudWatch::Alarm":
                 description = resource["Properties"]["AlarmDescription"]
                 topic = re.search(r"docs/operations\.md, ([a-z-]+)\.$", description)
-                self.assertTrue(topic and topic[1] in headings, f"{name}: {description}")
+                self.assertTrue(topic and topic[1] in HEADINGS, f"{name}: {description}")
+
+    def test_every_notice_that_needs_somebody_is_explained_to_operators(self):
+        # Those that snapshots show; the service has them reviewed as people read them.
+        snapshots = [*REPOSITORY.glob("src/**/*.snap"), *REPOSITORY.glob("tests/daemon/**/*.snap")]
+        found = set()
+        for file in snapshots:
+            pairs = dict(re.findall(r"^(status|severity)=(.+)$", file.read_text("utf-8"), re.M))
+            if pairs.get("severity") in ("failure", "lateness", "warning"):
+                found.add(pairs["status"])
+        self.assertIn("failed", found)
+        self.assertEqual(set(), found - HEADINGS)
 
     def test_the_scripts_of_a_host_are_shell(self):
         data = template()["Resources"]["HostTemplate"]["Properties"]["LaunchTemplateData"]
