@@ -83,7 +83,7 @@ deploy-tests: python out/deploy-venv/complete tests/iam/node_modules/.package-lo
 
 out/deploy-venv/complete: tests/deploy/requirements.txt
 	.venv/bin/python -m venv --clear out/deploy-venv
-	out/deploy-venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	out/deploy-venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	touch $@
 
 tests/iam/node_modules/.package-lock.json: tests/iam/package-lock.json

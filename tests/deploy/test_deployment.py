@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 from support import SLUICEGATE, Stack, aws, client, environment, local, moto, network, run, until
-from support import TEMPLATE, TEMPLATES
+from support import AWS, REGION, REPOSITORY, TEMPLATE, TEMPLATES
 
 # Nobody wants to wait here. The machines of the local EMR see the local AWS, not
 # moto's tables, so there is no guard.
@@ -182,6 +182,25 @@ class Deployment(unittest.TestCase):
         theirs.write_text(config, "utf-8")
         made = run([SLUICEGATE, "tables", "create", "--config", theirs, "--json"])
         self.assertEqual([], json.loads(made)["created"])
+
+    def test_the_guard_claims_in_the_stacks_table(self):
+        stack = Stack("guard")
+        guard = (REPOSITORY / "deploy/emr/guard.sh").read_text("utf-8")
+
+        def claims(cluster: str) -> subprocess.CompletedProcess:
+            info = self.folder / "job-flow.json"
+            info.write_text(json.dumps({"jobFlowId": cluster}), "utf-8")
+            arguments = [stack.resources()["RunTable"], "claim/01J9/1/1", "cluster", REGION]
+            found = environment(moto().endpoint)
+            found |= {"PATH": f"{AWS.parent}:{found['PATH']}", "SLUICEGATE_JOB_FLOW_JSON": str(info)}
+            command = ["bash", "-c", guard, "guard", *arguments]
+            return subprocess.run(command, env=found, capture_output=True, text=True, timeout=60)
+
+        first, second, again = claims("j-1"), claims("j-2"), claims("j-1")
+        self.assertEqual("guard: j-1 holds claim/01J9/1/1\n", first.stdout + first.stderr)
+        self.assertEqual(1, second.returncode)
+        self.assertIn("is held by another than j-2: nothing is run here", second.stderr)
+        self.assertEqual(0, again.returncode)
 
     def test_what_is_missing_is_named_with_the_way_out(self):
         stack = Stack("lacking")

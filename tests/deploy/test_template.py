@@ -14,7 +14,7 @@ from support import REPOSITORY, TEMPLATE, template
 
 # Of each parameter with a pattern: what is right, and what is wrong.
 VALUES = {
-    "Deployment": (["prod", "team-a2", "x1"], ["", "p", "Prod", "prod-", "1prod", "p" * 21, "a_b"]),
+    "Deployment": (["prod", "team-a2", "x-1"], ["", "x1", "Prod", "prod-", "1prod", "p" * 21, "a_b"]),
     "AlertEmail": (["", "team@example.com"], ["team", "team@example", "a b@example.com"]),
     "Image": (
         ["", "1.dkr.ecr.us-east-1.amazonaws.com/sluicegate:0.1.0", f"ghcr.io/x/y@sha256:{'a' * 64}"],

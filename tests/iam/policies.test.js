@@ -1,5 +1,6 @@
 /** Every line of `cases.js`, by IAM's rules. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { RESOURCES, ROLES } from './cases.js'
 import { letsDo, mayDo } from './simulate.js'
@@ -42,6 +43,18 @@ for (const [policy, expected, principal, action, resource, context = {}] of RESO
     assert.equal(result, RESULTS[expected])
   })
 }
+
+test('the guard asks for exactly what its role lets it write', async () => {
+  const script = readFileSync(new URL('../../deploy/emr/guard.sh', import.meta.url), 'utf8')
+  const [, key] = script.match(/--key "\{\\"(\w+)\\"/)
+  const [, names] = script.match(/--expression-attribute-names '(.+)'/)
+  assert.ok(!script.includes('--return-values'))
+  const attributes = [key, ...Object.values(JSON.parse(names))]
+  const context = { 'dynamodb:LeadingKeys': ['claim/01J9/1/1'], 'dynamodb:Attributes': attributes }
+  const resource = 'arn:aws:dynamodb:us-east-1:111122223333:table/prod-run'
+  const question = { action: 'dynamodb:UpdateItem', resource, context }
+  assert.equal(await mayDo(resources, 'EmrMachineRole', question), 'Allowed')
+})
 
 test('nothing is allowed on everything but what has no narrower form', () => {
   const broad = []
