@@ -4,7 +4,7 @@
 #
 #   docker build --tag sluicegate:0.1.0 .
 #   docker run --rm --read-only --cap-drop ALL --volume "$PWD/config:/config:ro" \
-#     sluicegate:0.1.0 check --config /config/example.toml
+#     --env SLUICEGATE_CONFIG=/config/example.toml sluicegate:0.1.0 check
 ARG RUST_VERSION=1.94.1
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
@@ -30,10 +30,12 @@ LABEL org.opencontainers.image.title="sluicegate" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image /
+# Every command finds it, the health check too.
+ENV SLUICEGATE_CONFIG=/config/sluicegate.toml
 # By number, since an orchestrator that refuses root must be able to tell.
 USER 65532:65532
 # Work under way is finished or handed back within 25 s.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["/sluicegate", "health"]
 ENTRYPOINT ["/sluicegate"]
-CMD ["run", "--config", "/config/sluicegate.toml", "--log-format", "json"]
+CMD ["run", "--log-format", "json"]

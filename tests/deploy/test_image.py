@@ -87,6 +87,9 @@ class Image(unittest.TestCase):
         self.assertIn(f"CMD [{check}]\n", DOCKERFILE)
         command = ", ".join(f'"{word}"' for word in container["Command"])
         self.assertIn(f"CMD [{command}]\n", DOCKERFILE)
+        mount, copied = container["MountPoints"][0], definition["ContainerDefinitions"][0]["Command"]
+        self.assertIn(f"ENV SLUICEGATE_CONFIG={copied[-1]}\n", DOCKERFILE)
+        self.assertTrue(copied[-1].startswith(mount["ContainerPath"] + "/"))
         version = re.search(r'^version = "(.+)"$', (REPOSITORY / "Cargo.toml").read_text("utf-8"), re.M)
         self.assertIn(f"ARG VERSION={version[1]}\n", DOCKERFILE)
 

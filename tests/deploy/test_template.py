@@ -83,6 +83,18 @@ class Template(unittest.TestCase):
         self.assertIn("failed", found)
         self.assertEqual(set(), found - HEADINGS)
 
+    def test_the_guides_name_what_the_template_has(self):
+        guide = (REPOSITORY / "deploy/README.md").read_text("utf-8")
+        named = re.findall(r"`([A-Z][a-z]\w+)(?:=[^`]*)?`", guide + OPERATIONS)
+        parameters = {*named, *re.findall(r"^ .*?\b([A-Z][a-z]\w+)=", guide, re.M)}
+        # Of AWS.
+        theirs = {"FailedInvocations", "Key", "InboxPolicy"}
+        self.assertIn("Replicas", parameters)
+        self.assertEqual(set(), parameters - set(template()["Parameters"]) - theirs)
+        outputs = set(re.findall(r"\boutput ([A-Z]\w+)", guide))
+        self.assertIn("Configuration", outputs)
+        self.assertEqual(set(), outputs - set(template()["Outputs"]))
+
     def test_the_scripts_of_a_host_are_shell(self):
         data = template()["Resources"]["HostTemplate"]["Properties"]["LaunchTemplateData"]
         script = data["UserData"]["Fn::Base64"]["Fn::Sub"]
