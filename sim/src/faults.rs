@@ -214,9 +214,13 @@ impl Unlucky {
         let phases = match (seed % 10, rng.u8(0..4)) {
             (1 | 2, _) => &[Phase::AddSteps, Phase::AddSteps, Phase::Logs][..],
             (3 | 4, _) => &[Phase::Claim, Phase::NextAttempt][..],
-            (5, _) => &[Phase::CancelSteps, Phase::CancelSteps, Phase::Terminate][..],
+            (5, _) => {
+                &[Phase::CancelSteps, Phase::CancelSteps, Phase::CancelSteps, Phase::Terminate][..]
+            }
             (_, 0) => return None,
-            (_, 1) => &[Phase::Fire, Phase::Quarantine, Phase::Terminate, Phase::Launch][..],
+            (_, 1) => {
+                &[Phase::Fire, Phase::Quarantine, Phase::Terminate, Phase::Launch, Phase::Fold][..]
+            }
             (_, 2) => &Phase::ALL[..],
             _ => &effects[..],
         };
@@ -224,7 +228,9 @@ impl Unlucky {
         let met = |fault: &Fault| fault.applies(phase) && !fault.is_a_cause();
         let faults: Vec<_> = Fault::ALL.into_iter().filter(met).collect();
         let fault = faults[rng.usize(..faults.len())];
-        Some(Self { phase, fault, rate: rng.u32(100..600) })
+        // What only reads is asked often: where it fails, little else is seen.
+        let rate = if phase.has_effect() { rng.u32(200..800) } else { rng.u32(50..250) };
+        Some(Self { phase, fault, rate })
     }
 
     /// Where tasks load: any fault of one phase, and crashes in another.
@@ -237,7 +243,7 @@ impl Unlucky {
         };
         let faults: Vec<_> = Fault::ALL.into_iter().filter(|fault| fault.applies(phase)).collect();
         let mut any =
-            Self { phase, fault: faults[rng.usize(..faults.len())], rate: rng.u32(100..600) };
+            Self { phase, fault: faults[rng.usize(..faults.len())], rate: rng.u32(200..800) };
         // Statements that come after their token was forgotten are what the ledger
         // is for.
         if !slow && rng.u8(0..4) == 0 {
@@ -278,7 +284,7 @@ impl Faults {
             };
             let start = from + SignedDuration::from_secs(rng.i64(0..seconds));
             // A receiver that is refused asks again and again: long ones are few.
-            let most = if rng.u8(0..5) == 0 { 1500 } else { 240 };
+            let most = if rng.u8(0..5) == 0 { 900 } else { 180 };
             let length = SignedDuration::from_secs(rng.i64(20..most));
             let mut kinds =
                 vec![Fault::Unreachable, Fault::FailedBefore, Fault::Expired, Fault::RequestLost];

@@ -128,7 +128,7 @@ impl ClusterRates {
 pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 18;
+const MINUTES: i64 = 15;
 /// Until the slot and the ends of periods that a world has have come.
 const CALENDAR_MINUTES: i64 = 9;
 
@@ -149,7 +149,7 @@ impl Scenario {
     fn plain(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
-        let replicas = if rng.u8(0..5) < 2 { 2 } else { 1 };
+        let replicas = if rng.u8(0..10) < 3 { 2 } else { 1 };
         let mut clusters = cluster_rates(rng, seed);
         let bare = is_bare(seed);
         let all_die = rng.u8(0..12) == 0 && !bare;

@@ -81,7 +81,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             name: format!("p{number}"),
             batch_size: rng.u32(1..4),
             max_attempts: rng.u32(1..5).min(3),
-            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { LONG_LIFETIME },
+            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 36 } else { LONG_LIFETIME },
             step_concurrency: 1,
         })
         .collect();
@@ -188,9 +188,10 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
-poll-interval = "2m"
-sweep-interval = "5m"
+poll-interval = "3m"
+sweep-interval = "6m"
 list-window = "3h"
+fold-window = "4m"
 receivers = 1
 [http]
 listen = "off"

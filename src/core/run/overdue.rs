@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attempt, ClusterState, Hints, Run, StepState, StepTry};
 use crate::core::class::FailureClass;
+use crate::planted::{Bug, planted};
 
 /// Why the run itself has asked EMR to cancel a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,9 @@ impl Run {
             .collect();
         let tries = self.attempts.last_mut().into_iter().flat_map(|attempt| &mut attempt.tries);
         for (step_try, stop) in tries.zip(stops) {
+            if planted(Bug::TimeOutIsEnd) && stop == Some(Stop::TimeOut) {
+                step_try.state = StepState::Failed;
+            }
             step_try.stop = stop;
         }
     }
