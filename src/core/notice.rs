@@ -2,12 +2,16 @@
 //! with the change it tells of; `engine::outbox` publishes it. What each kind
 //! says stands where its change is made, not here.
 
+mod glance;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::class::FailureClass;
+
+pub use glance::NoticeGlance;
 
 /// What a reader may filter by: a failure or a lateness needs somebody, a
 /// recovery ends that need, the rest is news.
