@@ -213,6 +213,7 @@ fn by_the_clock(item: &TaskPartition, run: Option<&Run>, minutes: i64) -> Vec<(S
         ready: 1,
         mark: Some(at(-20)),
         producers: &BTreeMap::new(),
+        usual: &BTreeMap::new(),
         paused: None,
         full: None,
         to_come: None,

@@ -2,6 +2,7 @@
 //! and the time; decides nothing (see `readiness`, `batch` and `run`), it only
 //! says what those wait for.
 
+mod usual;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::pause::Scope;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
 
+pub use usual::{Timing, Usual, Usually};
 pub use waiting::slot_of;
 
 /// Of more missing partitions only the first ones and the last are named.
@@ -36,6 +38,9 @@ pub struct Known<'a> {
     pub mark: Option<Timestamp>,
     /// Where the task partitions stand that produce what it lacks.
     pub producers: &'a BTreeMap<TaskKey, TaskState>,
+    /// Its own task, and those that produce what it lacks → when their last
+    /// partitions were ready and done.
+    pub usual: &'a BTreeMap<String, Usual>,
     /// The pause that holds its task.
     pub paused: Option<(&'a Scope, &'a Asked)>,
     /// A cap that leaves no room for it.
@@ -64,6 +69,8 @@ pub struct Why {
     pub sentence: String,
     /// While it waits: what for.
     pub waits_for: Vec<Wait>,
+    /// When all of that is usually there, while nothing but data brings it further.
+    pub usually: Option<Usually>,
     /// When it entered its state.
     pub since: Option<Timestamp>,
     /// When time alone brings it further.
@@ -93,6 +100,8 @@ pub struct Wait {
     pub total: usize,
     /// When it comes at the earliest, where that is known.
     pub at: Option<Timestamp>,
+    /// When the task that produces it is usually done.
+    pub usually: Option<Usually>,
     pub words: String,
 }
 
@@ -127,6 +136,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         stored: known.item.is_some(),
         sentence: String::new(),
         waits_for: Vec::new(),
+        usually: None,
         since: item.since,
         until: None,
         reason: item.reason.clone(),
@@ -217,7 +227,7 @@ fn ready(
         }
         None => format!(
             "{start} and its batch of profile {name} is due: a run is about to be made, unless \
-             the service is not running or EMR's quota makes it wait"
+             the service is not running"
         ),
     }
 }
@@ -249,6 +259,10 @@ fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Wh
             format!("all its work has ended and cluster {cluster} is being terminated")
         }
         (_, Some(cluster)) => on_cluster(run, index, attempt, cluster, now, why),
+    };
+    let doing = match attempt.refused.last() {
+        Some(refused) => format!("{doing}; cluster {refused} was refused by its guard"),
+        None => doing,
     };
     let member = index.and_then(|index| run.members.get(index));
     if let Some(asked) = member.and_then(|member| member.cancel.as_ref()) {
@@ -298,7 +312,17 @@ fn on_cluster(
             };
         }
         Some(state) if state.is_ending() => {
-            return format!("cluster {cluster} is {} before its work was done", state.name());
+            let words = format!("cluster {cluster} is {} before its work was done", state.name());
+            return match attempt.is_refused() {
+                true => format!("{words}, as its guard has refused it"),
+                false => words,
+            };
+        }
+        _ if attempt.is_refused() => {
+            return format!(
+                "the guard of its last steps has refused them on cluster {cluster}: they are added \
+                 again as soon as it is certain that no other copy of them runs"
+            );
         }
         _ => {}
     }
@@ -318,6 +342,12 @@ fn on_cluster(
     let open = |step_try: &&StepTry| !step_try.state.has_ended();
     let own = attempt.tries.iter().filter(|step_try| step_try.member == index).find(open);
     let running = attempt.tries.iter().find(|step_try| step_try.state == StepState::Running);
+    let is_submitted = |own: &StepTry| own.state == StepState::Submitted;
+    if own.is_none_or(is_submitted)
+        && let Some(words) = adding(attempt, cluster, now, why)
+    {
+        return words;
+    }
     match (own, running) {
         (Some(own), _) if own.state == StepState::Running => {
             let since =
@@ -347,6 +377,20 @@ fn on_cluster(
         }
         (None, _) => format!("its next step is about to be added to cluster {cluster}"),
     }
+}
+
+/// Steps that are added later, as EMR's quota or EMR itself wants it.
+fn adding(attempt: &Attempt, cluster: &str, now: Timestamp, why: &mut Why) -> Option<String> {
+    let adding = attempt.adding.as_ref()?;
+    let send_at = adding.send_at.filter(|at| *at > now)?;
+    why.until = Some(send_at);
+    let at = clock(send_at, now);
+    Some(match adding.throttled {
+        0 => format!("EMR's quota has no room for its next steps on cluster {cluster} before {at}"),
+        _ => format!(
+            "EMR has refused its next steps on cluster {cluster} for now, the next try is at {at}"
+        ),
+    })
 }
 
 fn loading(

@@ -29,11 +29,11 @@ use crate::planted::{Bug, planted};
 
 /// When it entered its state; for a waiting one, when it was first written.
 pub(super) const SINCE: &str = "since";
-const READY_AT: &str = "ready-at";
+pub(super) const READY_AT: &str = "ready-at";
 pub(super) const RUN: &str = "run";
 pub(super) const REASON: &str = "reason";
 const LOAD: &str = "load";
-const ROUND: &str = "round";
+pub(super) const ROUND: &str = "round";
 pub(super) const BACKFILL: &str = "backfill";
 pub(super) const LATE: &str = "late";
 pub(super) const UNLISTED: &str = "unlisted";
