@@ -149,7 +149,7 @@ impl Story {
             _ => "",
         };
         let steps = Observation::Steps(steps.collect());
-        let seen = ClusterSeen { state, reason: reason.into() };
+        let seen = ClusterSeen { state, reason: reason.into(), ended: None };
         self.see(minutes, Observation::Described(seen));
         self.see(minutes, steps);
     }

@@ -131,7 +131,7 @@ impl Run {
         attempt.cluster_state = None;
         attempt.end_reason.clear();
         attempt.adding = None;
-        attempt.ended_at = None;
+        (attempt.ended_at, attempt.ended) = (None, None);
         let gave_up = attempt.given_up.take().is_some();
         attempt.guards.iter_mut().for_each(|guard| *guard = StepState::Submitted);
         for step_try in &mut attempt.tries {

@@ -170,7 +170,7 @@ fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> [Observation; 2] {
         ended: state.has_ended().then(|| at("2013-01-01T06:40:00Z")),
         failure: None,
     });
-    let cluster = ClusterSeen { state, reason: String::new() };
+    let cluster = ClusterSeen { state, reason: String::new(), ended: None };
     [Observation::Described(cluster), Observation::Steps(steps.collect())]
 }
 
