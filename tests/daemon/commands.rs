@@ -123,6 +123,7 @@ async fn when_its_inputs_usually_come_is_told_once_enough_have() {
         assert_eq!(usually, if day < 3 { Value::Null } else { 3.into() });
     }
     let waiting = why("2013-01-09").await;
+    assert_eq!(waiting["cause"], "inputs");
     let sentence = waiting["sentence"].as_str().unwrap();
     assert!(sentence.contains("; usually everything is there by "), "{sentence}");
     // Nothing is known of what was before the first.

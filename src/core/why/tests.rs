@@ -1,5 +1,6 @@
 //! One sentence for every state, as a person reads it.
 
+mod causes;
 mod running;
 
 use jiff::SignedDuration;
@@ -14,7 +15,9 @@ use crate::core::catalog::{
 use crate::core::late::Late;
 use crate::core::partition::Grain;
 use crate::core::render::Text;
-use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, Outcome, StepSeen};
+use crate::core::run::{
+    Act, CallFailure, ClusterSeen, ClusterState, Hints, Observation, Outcome, StepSeen, StepState,
+};
 use crate::core::schedule::{CatchUp, Schedule, SlotPartition};
 use crate::core::task::{Receipt, Round};
 use crate::core::template::Template;

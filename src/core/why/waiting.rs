@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Known, Usually, Wait, Why, clock, joined, listed};
+use super::{Cause, Known, Usually, Wait, Why, clock, joined, listed};
 use crate::core::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
 use crate::core::partition::Partition;
 use crate::core::schedule::{CatchUp, Schedule};
@@ -42,6 +42,7 @@ pub(super) fn words(
     let deadline = limit.map(|wait| wait.deadline(&item.key.partition));
     let all_come = why.waits_for.iter().filter_map(|wait| wait.at).max().filter(|_| comes);
     why.until = all_come.into_iter().chain(deadline).min();
+    why.cause = Some(cause(&why.waits_for));
     let words: Vec<_> = why.waits_for.iter().map(|wait| wait.words.clone()).collect();
     let start = if why.stored { "waits for" } else { "has received nothing yet and waits for" };
     // The turn that finds this out is about to come.
@@ -71,6 +72,17 @@ pub(super) fn words(
         format!("; {held}")
     });
     format!("{start} {}{enough}{usually}{limit}{held}", joined(&words))
+}
+
+/// What of all that comes last, as far as one can know.
+fn cause(waits: &[Wait]) -> Cause {
+    let is_data = |wait: &&Wait| wait.of != SLOT;
+    match waits.iter().filter(is_data).count() {
+        0 if waits.is_empty() => Cause::Look,
+        0 => Cause::Slot,
+        _ if waits.iter().filter(is_data).all(|wait| wait.at.is_some()) => Cause::Settle,
+        _ => Cause::Inputs,
+    }
 }
 
 /// When everything is usually there, if only the arrival of data decides that.

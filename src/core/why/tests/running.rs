@@ -1,7 +1,7 @@
 //! What is said of a partition that a run has, and while its output is loaded.
 
 use super::*;
-use crate::core::load::{Load, LoadSpec, Mode, Place, Warehouse};
+use crate::core::load::{Load, LoadSpec, Mode, Place, Stage, Trouble, Warehouse};
 use crate::core::run::GUARD_PREFIX;
 
 #[test]
