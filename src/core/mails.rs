@@ -149,7 +149,7 @@ impl Story {
             _ => "",
         };
         let steps = Observation::Steps(steps.collect());
-        let seen = ClusterSeen { state, reason: reason.into() };
+        let seen = ClusterSeen { state, reason: reason.into(), ended: None };
         self.see(minutes, Observation::Described(seen));
         self.see(minutes, steps);
     }
@@ -213,6 +213,7 @@ fn by_the_clock(item: &TaskPartition, run: Option<&Run>, minutes: i64) -> Vec<(S
         ready: 1,
         mark: Some(at(-20)),
         producers: &BTreeMap::new(),
+        usual: &BTreeMap::new(),
         paused: None,
         full: None,
         to_come: None,

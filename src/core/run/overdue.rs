@@ -127,9 +127,13 @@ impl Run {
     }
 
     /// When steps have to be read, because one that was not seen to run may have begun
-    /// with the last look and run for too long by then.
+    /// with the last look and run for too long by then. That look is the poll lease's
+    /// holder's; what it shows is stored, and then every replica knows the deadline.
     pub(super) fn unseen_until(&self, hints: &Hints) -> Option<Timestamp> {
         let attempt = self.attempts.last().filter(|attempt| attempt.cluster.is_some())?;
+        if hints.spared {
+            return None;
+        }
         // The survey shows when it runs, and nothing can before.
         let starting = attempt.is_starting();
         let unseen = attempt.open_tries().filter(|it| it.state != StepState::Running);
