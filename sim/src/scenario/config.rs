@@ -118,7 +118,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             .collect();
         let profile = profiles[rng.usize(..profiles.len())].name.clone();
         let bounded = steps_hang && rng.u8(0..4) > 0;
-        let attempt_timeout_minutes = bounded.then(|| rng.u32(3..12));
+        let attempt_timeout_minutes = bounded.then(|| rng.u32(2..8));
         tasks.push(Task {
             name,
             profile,
@@ -189,7 +189,7 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
 poll-interval = "3m"
-sweep-interval = "6m"
+sweep-interval = "5m"
 list-window = "3h"
 fold-window = "4m"
 receivers = 1
