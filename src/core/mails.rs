@@ -12,6 +12,7 @@ use super::catalog::{
     Catalog, Completeness, Dataset, Input, Need, OnTimeout, Profile, Retry, StepSpec, StepWork,
     Task, WaitLimit, WhenEmpty,
 };
+use super::fold::Likeness;
 use super::late::Late;
 use super::lateness::{TimeLimits, look, notices};
 use super::notice::Notice;
@@ -316,6 +317,14 @@ fn a_run_of_which_one_partition_fails() {
         let notices = told.run.notices.len();
         assert!(told.run.take_log(&wanted.try_name, &log, at(18)));
         assert_eq!((told.run.notices.len(), told.run.logs.len()), (notices, 0), "told once");
+        // Of a later round it is what a person waits for, and is never folded.
+        for (round, answer) in [(0, false), (1, true)] {
+            let mut told = story.run.clone();
+            told.members[0].round.number = round;
+            assert!(told.take_log(&wanted.try_name, &log, at(17)));
+            let notice = told.notices.last().unwrap();
+            assert_eq!((notice.answer, Likeness::of(notice).is_none()), (answer, answer));
+        }
     }
     story.look(16, ClusterState::Terminated, &[]);
     assert!(story.run.state.is_final() && !story.run.is_settled(), "its log is still to come");

@@ -3,7 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use sluicegate::aws;
+use sluicegate::aws::store::{NOTICES_KEPT, Store};
+use sluicegate::core::notice::{Kind, Notice, NoticeGlance, Severity};
 
 use crate::commands::{answer, ask, json};
 use crate::network::{Fault, Network};
@@ -107,4 +112,50 @@ async fn what_cannot_be_listed_is_told_all_the_same() {
     assert_eq!(world.mails_about("t/2013-01-01/succeeded").len(), 1);
     let found = json(&world, &["events", "tail"]).await;
     assert_eq!(words(&found, "event"), [""; 0]);
+}
+
+/// Days are read one after the other, the newest first, and no further than asked.
+#[tokio::test]
+async fn the_log_is_read_over_days_and_past_what_cannot_be_read() {
+    let mut world = World::new("").await;
+    world.stop().await;
+    let aws = aws::connect(&world.access()).await;
+    let store = Store::new(&aws, "test-");
+    let now: Timestamp = "2013-01-15T00:01:00Z".parse().unwrap();
+    let before = |hours: i64| now - SignedDuration::from_hours(hours);
+    // Every twelve hours, for longer than they are kept.
+    for number in 0..40 {
+        let at = before(12 * number);
+        let event = format!("t/{number}");
+        let mut notice = Notice::new(Kind::Task, event, at, Severity::Info, "ready", "x");
+        notice.task = Some(if number % 2 == 0 { "even" } else { "odd" }.to_owned());
+        store.keep_published(&NoticeGlance::of(&notice, at)).await.unwrap();
+        // An answer was lost: the same again.
+        store.keep_published(&NoticeGlance::of(&notice, at)).await.unwrap();
+    }
+    let read = async |since: Timestamp, task: Option<&str>, limit: usize| {
+        let found = store.published(since, task, limit, now).await.unwrap();
+        let events = found.notices.iter().map(|notice| notice.event.clone());
+        (events.collect::<Vec<_>>().join(" "), found.truncated)
+    };
+    let expected = |text: &str, truncated| (text.to_owned(), truncated);
+    assert_eq!(read(before(36), None, 100).await, expected("t/3 t/2 t/1 t/0", false));
+    assert_eq!(read(before(36), Some("odd"), 100).await, expected("t/3 t/1", false));
+    assert_eq!(read(before(36), None, 2).await, expected("t/1 t/0", true));
+    assert_eq!(read(before(36), None, 4).await, expected("t/3 t/2 t/1 t/0", false));
+    let (all, truncated) = read(Timestamp::UNIX_EPOCH, None, 100).await;
+    let kept = NOTICES_KEPT.as_hours() / 12 + 1;
+    assert_eq!((all.split(' ').count(), truncated), (usize::try_from(kept).unwrap(), false));
+
+    let tables = aws_sdk_dynamodb::Client::new(&aws);
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let key = tables.get_item().table_name("test-task").key("task", text("~notice/2013-01-15"));
+    let key = key.key("partition", text("2013-01-15T00:01:00.000Z/t/0"));
+    let mut item = key.send().await.unwrap().item.unwrap();
+    let expires = (now + NOTICES_KEPT).as_second().to_string();
+    assert_eq!(item["expires"], AttributeValue::N(expires));
+    item.insert("format".into(), AttributeValue::N("99".into()));
+    tables.put_item().table_name("test-task").set_item(Some(item)).send().await.unwrap();
+    let found = store.published(before(36), None, 100, now).await.unwrap();
+    assert_eq!((found.notices.len(), found.unreadable), (3, 1));
 }
