@@ -93,6 +93,10 @@ bugs! {
     MarkBeforeSlots, "mark-before-slots", "The calendar's mark is moved before its slots are stored.";
     PastMadeUp, "past-made-up", "A new calendar begins in the past.";
     ReadersNotOwed, "readers-not-owed", "That readers have yet to be told of an output is not stored.";
+    NotNamedInWindow, "not-named-in-window", "A notice is folded because there is a window, without being stored in it.";
+    SummaryNotAwaited, "summary-not-awaited", "A window of repeats ends although SNS did not take its summary.";
+    LatenessNotMarked, "lateness-not-marked", "That people were told of lateness is not stored.";
+    TimeOutIsEnd, "time-out-is-end", "A step that is told to end is taken for ended.";
     QuotaIgnored, "quota-ignored", "Calls are made whether the quota has room for them or not.";
     NewerOverwritten, "newer-overwritten", "An item of a newer version is written to.";
     RunFollowsConfig, "run-follows-config", "A run goes on with limits that were changed after it began.";

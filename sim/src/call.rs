@@ -83,6 +83,8 @@ pub enum Phase {
     Publish,
     /// Stores that a notice was published.
     Published,
+    /// Adds a published notice to the log of them.
+    KeepNotice,
     /// Reads an item.
     Read,
     /// Searches the tables for what is due.
@@ -120,7 +122,7 @@ pub enum Phase {
 
 impl Phase {
     /// Those that every world may have.
-    pub const ALL: [Phase; 34] = [
+    pub const ALL: [Phase; 35] = [
         Phase::Start,
         Phase::Receive,
         Phase::Record,
@@ -147,6 +149,7 @@ impl Phase {
         Phase::CancelSteps,
         Phase::Publish,
         Phase::Published,
+        Phase::KeepNotice,
         Phase::Read,
         Phase::Find,
         Phase::Count,
@@ -202,6 +205,7 @@ impl Phase {
             Phase::CancelSteps => "cancel steps",
             Phase::Publish => "publish",
             Phase::Published => "published",
+            Phase::KeepNotice => "keep notice",
             Phase::Read => "read",
             Phase::Find => "find",
             Phase::Count => "count",
@@ -401,6 +405,11 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~lease" => Phase::Lease,
         (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~files" => {
             Phase::KeepTaskFile
+        }
+        (Service::DynamoDb, "PutItem")
+            if body["Item"]["task"]["S"].as_str().is_some_and(|it| it.starts_with("~notice/")) =>
+        {
+            Phase::KeepNotice
         }
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
         (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,

@@ -6,6 +6,7 @@ mod asked;
 mod assets;
 mod backfill;
 mod check;
+mod events;
 mod inputs;
 mod logs;
 mod operate;
@@ -77,6 +78,8 @@ enum Command {
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     Why(why::WhyArgs),
     Retry(operate::RetryArgs),
     Cancel(operate::CancelArgs),
@@ -208,6 +211,9 @@ pub async fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
     match cli.command {
         Command::Run(args) => return service::run(args, cli.json).await,
+        Command::Events(events::EventsCommand::Tail(args)) => {
+            return events::tail(&args, cli.json).await;
+        }
         Command::Completions(args) => return completions(args.shell).map(|()| None),
         Command::Check(args) => check::check(&args, cli.json),
         Command::Schema(args) => check::schema(&args),

@@ -15,7 +15,7 @@ use crate::core::asked::Asked;
 use crate::core::catalog::Task;
 use crate::core::operate::{self, Again, Cancel};
 use crate::core::run::Run;
-use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState, URGENT};
+use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
 
 /// The service writes the same items: what is read again decides.
 const TRIES_MAX: usize = 20;
@@ -106,9 +106,14 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
             again.receipts = operate::granted(catalog, task, &item, &asked.by);
         }
         if item.state == TaskState::Waiting && !again.receipts.is_empty() {
-            let (store, now) = (&session.store, session.now());
-            let item = store.receive(&key, &again.receipts, Some(URGENT), false, now).await?;
-            session.store.look_by(&key, URGENT).await?;
+            let given = item.given_with(&again.receipts);
+            match session.store.give(&key, &given, session.now()).await {
+                Err(StoreError::Conflict(_)) if tries < TRIES_MAX => {
+                    tries += 1;
+                    continue;
+                }
+                result => result?,
+            }
             let text =
                 format!("{key} takes what it waits for as there: the service makes it ready");
             return Output::new(text, &done(&key, item.state, TaskState::Ready, &asked));

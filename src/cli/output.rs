@@ -12,7 +12,7 @@ use super::Failure;
 use crate::core::notice::is_obeyed;
 
 /// Where nobody says how wide the screen is.
-const WIDTH: u16 = 80;
+pub const WIDTH: u16 = 80;
 /// The longest word that is kept whole; a run's id has 26 characters.
 const WHOLE_MAX: usize = 40;
 
@@ -55,12 +55,32 @@ fn without_nulls(value: Value) -> Value {
 }
 
 pub fn write(text: &str) -> std::io::Result<()> {
+    offer(text).map(|_| ())
+}
+
+/// The same for one of many pieces: false when nobody reads any more.
+pub fn offer(text: &str) -> std::io::Result<bool> {
     let mut out = std::io::stdout().lock();
     let result = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
     match result {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
+}
+
+/// Words in lines of at most so many letters. A longer word keeps a line for itself.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A table without lines, as wide as the screen at most. Only columns with
@@ -150,6 +170,18 @@ mod tests {
         let at = |secs| Timestamp::from_second(secs).unwrap();
         assert_eq!(ago(at(0), at(180)), "3 min ago");
         assert_eq!(ago(at(180), at(0)), "in 3 min");
+    }
+
+    #[test]
+    fn words_are_wrapped_and_none_is_lost() {
+        for (text, lines) in [
+            ("", &[][..]),
+            ("one", &["one"]),
+            ("one two three", &["one two", "three"]),
+            ("a longer-than-that b", &["a", "longer-than-that", "b"]),
+        ] {
+            assert_eq!(wrapped(text, 7), lines, "{text}");
+        }
     }
 
     #[test]

@@ -211,6 +211,7 @@ fn foreseen(
         ready: 0,
         mark: None,
         producers: &BTreeMap::new(),
+        usual: &BTreeMap::new(),
         paused: None,
         full: None,
         to_come: None,

@@ -107,13 +107,14 @@ pub struct Backfill {
 pub enum Step {
     /// It is under way for this backfill, or cannot be begun at the moment.
     Wait,
-    /// Put the backfill's name on it while it waits, give it these receipts, and
-    /// decide about it.
+    /// Put the backfill's name on it while it waits, have these be all that it is
+    /// given, and decide about it.
     Adopt(Vec<(Element, Receipt)>),
     /// Another round.
     Again(Box<TaskChange>),
     Cancel(Box<TaskChange>),
-    /// Take the backfill's name off it: it goes on like any other.
+    /// Take the backfill's name off it, and what it was given: it goes on like any
+    /// other.
     Leave(How),
     Over(How),
 }
@@ -255,7 +256,7 @@ impl Backfill {
             Readiness::Change(change) if change.to == TaskState::Failed && !ours => {
                 Step::Over(How::LacksInputs)
             }
-            Readiness::Close(_) | Readiness::Change(_) => Step::Adopt(receipts),
+            Readiness::Close(_) | Readiness::Change(_) => Step::Adopt(item.given_with(&receipts)),
         }
     }
 

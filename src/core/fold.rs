@@ -49,7 +49,9 @@ impl Likeness {
                 _ => "",
             },
             // The line in which it usually says what went wrong.
-            Kind::Step if notice.status == LOG => notice.quote.lines().last().unwrap_or_default(),
+            Kind::Step if notice.status == LOG && !notice.answer => {
+                notice.quote.lines().last().unwrap_or_default()
+            }
             _ => return None,
         };
         let words = alike(words);
@@ -194,6 +196,10 @@ mod tests {
             let found = Likeness::of(&notice(id, kind, severity, status, ""));
             assert_eq!(found.is_some(), folds, "{id}");
         }
+        let mut log = notice("run/R/1/step-log/x/1", Step, Failure, "step-log", "");
+        assert!(Likeness::of(&log).is_some());
+        log.answer = true;
+        assert_eq!(Likeness::of(&log), None, "a person waits for it");
         let mut of_all = failed("");
         of_all.partition = None;
         assert_eq!(Likeness::of(&of_all), None);

@@ -12,6 +12,7 @@ use super::catalog::{
     Catalog, Completeness, Dataset, Input, Need, OnTimeout, Profile, Retry, StepSpec, StepWork,
     Task, WaitLimit, WhenEmpty,
 };
+use super::fold::Likeness;
 use super::late::Late;
 use super::lateness::{TimeLimits, look, notices};
 use super::notice::Notice;
@@ -149,7 +150,7 @@ impl Story {
             _ => "",
         };
         let steps = Observation::Steps(steps.collect());
-        let seen = ClusterSeen { state, reason: reason.into() };
+        let seen = ClusterSeen { state, reason: reason.into(), ended: None };
         self.see(minutes, Observation::Described(seen));
         self.see(minutes, steps);
     }
@@ -213,6 +214,7 @@ fn by_the_clock(item: &TaskPartition, run: Option<&Run>, minutes: i64) -> Vec<(S
         ready: 1,
         mark: Some(at(-20)),
         producers: &BTreeMap::new(),
+        usual: &BTreeMap::new(),
         paused: None,
         full: None,
         to_come: None,
@@ -315,6 +317,14 @@ fn a_run_of_which_one_partition_fails() {
         let notices = told.run.notices.len();
         assert!(told.run.take_log(&wanted.try_name, &log, at(18)));
         assert_eq!((told.run.notices.len(), told.run.logs.len()), (notices, 0), "told once");
+        // Of a later round it is what a person waits for, and is never folded.
+        for (round, answer) in [(0, false), (1, true)] {
+            let mut told = story.run.clone();
+            told.members[0].round.number = round;
+            assert!(told.take_log(&wanted.try_name, &log, at(17)));
+            let notice = told.notices.last().unwrap();
+            assert_eq!((notice.answer, Likeness::of(notice).is_none()), (answer, answer));
+        }
     }
     story.look(16, ClusterState::Terminated, &[]);
     assert!(story.run.state.is_final() && !story.run.is_settled(), "its log is still to come");

@@ -2,12 +2,16 @@
 //! with the change it tells of; `engine::outbox` publishes it. What each kind
 //! says stands where its change is made, not here.
 
+mod glance;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::class::FailureClass;
+
+pub use glance::NoticeGlance;
 
 /// What a reader may filter by: a failure or a lateness needs somebody, a
 /// recovery ends that need, the rest is news.
@@ -120,6 +124,9 @@ pub struct Notice {
     /// Somebody else's text below the facts, such as the end of a log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub quote: String,
+    /// It tells how something went that a person has asked for: the answer to that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answer: bool,
     /// It repeats one that was told shortly before; a summary follows. Decided
     /// when it is published, so never stored.
     #[serde(skip)]
@@ -189,6 +196,7 @@ impl Notice {
             sentence: String::new(),
             facts: Vec::new(),
             quote: String::new(),
+            answer: false,
             folded: false,
         }
     }

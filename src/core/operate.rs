@@ -93,7 +93,7 @@ pub fn retry(
         Round { number: item.round.number.saturating_add(1), backfill: again.backfill.clone() };
     let mut change = change(Some(task), item, to, asked).of_round(&round).then(&then);
     change.again = true;
-    change.receipts.clone_from(&again.receipts);
+    change.receipts = item.given_with(&again.receipts);
     change.late = item.late.clone().map(Late::taken);
     let sentence =
         format!("{} is {} again: {} wants it to run once more", item.key, to.name(), asked.by);

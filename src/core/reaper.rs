@@ -133,6 +133,7 @@ mod tests {
             guards: vec![],
             settled: 0,
             ended_at: None,
+            ended: None,
             adding: None,
         };
         let profile = profile("p");

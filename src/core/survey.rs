@@ -213,7 +213,11 @@ mod tests {
         let listed = |number| Listed {
             id: format!("j-{number}"),
             name: format!("test/{number}/1"),
-            seen: Some(ClusterSeen { state: ClusterState::Running, reason: String::new() }),
+            seen: Some(ClusterSeen {
+                state: ClusterState::Running,
+                reason: String::new(),
+                ended: None,
+            }),
         };
         let clusters = numbers.into_iter().map(listed).collect();
         Page { clusters, marker: marker.map(str::to_owned) }

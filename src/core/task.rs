@@ -301,6 +301,9 @@ pub struct TaskPartition {
     pub version: u64,
     pub state: TaskState,
     pub received: BTreeMap<Element, Receipt>,
+    /// What a person's command gave it, all in one write. It stands in `received` too,
+    /// as long as nothing complete has come in its place.
+    pub given: BTreeMap<Element, Receipt>,
     /// When it entered its state; a waiting one waits since something first came in
     /// for it.
     pub since: Option<Timestamp>,
@@ -342,6 +345,7 @@ impl TaskPartition {
             version: 0,
             state: TaskState::Waiting,
             received: BTreeMap::new(),
+            given: BTreeMap::new(),
             since: None,
             ready_at: None,
             run: None,
@@ -369,6 +373,16 @@ impl TaskPartition {
     /// Whether all of an element has come in.
     pub fn has(&self, element: &Element) -> bool {
         self.received.get(element).is_some_and(Receipt::is_complete)
+    }
+
+    /// All that it was ever given, with these; nothing when they are none.
+    pub fn given_with(&self, receipts: &[(Element, Receipt)]) -> Vec<(Element, Receipt)> {
+        if receipts.is_empty() {
+            return Vec::new();
+        }
+        let mut given = self.given.clone();
+        given.extend(receipts.iter().cloned());
+        given.into_iter().collect()
     }
 
     /// Whether an element has come in, in part at least, and holds data.

@@ -2,6 +2,8 @@
 //! and the time; decides nothing (see `readiness`, `batch` and `run`), it only
 //! says what those wait for.
 
+mod running;
+mod usual;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -14,12 +16,12 @@ use super::backfill::Backfill;
 use super::cap::Full;
 use super::catalog::{Catalog, Completeness, Task};
 use super::class::FailureClass;
-use super::load::{Stage, Trouble};
 use super::partition::Partition;
 use super::pause::Scope;
-use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
+use super::run::Run;
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
 
+pub use usual::{Timing, Usual, Usually};
 pub use waiting::slot_of;
 
 /// Of more missing partitions only the first ones and the last are named.
@@ -36,6 +38,9 @@ pub struct Known<'a> {
     pub mark: Option<Timestamp>,
     /// Where the task partitions stand that produce what it lacks.
     pub producers: &'a BTreeMap<TaskKey, TaskState>,
+    /// Its own task, and those that produce what it lacks → when their last
+    /// partitions were ready and done.
+    pub usual: &'a BTreeMap<String, Usual>,
     /// The pause that holds its task.
     pub paused: Option<(&'a Scope, &'a Asked)>,
     /// A cap that leaves no room for it.
@@ -52,6 +57,45 @@ impl Known<'_> {
     }
 }
 
+/// What keeps a task partition where it is, in a word: the sentence for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Its schedule's slot.
+    Slot,
+    /// Data that has yet to come, or to be made.
+    Inputs,
+    /// Time alone: a period goes on, or settles, or has been quiet for too short.
+    Settle,
+    /// Nothing: the next look takes it further.
+    Look,
+    Paused,
+    /// As many run as may at once.
+    Cap,
+    /// Its backfill has yet to come to it.
+    Backfill,
+    /// Others for its batch, or the batch's time.
+    Batch,
+    /// Its run, of which no more is known.
+    Run,
+    /// EMR's quota, as the governor counts or as EMR says.
+    Quota,
+    /// Its cluster is being created, starts or bootstraps.
+    Cluster,
+    ClusterEnding,
+    /// A guard that has refused a cluster, or steps on it.
+    Guard,
+    /// A failure's delay.
+    Retry,
+    /// Steps before its own.
+    Queue,
+    /// Its step runs.
+    Step,
+    Cancelling,
+    /// Its output is loaded.
+    Load,
+}
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Why {
@@ -62,8 +106,12 @@ pub struct Why {
     /// configuration alone.
     pub stored: bool,
     pub sentence: String,
+    /// None when it has ended.
+    pub cause: Option<Cause>,
     /// While it waits: what for.
     pub waits_for: Vec<Wait>,
+    /// When all of that is usually there, while nothing but data brings it further.
+    pub usually: Option<Usually>,
     /// When it entered its state.
     pub since: Option<Timestamp>,
     /// When time alone brings it further.
@@ -93,6 +141,8 @@ pub struct Wait {
     pub total: usize,
     /// When it comes at the earliest, where that is known.
     pub at: Option<Timestamp>,
+    /// When the task that produces it is usually done.
+    pub usually: Option<Usually>,
     pub words: String,
 }
 
@@ -126,7 +176,9 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         state: item.state,
         stored: known.item.is_some(),
         sentence: String::new(),
+        cause: None,
         waits_for: Vec::new(),
+        usually: None,
         since: item.since,
         until: None,
         reason: item.reason.clone(),
@@ -141,8 +193,8 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
     let words = match item.state {
         TaskState::Waiting => waiting::words(catalog, task, item, known, now, &mut why),
         TaskState::Ready => ready(catalog, task, item, known, now, &mut why),
-        TaskState::Running => running(item, known.run, now, &mut why),
-        TaskState::Loading => loading(catalog, task, item, now, &mut why),
+        TaskState::Running => running::running(item, known.run, now, &mut why),
+        TaskState::Loading => running::loading(catalog, task, item, now, &mut why),
         TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
             ended(catalog, task, item, known.run, now, &mut why)
         }
@@ -155,6 +207,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
 /// Which backfill it is run for, or waits for.
 fn backfill(item: &TaskPartition, known: Known<'_>, why: &mut Why) -> String {
     if let Some(to_come) = known.to_come {
+        why.cause = Some(Cause::Backfill);
         why.backfill = Some(to_come.id.clone());
         return format!(
             "; backfill {} has yet to come to it: {} of it are ready or running, and {} may be at \
@@ -193,20 +246,22 @@ fn ready(
         None => "is ready".to_owned(),
     };
     if let Some(held) = known.held(now) {
-        why.paused = known.paused.map(|(_, asked)| asked.clone());
+        (why.cause, why.paused) =
+            (Some(Cause::Paused), known.paused.map(|(_, asked)| asked.clone()));
         return format!("{start} and held back: {held}");
     }
     if let Some(full) = known.full {
-        why.full = Some(full.clone());
+        (why.cause, why.full) = (Some(Cause::Cap), Some(full.clone()));
         return format!("{start} and held back: {full}");
     }
+    why.cause = Some(Cause::Look);
     let Some(profile) = catalog.profiles.get(&task.profile) else { return start };
     let name = &profile.name;
     let sweep = since.and_then(|since| since.saturating_add(profile.max_wait).ok());
     let lack = profile.batch_size.saturating_sub(known.ready);
     match sweep.filter(|sweep| *sweep > now && lack > 0) {
         Some(sweep) => {
-            why.until = Some(sweep);
+            (why.cause, why.until) = (Some(Cause::Batch), Some(sweep));
             format!(
                 "{start} and waits for {lack} more ready partition{} of profile {name} to fill a \
                  batch of {}, or until {} at the latest",
@@ -217,181 +272,9 @@ fn ready(
         }
         None => format!(
             "{start} and its batch of profile {name} is due: a run is about to be made, unless \
-             the service is not running or EMR's quota makes it wait"
+             the service is not running"
         ),
     }
-}
-
-fn running(item: &TaskPartition, run: Option<&Run>, now: Timestamp, why: &mut Why) -> String {
-    let id = item.run.as_deref().unwrap_or("?");
-    let Some(run) = run else {
-        return format!("is running in run {id}, which cannot be found");
-    };
-    let start = format!("is running in run {id}");
-    let Some(attempt) = run.attempt() else { return start };
-    why.cluster.clone_from(&attempt.cluster);
-    let start = match run.attempts.len() {
-        1 => start,
-        number => {
-            why.class = run.attempts.iter().rev().find_map(|attempt| attempt.class);
-            let after =
-                why.class.map_or_else(String::new, |class| format!(" after {}", class.name()));
-            format!("{start}, attempt {number} of {}{after}", run.most_attempts())
-        }
-    };
-    let index = run.members.iter().position(|member| member.key == item.key);
-    let doing = match (run.state, &attempt.cluster) {
-        (_, None) => launching(run, attempt, now, why),
-        (RunState::Terminating, Some(cluster)) if run.is_given_up() => {
-            format!("cluster {cluster} was given up, as nothing ran on it, and is being terminated")
-        }
-        (RunState::Terminating, Some(cluster)) => {
-            format!("all its work has ended and cluster {cluster} is being terminated")
-        }
-        (_, Some(cluster)) => on_cluster(run, index, attempt, cluster, now, why),
-    };
-    let member = index.and_then(|index| run.members.get(index));
-    if let Some(asked) = member.and_then(|member| member.cancel.as_ref()) {
-        let since = clock(asked.at, now);
-        return format!("{start} and is being cancelled since {since} {asked}: {doing}");
-    }
-    format!("{start}: {doing}")
-}
-
-fn launching(run: &Run, attempt: &Attempt, now: Timestamp, why: &mut Why) -> String {
-    match attempt.launch.send_at {
-        Some(at) if at > now => {
-            why.until = Some(at);
-            let at = clock(at, now);
-            match attempt.launch.throttled {
-                _ if run.is_delayed() => format!("its next cluster is asked for at {at}"),
-                0 => format!("EMR's quota has no room for its cluster before {at}"),
-                _ => format!(
-                    "EMR has refused to create its cluster for now, the next try is at {at}"
-                ),
-            }
-        }
-        Some(_) => "its cluster is about to be asked for".to_owned(),
-        None => format!("its cluster is being created since {}", clock(attempt.opened, now)),
-    }
-}
-
-fn on_cluster(
-    run: &Run,
-    index: Option<usize>,
-    attempt: &Attempt,
-    cluster: &str,
-    now: Timestamp,
-    why: &mut Why,
-) -> String {
-    let opened = clock(attempt.opened, now);
-    match attempt.cluster_state {
-        None | Some(ClusterState::Starting | ClusterState::Bootstrapping) => {
-            let doing = attempt.cluster_state.unwrap_or(ClusterState::Starting).name();
-            let words = format!("cluster {cluster} is {doing} since {opened}");
-            return match run.given_up_at() {
-                Some(at) => {
-                    why.until = Some(at);
-                    format!("{words}, and is given up at {} (stall-timeout)", clock(at, now))
-                }
-                None => words,
-            };
-        }
-        Some(state) if state.is_ending() => {
-            return format!("cluster {cluster} is {} before its work was done", state.name());
-        }
-        _ => {}
-    }
-    let Some(index) = index else { return format!("cluster {cluster} works") };
-    if let Some(at) = run.retry_at(index).filter(|at| *at > now) {
-        why.until = Some(at);
-        let failed = attempt
-            .tries
-            .iter()
-            .rfind(|step_try| step_try.member == index && step_try.state == StepState::Failed);
-        let step = failed.map_or("a step", |failed| step_name(run, failed));
-        return format!(
-            "step {step} failed on cluster {cluster} and is tried again at {}",
-            clock(at, now)
-        );
-    }
-    let open = |step_try: &&StepTry| !step_try.state.has_ended();
-    let own = attempt.tries.iter().filter(|step_try| step_try.member == index).find(open);
-    let running = attempt.tries.iter().find(|step_try| step_try.state == StepState::Running);
-    match (own, running) {
-        (Some(own), _) if own.state == StepState::Running => {
-            let since =
-                own.started.map_or_else(String::new, |at| format!(" since {}", clock(at, now)));
-            let words = format!("step {} runs on cluster {cluster}{since}", step_name(run, own));
-            match run.cancelled_at(own) {
-                Some(at) if at > now => {
-                    why.until = Some(at);
-                    let at = clock(at, now);
-                    format!("{words}, and is cancelled at {at} after its attempt-timeout")
-                }
-                Some(_) => format!("{words}, and is being cancelled after its attempt-timeout"),
-                None => words,
-            }
-        }
-        (Some(own), Some(other)) => {
-            let whose = run.members.get(other.member);
-            let whose = whose.map_or_else(String::new, |member| format!(" of {}", member.key));
-            format!(
-                "step {} waits on cluster {cluster} for step {}{whose}",
-                step_name(run, own),
-                step_name(run, other)
-            )
-        }
-        (Some(own), None) => {
-            format!("step {} is queued on cluster {cluster}", step_name(run, own))
-        }
-        (None, _) => format!("its next step is about to be added to cluster {cluster}"),
-    }
-}
-
-fn loading(
-    catalog: &Catalog,
-    task: &Task,
-    item: &TaskPartition,
-    now: Timestamp,
-    why: &mut Why,
-) -> String {
-    let Some(load) = &item.load else {
-        return "is loading, but nothing is stored of its load".to_owned();
-    };
-    let Some(spec) = &task.load else {
-        return "is loading, but its task declares no load any more: declare it again".to_owned();
-    };
-    let (table, place) = (spec.table.plain(), &spec.warehouse);
-    let into = format!("is loading into {table} of warehouse {place}");
-    let attempts = catalog.warehouses.get(place).map_or(0, |warehouse| warehouse.attempts);
-    let number = format!("attempt {} of {attempts}", load.attempt);
-    let words = match &load.stage {
-        Stage::Prepare { from } if *from > now => {
-            why.until = Some(*from);
-            let failure = load.failure.as_deref().unwrap_or("no answer says why");
-            let failure = failure.trim_end_matches('.');
-            format!("{into}: {number} comes at {}, after: {failure}", clock(*from, now))
-        }
-        Stage::Prepare { .. } => format!("{into}: {number} lists its files"),
-        Stage::Send { .. } => format!("{into}: {number} is about to be sent"),
-        Stage::Execute { statement, since, .. } => {
-            format!("{into}: {number} runs since {} as {statement}", clock(*since, now))
-        }
-        Stage::Settle => format!("{into}: {number} has ended, and the ledger is asked"),
-    };
-    match &load.trouble {
-        Some(Trouble { since, words: failure, .. }) => {
-            let failure = failure.trim_end_matches('.');
-            format!("{words}; its calls fail since {}: {failure}", clock(*since, now))
-        }
-        None => words,
-    }
-}
-
-fn step_name<'a>(run: &'a Run, step_try: &'a StepTry) -> &'a str {
-    let step = run.members.get(step_try.member).and_then(|member| member.steps.get(step_try.step));
-    step.map_or(step_try.name.as_str(), |step| step.name.as_str())
 }
 
 fn ended(

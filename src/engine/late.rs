@@ -75,8 +75,8 @@ impl Engine {
     }
 
     /// Which of the receipts are to be recorded, each with the number of objects that are
-    /// late. A period that ends by quiet is counted, so that what is told twice is
-    /// no news.
+    /// late. A period that ends by quiet is counted, where it was counted before or its
+    /// partition went without it: so what is told twice is no news, and more is.
     async fn late_news(
         &self,
         catalog: &Catalog,
@@ -88,7 +88,7 @@ impl Engine {
         for (element, receipt) in receipts {
             let before = item.received.get(element);
             let mut receipt = receipt.clone();
-            if let (Some(Receipt::Closed(_)), Receipt::Partial(_)) = (before, &receipt)
+            if let (Some(Receipt::Closed(_)) | None, Receipt::Partial(_)) = (before, &receipt)
                 && let Element::Data { dataset, partition } = element
                 && let Some(dataset) = catalog.datasets.get(dataset)
                 && matches!(dataset.completeness, Completeness::Quiet { .. })

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Engine;
 use crate::aws::store::StoreError;
 use crate::core::fold::as_repeat;
-use crate::core::notice::Notice;
+use crate::core::notice::{Notice, NoticeGlance};
 use crate::core::pace::Pace;
 use crate::planted::{Bug, planted};
 
@@ -88,13 +88,25 @@ impl Engine {
         let outage = result.as_ref().is_err_and(|error| !error.is_about_the_request());
         self.memory().publish_from = outage.then(|| super::after(self.clock.now(), RETRY_AFTER));
         match result {
-            Ok(()) => self.metrics.published(notice.severity),
+            Ok(()) => {
+                self.metrics.published(notice.severity);
+                self.keep_published(notice).await;
+            }
             Err(error) => {
                 let Notice { id, task, partition, run, .. } = notice;
                 tracing::warn!(task, partition, run, event = id, %error, "notice not published, will be tried again");
             }
         }
         !failed
+    }
+
+    /// Keeps it for those who ask what was told. A gap in that list is better than
+    /// the same mail twice.
+    async fn keep_published(&self, notice: &Notice) {
+        let glance = NoticeGlance::of(notice, self.clock.now());
+        if let Err(error) = self.store.keep_published(&glance).await {
+            tracing::warn!(event = notice.id, %error, "published, but not kept for `events tail`");
+        }
     }
 
     fn with_pace<T>(&self, apply: impl FnOnce(&mut Pace) -> T) -> T {

@@ -11,10 +11,12 @@ use crate::core::cap::{Capped, Full};
 use crate::core::catalog::{Catalog, Task};
 use crate::core::pause::holding;
 use crate::core::task::{TaskKey, TaskPartition, TaskState};
-use crate::core::why::{self, Known, Why};
+use crate::core::why::{self, Known, Usual, Why};
 
 /// Reads for one answer: producing partitions, and ready ones of the profile.
 const READS_MAX: usize = 100;
+/// So many of a task's last partitions say what is usual.
+const TIMINGS: i32 = 30;
 
 /// Why a partition is where it is; `item` is what is stored of it.
 pub async fn why(
@@ -41,9 +43,12 @@ pub async fn why(
         }
         _ => (0, None),
     };
-    let producers = match state {
-        TaskState::Waiting => producers(store, catalog, task, item.unwrap_or(&unstored)).await?,
-        _ => BTreeMap::new(),
+    let (producers, usual) = match state {
+        TaskState::Waiting => {
+            let item = item.unwrap_or(&unstored);
+            (producers(store, catalog, task, item).await?, usual(store, catalog, task, item).await?)
+        }
+        _ => Default::default(),
     };
     let pauses = store.pauses().await?;
     let backfills = store.backfills().await?;
@@ -54,6 +59,7 @@ pub async fn why(
         ready,
         mark,
         producers: &producers,
+        usual: &usual,
         paused: holding(&pauses, task),
         full: full.as_ref(),
         to_come: backfills.iter().find(|backfill| backfill.is_to_come(key)),
@@ -92,6 +98,29 @@ async fn producers(
         }
     }
     Ok(states)
+}
+
+/// When the task's inputs were all there for its last partitions, and when the tasks
+/// were done that produce what it lacks. One query each.
+async fn usual(
+    store: &Store,
+    catalog: &Catalog,
+    task: &Task,
+    item: &TaskPartition,
+) -> Result<BTreeMap<String, Usual>, StoreError> {
+    let mut last = BTreeMap::from([(task.name.clone(), item.key.clone())]);
+    for key in why::producers(catalog, task, item) {
+        last.entry(key.task.clone())
+            .and_modify(|it| *it = key.clone().min(it.clone()))
+            .or_insert(key);
+    }
+    let mut usual = BTreeMap::new();
+    for (name, before) in last {
+        if let Some(task) = catalog.tasks.get(&name) {
+            usual.insert(name, Usual::of(task, &store.timings(&before, TIMINGS).await?));
+        }
+    }
+    Ok(usual)
 }
 
 /// How many partitions of the task's profile are ready, counted up to a batch.

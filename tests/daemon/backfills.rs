@@ -274,7 +274,7 @@ async fn nothing_is_begun_by_a_backfill_that_has_changed_since_it_was_read() {
     };
     let mut backfill = Backfill::new("B", window, Asked::new("alice", None, now));
     store.commit_document(&mut backfill).await.unwrap();
-    // More than one write holds.
+    // More than an expression has room for.
     let granted = |number: usize| {
         (Element::data(&format!("raw{number}"), hours[0].partition), Receipt::Skipped)
     };
@@ -294,15 +294,35 @@ async fn nothing_is_begun_by_a_backfill_that_has_changed_since_it_was_read() {
     let again = store.begin_for(&change(ended.state), ended.version, &backfill).await.unwrap();
     assert_eq!((again.received.len(), again.state), (250, TaskState::Ready));
 
+    // What it was given goes with the name, all of it.
+    let key = TaskKey::new("etl", "2013-01-02T00".parse().unwrap());
+    let adopted = store.adopt(&key, &backfill, &receipts, now).await.unwrap();
+    assert_eq!(adopted.received.len(), 250);
+    store.leave(&adopted).await.unwrap();
+    let left = store.task(&key).await.unwrap().unwrap();
+    assert_eq!((left.received.len(), &left.round.backfill), (0, &None));
+    // What comes by itself stands in its place.
+    let element = receipts[7].0.clone();
+    for (receipt, counts) in
+        [(Receipt::Begun(now), false), (Receipt::Partial(now), false), (Receipt::Closed(3), true)]
+    {
+        store.give(&key, &receipts, now).await.unwrap();
+        let came = [(element.clone(), receipt.clone())];
+        let item = store.receive(&key, &came, None, true, now).await.unwrap();
+        let expected = if counts { &receipt } else { &receipts[7].1 };
+        assert_eq!((item.received.len(), &item.received[&element]), (250, expected));
+    }
+
     let read = backfill.clone();
     assert!(backfill.ask_cancel(Asked::new("bob", None, now)));
     store.commit_document(&mut backfill).await.unwrap();
-    let refused = store.adopt(&hours[1], &read, &[], now).await;
+    let refused = store.adopt(&hours[1], &read, &receipts, now).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     assert_eq!(store.task(&hours[1]).await.unwrap(), None);
     let other = store.receive(&hours[2], &[], None, false, now).await.unwrap();
     let mut change = TaskChange::new(&hours[2], other.state, TaskState::Ready, now, vec![]);
     change.round.backfill = Some("B".into());
+    change.receipts = receipts;
     let refused = store.begin_for(&change, other.version, &read).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     assert_eq!(store.task(&hours[2]).await.unwrap(), Some(other));

@@ -104,6 +104,34 @@ async fn a_partition_is_followed_from_nothing_to_its_end() {
     assert_eq!(none["runs"].as_array().unwrap().len(), 0);
 }
 
+/// What is usual is read from the partitions before; what a person has run again tells
+/// nothing of it.
+#[tokio::test]
+async fn when_its_inputs_usually_come_is_told_once_enough_have() {
+    let tasks = daily_file("a") + &daily_file("b") + &daily_task("t", &["a", "b"], "true");
+    let world = World::new(&tasks).await;
+    let why = |partition| {
+        let world = &world;
+        async move { json(world, &["why", "t", partition]).await }
+    };
+    for day in 1..=3 {
+        for input in ["a", "b"] {
+            world.put(&format!("{input}/2013-01-0{day}.csv"), "1").await;
+        }
+        world.mail(&format!("t/2013-01-0{day}/succeeded")).await;
+        let usually = why("2013-01-09").await["usually"]["partitions"].clone();
+        assert_eq!(usually, if day < 3 { Value::Null } else { 3.into() });
+    }
+    let waiting = why("2013-01-09").await;
+    assert_eq!(waiting["cause"], "inputs");
+    let sentence = waiting["sentence"].as_str().unwrap();
+    assert!(sentence.contains("; usually everything is there by "), "{sentence}");
+    // Nothing is known of what was before the first.
+    assert_eq!(why("2012-12-31").await["usually"], Value::Null);
+    answer(&world, &["retry", "t", "2013-01-02", "--force", "--by", "x"]).await;
+    assert_eq!(why("2013-01-09").await["usually"], Value::Null);
+}
+
 #[tokio::test]
 async fn the_newest_come_first_and_limits_hold() {
     let tasks = daily_file("a") + &daily_task("t", &["a"], "exit 3");

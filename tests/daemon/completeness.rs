@@ -184,6 +184,32 @@ async fn a_task_runs_with_what_is_there_when_its_time_is_up() {
     assert_eq!(told.trim(), "[s3://landing/a/2013-01-01.csv] []");
 }
 
+/// An input that was empty when its time was up: each of its objects is late data, not
+/// only the first.
+#[tokio::test]
+async fn what_it_ran_without_makes_it_run_again_when_it_comes() {
+    let task = daily_task("t", &["a", "m"], "true").replace(
+        "partition = \"day\"",
+        "partition = \"day\"\nwait-timeout = \"3h\"\non-timeout = \"run\"\n\
+         late-data = { run-again = \"960h\", back-off = \"2h\" }",
+    );
+    let rule = "complete = \"quiet\"\nquiet = \"30m\"";
+    let tasks = daily_file("a") + &many("m", rule) + &task;
+    let world = World::at(&tasks, "2013-01-01T23:00:00Z", 3600.0).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let mail = world.mail("t/2013-01-01/ready").await;
+    assert!(mail.subject.ends_with("is ready: without m 2013-01-01"), "{}", mail.text);
+    world.mail("t/2013-01-01/succeeded").await;
+    for (object, round) in [("first", 2), ("second", 3)] {
+        world.put(&format!("m/2013/01/01/{object}"), "1").await;
+        world.mail(&format!("t/2013-01-01/succeeded/{round}")).await;
+        let inputs = json(&world, &["inputs", "t", "2013-01-01"]).await;
+        let inputs = inputs["inputs"].as_array().unwrap();
+        let of_m = inputs.iter().find(|input| input["dataset"] == "m").unwrap();
+        assert_eq!(of_m["objects"].as_array().unwrap().len(), round - 1, "{of_m}");
+    }
+}
+
 #[tokio::test]
 async fn a_partition_of_which_nothing_ever_came_fails_in_time() {
     let task = daily_task("t", &["a"], "true")

@@ -15,6 +15,7 @@ mod check;
 mod commands;
 mod completeness;
 mod emr;
+mod events;
 mod guard;
 mod http;
 mod listings;

@@ -164,13 +164,19 @@ async fn answer(State(line): State<Arc<Line>>, request: axum::extract::Request) 
     }
 }
 
-/// The action of a JSON protocol, of SNS's forms, or of S3 where it lists.
+/// The action of a JSON protocol, of SNS's forms, or of S3 where it lists. Two writes
+/// of items have names of their own.
 fn action(request: &Request) -> String {
     let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let json = target.and_then(|target| target.rsplit('.').next());
-    let form = std::str::from_utf8(&request.body)
-        .ok()
-        .and_then(|body| body.split('&').find_map(|field| field.strip_prefix("Action=")));
+    let body = std::str::from_utf8(&request.body).ok();
+    let json = match json {
+        Some("PutItem") if body.is_some_and(|body| body.contains("~notice/")) => Some("KeepNotice"),
+        Some("PutItem") if body.is_some_and(|body| body.contains("\"test-run\"")) => Some("PutRun"),
+        json => json,
+    };
+    let form =
+        body.and_then(|body| body.split('&').find_map(|field| field.strip_prefix("Action=")));
     let query = request.uri.query().unwrap_or_default();
     let list = query.contains("list-type=2").then_some("ListObjectsV2");
     json.or(form).or(list).unwrap_or_default().to_owned()

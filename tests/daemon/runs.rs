@@ -122,10 +122,10 @@ async fn a_write_whose_answer_is_lost_is_known_to_be_ours() {
         World::new(&format!("{}{}", daily_file("a"), daily_task("t", &["a"], "true"))).await;
     let network = Network::to(world.local.cloud()).await;
     world.through(&network).await;
-    network.order("PutItem", Fault::AnswerLost, 1);
+    network.order("PutRun", Fault::AnswerLost, 1);
     world.put("a/2013-01-01.csv", "x").await;
     world.mail("t/2013-01-01/succeeded").await;
-    assert_eq!(network.met("PutItem"), 1);
+    assert_eq!(network.met("PutRun"), 1);
     assert_eq!(world.calls("elasticmapreduce", "RunJobFlow"), 1);
 }
 

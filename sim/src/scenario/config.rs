@@ -81,7 +81,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             name: format!("p{number}"),
             batch_size: rng.u32(1..4),
             max_attempts: rng.u32(1..5).min(3),
-            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 45 } else { LONG_LIFETIME },
+            lifetime_minutes: if steps_hang || rng.u8(0..6) == 0 { 36 } else { LONG_LIFETIME },
             step_concurrency: 1,
         })
         .collect();
@@ -118,7 +118,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
             .collect();
         let profile = profiles[rng.usize(..profiles.len())].name.clone();
         let bounded = steps_hang && rng.u8(0..4) > 0;
-        let attempt_timeout_minutes = bounded.then(|| rng.u32(3..12));
+        let attempt_timeout_minutes = bounded.then(|| rng.u32(2..8));
         tasks.push(Task {
             name,
             profile,
@@ -188,9 +188,10 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
-poll-interval = "2m"
+poll-interval = "3m"
 sweep-interval = "5m"
 list-window = "3h"
+fold-window = "4m"
 receivers = 1
 [http]
 listen = "off"

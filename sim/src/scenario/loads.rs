@@ -7,7 +7,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::{self, Dataset, DatasetKind, Profile, Step, Task};
-use super::{Bounds, MINUTES, Scenario, arrivals, busy_until};
+use super::{Bounds, LATE_MINUTES, MINUTES, Scenario, arrivals, busy_until};
 use crate::warehouse::Rates;
 
 /// The table that says what is loaded; its name is the daemon's own choice.
@@ -75,7 +75,7 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp, bounds: Bounds) {
     let mut rng = Rng::with_seed(scenario.seed ^ 0x10ad_10ad);
     let rng = &mut rng;
     let mut loads = Loads::choose(rng, origin, scenario.replicas);
-    loads.slow = scenario.seed % 80 == 6;
+    loads.slow = scenario.seed % 40 == 6;
     if loads.slow {
         loads.rates.slow = 500;
     }
@@ -91,10 +91,11 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp, bounds: Bounds) {
     let ends = origin + SignedDuration::from_mins(MINUTES);
     let messages = arrivals::messages(rng, &datasets, origin, ends);
     scenario.busy_until = busy_until(origin, &messages, &scenario.events);
+    let late = loads.slow.then(|| origin + SignedDuration::from_mins(LATE_MINUTES));
     scenario.clusters.step_hangs = 0;
     (scenario.text, scenario.next_text) = (text, next_text);
     (scenario.tasks, scenario.datasets, scenario.profiles) = (tasks, datasets, profiles);
-    (scenario.messages, scenario.ends, scenario.bounds) = (messages, ends, bounds);
+    (scenario.messages, scenario.ends, scenario.bounds) = (messages, late.unwrap_or(ends), bounds);
     // What was lost was of other datasets.
     scenario.untold.clear();
     (scenario.bare, scenario.all_die) = (false, false);

@@ -72,7 +72,7 @@ pub struct Rates {
 }
 
 /// A slow statement takes up to this time.
-const SLOW_SECS_MAX: u64 = 1500;
+const SLOW_SECS_MAX: u64 = 1000;
 /// Mishaps come at one of the first statements.
 const EARLY: usize = 7;
 

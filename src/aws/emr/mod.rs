@@ -238,11 +238,12 @@ fn once(within: Duration) -> aws_sdk_emr::config::Builder {
 
 fn cluster_seen(status: ClusterStatus) -> Option<ClusterSeen> {
     let state = cluster_state(status.state?.as_str())?;
+    let ended = status.timeline.and_then(|timeline| instant(timeline.end_date_time));
     let reason = status.state_change_reason.map(|reason| {
         let code = reason.code.map(|code| code.as_str().to_owned());
         [code, reason.message].into_iter().flatten().collect::<Vec<_>>().join(": ")
     });
-    Some(ClusterSeen { state, reason: reason.unwrap_or_default() })
+    Some(ClusterSeen { state, reason: reason.unwrap_or_default(), ended })
 }
 
 fn cluster_state(name: &str) -> Option<ClusterState> {
@@ -256,6 +257,10 @@ fn cluster_state(name: &str) -> Option<ClusterState> {
         "TERMINATED_WITH_ERRORS" => ClusterState::TerminatedWithErrors,
         _ => return None,
     })
+}
+
+fn instant(at: Option<DateTime>) -> Option<Timestamp> {
+    Timestamp::from_second(at?.secs()).ok()
 }
 
 fn step_seen(step: StepSummary) -> Option<StepSeen> {
@@ -276,7 +281,6 @@ fn step_seen(step: StepSummary) -> Option<StepSeen> {
         let words: Vec<_> = [reason, details.message].into_iter().flatten().collect();
         (!words.is_empty()).then(|| words.join(": "))
     });
-    let instant = |at: Option<DateTime>| Timestamp::from_second(at?.secs()).ok();
     let timeline = status.timeline;
     let created = instant(timeline.as_ref().and_then(|timeline| timeline.creation_date_time));
     let started = instant(timeline.as_ref().and_then(|timeline| timeline.start_date_time));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::document::Document;
 use super::expression::Expression;
 use super::run::build_error;
-use super::task::{BACKFILL, RECEIPTS_MAX};
+use super::task::{BACKFILL, GIVEN, given_text};
 use super::{Store, StoreError, item, write_error};
 use crate::aws::error::AwsError;
 use crate::core::backfill::{Backfill, Window};
@@ -19,42 +19,36 @@ use crate::core::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, Ta
 
 impl Store {
     /// Puts a backfill's name on a partition that waits, or of which nothing is
-    /// stored yet, and gives it these receipts; returns it as it is then. Refused
+    /// stored yet, and has this be all that it is given; returns it as it is then. Refused
     /// when it waits no more or is another's, or when the backfill has changed: it
     /// may be cancelled.
     pub async fn adopt(
         &self,
         key: &TaskKey,
         backfill: &Backfill,
-        receipts: &[(Element, Receipt)],
+        given: &[(Element, Receipt)],
         now: Timestamp,
     ) -> Result<TaskPartition, StoreError> {
-        let mut parts = receipts.chunks(RECEIPTS_MAX);
-        let first = parts.next().unwrap_or_default();
-        for part in std::iter::once(first).chain(parts) {
-            let mut expression = Expression::first(now);
-            expression.set(BACKFILL, item::text(&backfill.id));
-            expression.receive(part, None);
-            let (state, name) = (expression.name(item::STATE), expression.name(BACKFILL));
-            let waiting = expression.value(item::text(TaskState::Waiting.name()));
-            let ours = expression.value(item::text(&backfill.id));
-            let not_newer = expression.not_newer();
-            let condition = format!(
-                "(attribute_not_exists({state}) OR {state} = {waiting}) \
-                 AND (attribute_not_exists({name}) OR {name} = {ours}) AND ({not_newer})"
-            );
-            let update = Update::builder()
-                .table_name(&self.task_table)
-                .set_key(Some(item::task_key(key)))
-                .update_expression(expression.text())
-                .condition_expression(condition)
-                .set_expression_attribute_names(Some(expression.names))
-                .set_expression_attribute_values(Some(expression.values))
-                .build()
-                .map_err(build_error)?;
-            let update = TransactWriteItem::builder().update(update).build();
-            self.write_for(backfill, key, update).await?;
+        let mut expression = Expression::first(now);
+        expression.set(BACKFILL, item::text(&backfill.id));
+        if !given.is_empty() {
+            expression.set(GIVEN, given_text(given));
         }
+        let waits = expression.waits();
+        let name = expression.name(BACKFILL);
+        let ours = expression.value(item::text(&backfill.id));
+        let condition = format!("{waits} AND (attribute_not_exists({name}) OR {name} = {ours})");
+        let update = Update::builder()
+            .table_name(&self.task_table)
+            .set_key(Some(item::task_key(key)))
+            .update_expression(expression.text())
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
+            .build()
+            .map_err(build_error)?;
+        let update = TransactWriteItem::builder().update(update).build();
+        self.write_for(backfill, key, update).await?;
         self.written(key).await
     }
 
@@ -66,7 +60,6 @@ impl Store {
         version: u64,
         backfill: &Backfill,
     ) -> Result<TaskPartition, StoreError> {
-        let version = self.give_before(change, version).await?;
         let action = self.change_action(change, Some(version))?;
         self.write_for(backfill, &change.key, action).await?;
         self.written(&change.key).await
@@ -105,11 +98,15 @@ impl Store {
         self.task(key).await?.ok_or_else(|| StoreError::Conflict(key.to_string()))
     }
 
-    /// Takes a backfill's name off a partition. Refused when it was changed since it
+    /// Takes a backfill's name off a partition, and from one that waits what it was
+    /// given. Refused when it was changed since it
     /// was read.
     pub async fn leave(&self, item: &TaskPartition) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         expression.remove(BACKFILL);
+        if item.state == TaskState::Waiting {
+            expression.remove(GIVEN);
+        }
         let known = expression.value(item::number(item.version));
         self.update(&item.key, expression, format!("#version = {known}")).await
     }

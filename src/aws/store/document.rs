@@ -16,7 +16,7 @@ use crate::core::cap::{Cap, Capped};
 use crate::core::pause::{Pause, Scope};
 use crate::core::task::Unreadable;
 
-const DOCUMENT: &str = "document";
+pub(super) const DOCUMENT: &str = "document";
 
 /// What is stored so.
 pub trait Document: Serialize + DeserializeOwned {

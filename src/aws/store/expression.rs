@@ -109,6 +109,14 @@ impl Expression {
         format!("attribute_not_exists({state}) OR {state} IN ({})", open.join(", "))
     }
 
+    /// The condition that a partition waits, or that nothing is stored of it.
+    pub fn waits(&mut self) -> String {
+        let state = self.name(item::STATE);
+        let waiting = self.value(item::text(TaskState::Waiting.name()));
+        let not_newer = self.not_newer();
+        format!("(attribute_not_exists({state}) OR {state} = {waiting}) AND ({not_newer})")
+    }
+
     /// Keeps a notice until it is published.
     pub fn keep_notice(&mut self, key: &TaskKey, notice: &Notice) {
         self.set(&notice_attribute(key, notice), item::notice(notice));

@@ -14,6 +14,7 @@ use crate::aws::error::AwsError;
 use crate::core::partition::Partition;
 use crate::core::run::RunState;
 use crate::core::task::{TaskKey, TaskState};
+use crate::core::why::Timing;
 
 /// A task's partitions are counted up to this many, the newest first.
 const COUNTED_MAX: usize = 10_000;
@@ -119,6 +120,30 @@ impl Store {
                 return Ok(glance);
             }
         }
+    }
+
+    /// When a task's last partitions before this one were ready and done, the newest
+    /// first; `count` of those that are stored are looked at.
+    pub async fn timings(&self, before: &TaskKey, count: i32) -> Result<Vec<Timing>, StoreError> {
+        let page = self
+            .query(&self.task_table)
+            .key_condition_expression("#task = :task AND #partition < :before")
+            .projection_expression("#partition, #state, #since, #ready, #round, #backfill")
+            .expression_attribute_names("#task", item::TASK)
+            .expression_attribute_names("#partition", item::PARTITION)
+            .expression_attribute_names("#state", item::STATE)
+            .expression_attribute_names("#since", super::task::SINCE)
+            .expression_attribute_names("#ready", super::task::READY_AT)
+            .expression_attribute_names("#round", super::task::ROUND)
+            .expression_attribute_names("#backfill", super::task::BACKFILL)
+            .expression_attribute_values(":task", item::text(&before.task))
+            .expression_attribute_values(":before", item::text(before.partition.to_string()))
+            .scan_index_forward(false)
+            .limit(count)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("DynamoDB", "Query", &error))?;
+        Ok(page.items.unwrap_or_default().iter().filter_map(timing).collect())
     }
 
     /// The newest runs that pass the filter, at most `limit`.
@@ -253,6 +278,20 @@ fn partition_glance(item: &Item) -> Option<PartitionGlance> {
         since: item::read_instant(item, super::task::SINCE).ok()?,
         run: text_of(item, super::task::RUN),
         reason: text_of(item, super::task::REASON),
+    })
+}
+
+/// None of what a person has asked for.
+fn timing(item: &Item) -> Option<Timing> {
+    let asked = [super::task::ROUND, super::task::BACKFILL];
+    if asked.iter().any(|name| item.contains_key(*name)) {
+        return None;
+    }
+    let glance = partition_glance(item)?;
+    Some(Timing {
+        partition: glance.partition,
+        ready: item::read_instant(item, super::task::READY_AT).ok()?,
+        succeeded: glance.since.filter(|_| glance.state == TaskState::Succeeded),
     })
 }
 

@@ -13,6 +13,7 @@ mod item;
 mod late;
 mod lease;
 mod list;
+mod notice;
 mod run;
 mod tables;
 mod task;
@@ -28,6 +29,7 @@ use crate::core::task::{TaskKey, Unreadable};
 pub use fold::Folding;
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
+pub use notice::{NOTICES_KEPT, Notices};
 pub use task::Mark;
 pub use unit::{Identified, Journal, ObjectId, RowId};
 

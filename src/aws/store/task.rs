@@ -23,17 +23,20 @@ use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
 use crate::core::task::{
-    Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState, Unreadable,
+    Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState, URGENT, Unreadable,
 };
 use crate::planted::{Bug, planted};
 
 /// When it entered its state; for a waiting one, when it was first written.
 pub(super) const SINCE: &str = "since";
-const READY_AT: &str = "ready-at";
+pub(super) const READY_AT: &str = "ready-at";
 pub(super) const RUN: &str = "run";
 pub(super) const REASON: &str = "reason";
+/// What a person's command gave it, in one attribute: an expression has no room for
+/// as many as a window may need, and all of them come or none.
+pub(super) const GIVEN: &str = "given";
 const LOAD: &str = "load";
-const ROUND: &str = "round";
+pub(super) const ROUND: &str = "round";
 pub(super) const BACKFILL: &str = "backfill";
 pub(super) const LATE: &str = "late";
 pub(super) const UNLISTED: &str = "unlisted";
@@ -48,7 +51,7 @@ const MARK: &str = "mark";
 const MARK_PARTITION: &str = "~schedule";
 
 /// Receipts in one write: an expression of DynamoDB holds 4 KB.
-pub(super) const RECEIPTS_MAX: usize = 100;
+const RECEIPTS_MAX: usize = 100;
 
 /// How far a task's schedule has been turned into slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +97,9 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     if change.again {
         begin_round(&mut expression, &change.round);
     }
-    let first = change.receipts.len().saturating_sub(RECEIPTS_MAX);
-    expression.receive(&change.receipts[first..], None);
+    if !change.receipts.is_empty() {
+        expression.set(GIVEN, given_text(&change.receipts));
+    }
     if let Some(late) = &change.late {
         expression.set(LATE, late_text(late));
     }
@@ -185,6 +189,22 @@ impl Store {
         self.read_task(key, &item)
     }
 
+    /// Gives a partition that waits, or of which nothing is stored yet, what its
+    /// person takes for there, and has it looked at at once. Refused when it waits no
+    /// more.
+    pub async fn give(
+        &self,
+        key: &TaskKey,
+        given: &[(Element, Receipt)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut expression = Expression::first(now);
+        expression.set(GIVEN, given_text(given));
+        expression.set(item::DUE, item::instant(URGENT));
+        let condition = expression.waits();
+        self.update(key, expression, condition).await
+    }
+
     pub(super) async fn update_all_new(
         &self,
         key: &TaskKey,
@@ -227,7 +247,6 @@ impl Store {
         change: &TaskChange,
         version: u64,
     ) -> Result<TaskPartition, StoreError> {
-        let version = self.give_before(change, version).await?;
         let (mut expression, mut condition) = change_expression(change);
         let known = expression.value(item::number(version));
         let and = if planted(Bug::ChangeUnconditional) { "OR NOT" } else { "AND" };
@@ -247,26 +266,6 @@ impl Store {
             .map_err(|error| AwsError::new("DynamoDB", "UpdateItem", &error))
             .map_err(|error| write_error(error, &change.key))?;
         self.read_task(&change.key, &answer.attributes.unwrap_or_default())
-    }
-
-    /// What a change gives its partition beyond what one write holds: given first, if
-    /// nothing else has changed. Without the rest it does nothing by itself. Returns
-    /// the version that it has then.
-    pub(super) async fn give_before(
-        &self,
-        change: &TaskChange,
-        version: u64,
-    ) -> Result<u64, StoreError> {
-        let first = change.receipts.len().saturating_sub(RECEIPTS_MAX);
-        let mut version = version;
-        for part in change.receipts[..first].chunks(RECEIPTS_MAX) {
-            let mut expression = Expression::new();
-            expression.receive(part, None);
-            let known = expression.value(item::number(version));
-            self.update(&change.key, expression, format!("#version = {known}")).await?;
-            version += 1;
-        }
-        Ok(version)
     }
 
     /// The same change as an action of a transaction; with a `version`, only if that
@@ -549,6 +548,19 @@ fn newer_entry(
     })
 }
 
+pub(super) fn given_text(given: &[(Element, Receipt)]) -> AttributeValue {
+    let texts = given.iter().map(|(element, receipt)| (element.to_string(), receipt.to_string()));
+    // Texts by texts: JSON can hold them.
+    item::text(serde_json::to_string(&texts.collect::<BTreeMap<_, _>>()).unwrap_or_default())
+}
+
+fn read_given(item: &Item) -> Result<BTreeMap<Element, Receipt>, Unreadable> {
+    let Some(text) = item::read_optional_text(item, GIVEN) else { return Ok(BTreeMap::new()) };
+    let texts: BTreeMap<String, String> =
+        serde_json::from_str(&text).map_err(|_| Unreadable::new("given", &text))?;
+    texts.iter().map(|(element, receipt)| Ok((element.parse()?, receipt.parse()?))).collect()
+}
+
 pub(super) fn late_text(late: &Late) -> AttributeValue {
     // Names, numbers and an instant: JSON can hold each.
     item::text(serde_json::to_string(late).unwrap_or_default())
@@ -590,6 +602,12 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
             notices.push(item::read_notice(value)?);
         }
     }
+    let given = read_given(item)?;
+    for (element, receipt) in &given {
+        if !received.get(element).is_some_and(Receipt::is_complete) {
+            received.insert(element.clone(), receipt.clone());
+        }
+    }
     let round = match item.contains_key(ROUND) {
         true => u32::try_from(item::read_number(item, ROUND)?).unwrap_or(u32::MAX),
         false => 0,
@@ -607,6 +625,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         version: item::read_number(item, item::VERSION)?,
         state: item::read_text(item, item::STATE)?.parse()?,
         received,
+        given,
         since: item::read_instant(item, SINCE)?,
         ready_at: item::read_instant(item, READY_AT)?,
         run: item::read_optional_text(item, RUN),

@@ -88,6 +88,13 @@ fn each_is_said_with_its_place() {
             "s3://landing/raw/{yyyy}/{MM}/{dd}/{HH}/*",
             "x.toml:18:12: \"raw\" has the same location as \"etl\"",
         ),
+        (
+            "when-empty = \"skip\"\ninputs = [{ dataset = \"raw\" }]\noutputs = [\"etl\"]\n\n\
+             [[tasks.etl.steps]]\n",
+            "attempt-timeout = \"30m\"\ninputs = [{ dataset = \"raw\" }]\noutputs = [\"etl\"]\n\n\
+             [[tasks.etl.steps]]\noptions = [\"--deploy-mode\", \"cluster\"]\n",
+            "x.toml:34:29: step \"transform\" is tried again after attempt-timeout while what it began",
+        ),
     ] {
         let text = fine().replacen(from, to, 1);
         assert_ne!(text, fine(), "{from}");

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Check;
 use crate::config::Settings;
 use crate::config::mistake::Mistake;
-use crate::config::schema::{File, Placed};
+use crate::config::schema::{File, Placed, Step, Task, Text};
 use crate::core::catalog::{Catalog, Dataset};
 use crate::core::partition::{Grain, Partition};
 use crate::core::schedule::Schedule;
@@ -125,6 +125,26 @@ impl Check {
         }
     }
 
+    /// A step that is cancelled after its attempt-timeout takes only its own process
+    /// along.
+    fn outlives_its_step(&mut self, task: &Task) {
+        if task.attempt_timeout.is_none() {
+            return;
+        }
+        let retried = task.steps.iter().filter(|step| *step.retry.attempts.get_ref() > 0);
+        for (step, mode) in retried.filter_map(|step| Some((step, cluster_mode(step)?))) {
+            let message = format!(
+                "step {:?} is tried again after attempt-timeout while what it began in YARN may go on",
+                step.name.get_ref()
+            );
+            self.warn(Mistake::at(mode.span(), message).help(
+                "cancelling a step ends spark-submit, and in cluster mode not its application: both \
+                 tries may write the same output; use deploy mode client, or no retry here (the \
+                 profile's attempts give a new cluster)",
+            ));
+        }
+    }
+
     fn task_warnings(&mut self, file: &File, catalog: &Catalog) {
         for (name, raw) in &file.tasks {
             let Some(task) = catalog.tasks.get(name.get_ref()) else { continue };
@@ -161,6 +181,7 @@ impl Check {
                     "the cluster ends first, and with it every step: shorten attempt-timeout",
                 ));
             }
+            self.outlives_its_step(raw);
             for (input, raw) in task.inputs.iter().zip(&raw.inputs) {
                 let partitions = catalog.window_partitions(input);
                 if partitions > WINDOW_PARTITIONS {
@@ -172,6 +193,21 @@ impl Check {
             }
         }
     }
+}
+
+/// The option by which an application runs apart from its step, in YARN.
+fn cluster_mode(step: &Step) -> Option<&Text> {
+    let words: Vec<_> = step.options.iter().chain(&step.args).collect();
+    let follows = words.windows(2).find_map(|two| {
+        let mode = two[0].get_ref() == "--deploy-mode" && two[1].get_ref() == "cluster";
+        mode.then_some(two[1])
+    });
+    let one = |word: &&&Text| {
+        ["--deploy-mode=cluster", "spark.submit.deployMode=cluster"]
+            .iter()
+            .any(|mode| word.get_ref().ends_with(mode))
+    };
+    follows.or_else(|| words.iter().find(one).copied())
 }
 
 /// Whether several of a schedule's first slots stand for one partition.

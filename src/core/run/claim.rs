@@ -23,6 +23,12 @@ const NOBODY: &str = "nobody";
 const STEPS_LAG_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 impl Attempt {
+    /// Whether the guard of its last submission has failed: another cluster, or another
+    /// copy, may have the claim.
+    pub fn is_refused(&self) -> bool {
+        self.guards.last() == Some(&StepState::Failed)
+    }
+
     /// Whether a step of ours was seen to run on its cluster.
     fn is_executed(&self) -> bool {
         let started =
@@ -125,7 +131,7 @@ impl Run {
         attempt.cluster_state = None;
         attempt.end_reason.clear();
         attempt.adding = None;
-        attempt.ended_at = None;
+        (attempt.ended_at, attempt.ended) = (None, None);
         let gave_up = attempt.given_up.take().is_some();
         attempt.guards.iter_mut().for_each(|guard| *guard = StepState::Submitted);
         for step_try in &mut attempt.tries {

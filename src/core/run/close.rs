@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Act, Attempt, ClusterState, Decision, Member, Outcome, Run, RunState, StepState, number,
@@ -13,15 +13,26 @@ use crate::core::class::FailureClass;
 use crate::core::cluster::ClusterSpec;
 use crate::core::task::{TaskChange, TaskPartition};
 
+/// EMR's clock and ours differ by less.
+const CLOCKS_DIFFER_MAX: SignedDuration = SignedDuration::from_mins(1);
+
 impl Attempt {
+    /// Whether its cluster lived to the end of its lifetime. One that ended long before
+    /// may be seen only then: EMR knows when that was.
+    fn has_outlived(&self) -> bool {
+        match self.ended {
+            Some(ended) => self.expires.duration_since(ended) <= CLOCKS_DIFFER_MAX,
+            None => self.unseen_at_end || self.ended_at.is_some_and(|at| at >= self.expires),
+        }
+    }
+
     /// Why its cluster ended before its work.
     fn class_of_end(&self, spot: bool) -> FailureClass {
         if let Some(class) = self.given_up {
             return class;
         }
         let class = FailureClass::of_cluster(&self.end_reason, spot);
-        let outlived = self.ended_at.is_some_and(|ended| ended >= self.expires);
-        if outlived || self.unseen_at_end {
+        if self.has_outlived() {
             FailureClass::TimeOut
         } else if class == FailureClass::UserCode && self.guards.first() == Some(&StepState::Failed)
         {

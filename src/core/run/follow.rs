@@ -117,6 +117,7 @@ impl Run {
         if seen.state.has_ended() {
             attempt.ended_at.get_or_insert(now);
             attempt.end_reason = words_kept(&seen.reason);
+            attempt.ended = seen.ended.or(attempt.ended);
         }
         let working = |state| matches!(state, Some(ClusterState::Running | ClusterState::Waiting));
         if working(Some(seen.state)) && !working(before) {
@@ -129,7 +130,7 @@ impl Run {
         let state = self.attempts.last().and_then(|attempt| attempt.cluster_state);
         if state.is_some_and(|state| state.rank() < ClusterState::Running.rank()) {
             let state = ClusterState::Running;
-            self.take_cluster(&ClusterSeen { state, reason: String::new() }, now);
+            self.take_cluster(&ClusterSeen { state, reason: String::new(), ended: None }, now);
         }
     }
 

@@ -206,6 +206,9 @@ pub struct Attempt {
     /// When its cluster was first seen to have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    /// When it ended, as EMR has it: nobody may have looked for long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
     /// A submission of steps that EMR has not yet confirmed.
     pub adding: Option<Intent>,
 }
@@ -278,6 +281,8 @@ pub struct ClusterSeen {
     pub state: ClusterState,
     /// EMR's words for why it ended; may be empty even then.
     pub reason: String,
+    /// When it ended, if EMR says so.
+    pub ended: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -420,6 +425,7 @@ impl Run {
             guards: Vec::new(),
             settled: 0,
             ended_at: None,
+            ended: None,
             adding: None,
         });
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attempt, ClusterState, Hints, Run, StepState, StepTry};
 use crate::core::class::FailureClass;
+use crate::planted::{Bug, planted};
 
 /// Why the run itself has asked EMR to cancel a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,9 @@ impl Run {
             .collect();
         let tries = self.attempts.last_mut().into_iter().flat_map(|attempt| &mut attempt.tries);
         for (step_try, stop) in tries.zip(stops) {
+            if planted(Bug::TimeOutIsEnd) && stop == Some(Stop::TimeOut) {
+                step_try.state = StepState::Failed;
+            }
             step_try.stop = stop;
         }
     }
@@ -123,9 +127,13 @@ impl Run {
     }
 
     /// When steps have to be read, because one that was not seen to run may have begun
-    /// with the last look and run for too long by then.
+    /// with the last look and run for too long by then. That look is the poll lease's
+    /// holder's; what it shows is stored, and then every replica knows the deadline.
     pub(super) fn unseen_until(&self, hints: &Hints) -> Option<Timestamp> {
         let attempt = self.attempts.last().filter(|attempt| attempt.cluster.is_some())?;
+        if hints.spared {
+            return None;
+        }
         // The survey shows when it runs, and nothing can before.
         let starting = attempt.is_starting();
         let unseen = attempt.open_tries().filter(|it| it.state != StepState::Running);

@@ -324,7 +324,7 @@ impl FakeEmr {
             guard.into_iter().chain(tries.map(|step_try| step_try.name.clone())).collect::<Vec<_>>()
         };
         let reason = self.end_words.clone();
-        let seen = |state| ClusterSeen { state, reason: reason.clone() };
+        let seen = |state| ClusterSeen { state, reason: reason.clone(), ended: None };
         let shared = matches!(act, Act::LookUp | Act::Survey).then_some("ListClusters");
         if let Some(name) = act.call().map(Call::name).or(shared) {
             *self.counts.entry(name).or_default() += 1;
@@ -612,7 +612,8 @@ fn a_hung_cluster_ends_at_its_lifetime() {
     let mut now = at(0);
     // Never leaves STARTING.
     let mut observation = Observation::Nothing;
-    let starting = ClusterSeen { state: ClusterState::Starting, reason: String::new() };
+    let starting =
+        ClusterSeen { state: ClusterState::Starting, reason: String::new(), ended: None };
     let mut terminated = false;
     while now < at(3 * 3600) && !terminated {
         let decision = run.decide(observation, &Hints::default(), now);

@@ -381,7 +381,8 @@ impl Run {
             .step_notice(key, now, Severity::Failure, &event, &format!(", step {step}"))
             .named(format!("log of {}", key.task))
             .with([Fact::new("step", step.as_str())]);
-        let notice = match seen {
+        let member = self.members.iter().find(|member| member.key == *key);
+        let mut notice = match seen {
             LogSeen::Nothing => return,
             LogSeen::Tail { file, text } => notice
                 .saying(format!("The end of the log of step {step} of {key}, which has failed"))
@@ -396,6 +397,7 @@ impl Run {
                     Fact::new("next", "it is too large to be quoted: read it in S3"),
                 ]),
         };
+        notice.answer = member.is_some_and(|member| member.round.number > 0);
         self.tell(notice);
     }
 

@@ -25,7 +25,7 @@ pub struct TaskChange {
     pub round: Round,
     /// It begins that round: what the one before left is gone.
     pub again: bool,
-    /// What it is given with that: a person takes it for there.
+    /// All that it is given from then on: a person takes it for there.
     pub receipts: Vec<(Element, Receipt)>,
     /// What came late before it, where there is any.
     pub late: Option<Late>,

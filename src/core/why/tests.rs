@@ -1,5 +1,8 @@
 //! One sentence for every state, as a person reads it.
 
+mod causes;
+mod running;
+
 use jiff::SignedDuration;
 
 use super::*;
@@ -12,7 +15,9 @@ use crate::core::catalog::{
 use crate::core::late::Late;
 use crate::core::partition::Grain;
 use crate::core::render::Text;
-use crate::core::run::{Act, CallFailure, ClusterSeen, Hints, Observation, Outcome, StepSeen};
+use crate::core::run::{
+    Act, CallFailure, ClusterSeen, ClusterState, Hints, Observation, Outcome, StepSeen, StepState,
+};
 use crate::core::schedule::{CatchUp, Schedule, SlotPartition};
 use crate::core::task::{Receipt, Round};
 use crate::core::template::Template;
@@ -86,6 +91,7 @@ struct Case {
     ready: usize,
     mark: Option<Timestamp>,
     producers: BTreeMap<TaskKey, TaskState>,
+    usual: BTreeMap<String, Usual>,
     paused: Option<(Scope, Asked)>,
     full: Option<Full>,
     to_come: Option<Backfill>,
@@ -101,6 +107,7 @@ impl Case {
             ready: 0,
             mark: None,
             producers: BTreeMap::new(),
+            usual: BTreeMap::new(),
             paused: None,
             full: None,
             to_come: None,
@@ -124,6 +131,7 @@ impl Case {
             ready: self.ready,
             mark: self.mark,
             producers: &self.producers,
+            usual: &self.usual,
             full: self.full.as_ref(),
             to_come: self.to_come.as_ref(),
             paused: self.paused.as_ref().map(|(scope, asked)| (scope, asked)),
@@ -165,7 +173,7 @@ fn seen(state: ClusterState, steps: &[(&str, StepState)]) -> [Observation; 2] {
         ended: state.has_ended().then(|| at("2013-01-01T06:40:00Z")),
         failure: None,
     });
-    let cluster = ClusterSeen { state, reason: String::new() };
+    let cluster = ClusterSeen { state, reason: String::new(), ended: None };
     [Observation::Described(cluster), Observation::Steps(steps.collect())]
 }
 
@@ -211,6 +219,60 @@ fn a_waiting_window_names_what_is_missing() {
         "report 2013-01-01 waits for 3 of 24 partitions of hourly (05, 06, 07), which etl \
          produces and FAILED for 2013-01-01T06.",
     );
+}
+
+/// Where only data brings it further: by when that is usually there.
+#[test]
+fn what_is_missing_is_told_with_when_it_usually_comes() {
+    let timing = |day: &str, ready: &str| Timing {
+        partition: day.parse().unwrap(),
+        ready: Some(at(ready)),
+        succeeded: Some(at(ready) + SignedDuration::from_mins(30)),
+    };
+    let timings = [
+        timing("2012-12-31", "2013-01-01T01:10:00Z"),
+        timing("2012-12-30", "2012-12-31T01:00:00Z"),
+        timing("2012-12-29", "2012-12-30T09:00:00Z"),
+    ];
+    let mut day = Case::new("report", "2013-01-01");
+    for hour in 0..23 {
+        day = day.received(&format!("hourly@2013-01-01T{hour:02}"), "run:R0");
+    }
+    let missing = "report 2013-01-01 waits for 1 of 24 partitions of hourly (2013-01-01T23), which \
+                   etl produces";
+    let now = "2013-01-02T00:30:00Z";
+    day.says(now, &format!("{missing} and weather 2013-01-01."));
+    let usual = Usual::of(&day.catalog.tasks["report"], &timings);
+    day.usual.insert("report".into(), usual);
+    let everything = "; usually everything is there by 01:10 UTC (median of its last 3 partitions)";
+    day.says(now, &format!("{missing} and weather 2013-01-01{everything}."));
+    let usually = day.why(now).usually.unwrap();
+    assert_eq!((usually.at, usually.partitions), (at("2013-01-02T01:10:00Z"), 3));
+    // It follows whether what is missing is late already.
+    day.says(
+        "2013-01-03T00:30:00Z",
+        &format!(
+            "{missing} and weather 2013-01-01{}.",
+            everything.replace("01:10", "2013-01-02 01:10")
+        ),
+    );
+
+    // What a task produces is usually there when that is done.
+    let mut day = day.received("weather@2013-01-01", "object:e");
+    day.says(now, &format!("{missing}{everything}."));
+    day.usual.insert("etl".into(), usual);
+    day.says(now, &format!("{missing}, usually by 01:40 UTC."));
+    let wait = day.why(now).waits_for.remove(0);
+    assert_eq!(wait.usually.unwrap().at, at("2013-01-02T01:40:00Z"));
+    let lacking = TaskKey::new("etl", "2013-01-01T23".parse().unwrap());
+    day.producers.insert(lacking, TaskState::Failed);
+    let said = day.why(now).sentence;
+    assert!(said.contains("and FAILED for it") && !said.contains("usually by"), "{said}");
+
+    // Time alone brings this one: nothing is usual about it.
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.usual.insert("etl".into(), usual);
+    assert!(!hour.why("2013-01-01T05:30:00Z").sentence.contains("usually"));
 }
 
 #[test]
@@ -337,7 +399,7 @@ fn a_ready_partition_waits_for_its_batch() {
     );
     assert_eq!(hour.why("2013-01-01T06:20:00Z").until, Some(at("2013-01-01T06:26:00Z")));
     let due = "etl 2013-01-01T05 is ready since 06:16 UTC and its batch of profile p is due: a run \
-               is about to be made, unless the service is not running or EMR's quota makes it wait.";
+               is about to be made, unless the service is not running.";
     hour.says("2013-01-01T06:30:00Z", due);
     hour.ready = 4;
     hour.says("2013-01-01T06:20:00Z", due);
@@ -427,162 +489,6 @@ fn a_pause_is_said_with_who_made_it() {
     // What runs goes on, and says so.
     hour.item().state = TaskState::Running;
     assert!(!hour.why("2013-01-01T06:20:00Z").sentence.contains("paused"));
-}
-
-#[test]
-fn a_running_partition_says_what_its_cluster_does() {
-    let key = "etl 2013-01-01T05 is running in run R1";
-    let launch = || vec![("2013-01-01T06:20:00Z", Observation::Nothing)];
-    let launched = || vec![("2013-01-01T06:21:00Z", Observation::Launched(Ok("j-1".into())))];
-    let look = |state, steps: &[(&str, StepState)]| {
-        seen(state, steps).map(|observed| ("2013-01-01T06:41:00Z", observed)).to_vec()
-    };
-    let (first, second) = ("etl/2013-01-01T05/extract/1", "etl/2013-01-01T05/load/2");
-    let throttled = Observation::Launched(Err(CallFailure::Deferred("rate".into())));
-    let postponed = Act::Launch.postponed(at("2013-01-01T06:50:00Z"));
-    for (observed, words) in [
-        (vec![vec![]], "its cluster is about to be asked for"),
-        (vec![launch()], "its cluster is being created since 06:20 UTC"),
-        (
-            vec![launch(), vec![("2013-01-01T06:41:59Z", throttled)]],
-            "EMR has refused to create its cluster for now, the next try is at 06:42 UTC",
-        ),
-        (
-            vec![launch(), vec![("2013-01-01T06:20:00Z", postponed)]],
-            "EMR's quota has no room for its cluster before 06:50 UTC",
-        ),
-        (vec![launch(), launched()], "cluster j-1 is starting since 06:20 UTC"),
-        (
-            vec![launch(), launched(), look(ClusterState::Bootstrapping, &[])],
-            "cluster j-1 is bootstrapping since 06:20 UTC",
-        ),
-        (
-            vec![
-                launch(),
-                launched(),
-                look(
-                    ClusterState::Running,
-                    &[(first, StepState::Running), (second, StepState::Pending)],
-                ),
-            ],
-            "step extract runs on cluster j-1 since 06:30 UTC",
-        ),
-        (
-            vec![
-                launch(),
-                launched(),
-                look(
-                    ClusterState::Running,
-                    &[(first, StepState::Completed), (second, StepState::Pending)],
-                ),
-            ],
-            "step load is queued on cluster j-1",
-        ),
-        (
-            vec![
-                launch(),
-                launched(),
-                look(
-                    ClusterState::Waiting,
-                    &[(first, StepState::Failed), (second, StepState::Cancelled)],
-                ),
-            ],
-            "step extract failed on cluster j-1 and is tried again at 06:45 UTC",
-        ),
-        (
-            vec![launch(), launched(), look(ClusterState::Terminating, &[])],
-            "cluster j-1 is terminating before its work was done",
-        ),
-    ] {
-        let case = Case::new("etl", "2013-01-01T05").running(observed);
-        case.says("2013-01-01T06:41:00Z", &format!("{key}: {words}."));
-    }
-    let lost = Case::new("etl", "2013-01-01T05").running(vec![
-        launch(),
-        launched(),
-        look(ClusterState::Terminated, &[]),
-    ]);
-    lost.says(
-        "2013-01-01T06:41:00Z",
-        &format!("{key}, attempt 2 of 2 after internal: its cluster is about to be asked for."),
-    );
-    let mut waits = Case::new("etl", "2013-01-01T05");
-    let policy = AttemptPolicy { max: 3, delay: SignedDuration::from_mins(10) };
-    let profile = waits.catalog.profiles.get_mut("p").unwrap();
-    profile.limits.policies.insert(FailureClass::Internal, policy);
-    let waits = waits.running(vec![launch(), launched(), look(ClusterState::Terminated, &[])]);
-    let until = waits.run.as_ref().unwrap().attempt().unwrap().launch.send_at.unwrap();
-    let minute = until.strftime("%H:%M UTC");
-    waits.says(
-        "2013-01-01T06:41:00Z",
-        &format!(
-            "{key}, attempt 2 of 3 after internal: its next cluster is asked for at {minute}."
-        ),
-    );
-    let why = waits.why("2013-01-01T06:41:00Z");
-    assert_eq!((why.class, why.until), (Some(FailureClass::Internal), Some(until)));
-    let mut failed = lost;
-    let item = failed.item();
-    (item.state, item.reason) = (TaskState::Failed, Some("no machines".into()));
-    let member = &mut failed.run.as_mut().unwrap().members[0];
-    let class = Some(FailureClass::Capacity);
-    member.outcome = Some(Outcome::Failed { reason: "no machines".into(), class });
-    failed.says(
-        "2013-01-01T06:41:00Z",
-        "etl 2013-01-01T05 FAILED in run R1: no machines (class capacity).",
-    );
-    // In another round it has not failed yet.
-    failed.item().round = Round { number: 2, ..Round::default() };
-    assert_eq!(failed.why("2013-01-01T06:41:00Z").class, None);
-    let mut gone = Case::new("etl", "2013-01-01T05").running(vec![]);
-    gone.run = None;
-    gone.says("2013-01-01T06:41:00Z", &format!("{key}, which cannot be found."));
-}
-
-#[test]
-fn a_running_partition_says_what_becomes_of_it_if_it_takes_too_long() {
-    let key = "etl 2013-01-01T05 is running in run R1";
-    let bounded = |state, steps: &[(&str, StepState)]| {
-        let mut case = Case::new("etl", "2013-01-01T05");
-        let half_an_hour = Some(SignedDuration::from_mins(30));
-        case.catalog.profiles.get_mut("p").unwrap().limits.stall_timeout = half_an_hour;
-        case.catalog.tasks.get_mut("etl").unwrap().attempt_timeout = half_an_hour;
-        let start = [
-            ("2013-01-01T06:20:00Z", Observation::Nothing),
-            ("2013-01-01T06:21:00Z", Observation::Launched(Ok("j-1".into()))),
-        ];
-        let look = seen(state, steps).map(|observed| ("2013-01-01T06:41:00Z", observed));
-        case.running(vec![start.to_vec(), look.to_vec()])
-    };
-    let starting = bounded(ClusterState::Bootstrapping, &[]);
-    starting.says(
-        "2013-01-01T06:41:00Z",
-        &format!(
-            "{key}: cluster j-1 is bootstrapping since 06:20 UTC, and is given up at 06:50 UTC \
-             (stall-timeout)."
-        ),
-    );
-    assert_eq!(starting.why("2013-01-01T06:41:00Z").until, Some(at("2013-01-01T06:50:00Z")));
-    let step = ("etl/2013-01-01T05/extract/1", StepState::Running);
-    let running = bounded(ClusterState::Running, &[step]);
-    let words = format!("{key}: step extract runs on cluster j-1 since 06:30 UTC, and is");
-    running.says(
-        "2013-01-01T06:41:00Z",
-        &format!("{words} cancelled at 07:00 UTC after its attempt-timeout."),
-    );
-    assert_eq!(running.why("2013-01-01T06:41:00Z").until, Some(at("2013-01-01T07:00:00Z")));
-    running.says(
-        "2013-01-01T07:00:10Z",
-        &format!("{words} being cancelled after its attempt-timeout."),
-    );
-    let mut given_up = starting;
-    let hints = Hints { state_fresh: true, steps_fresh: true, ..Hints::default() };
-    let run = given_up.run.as_mut().unwrap();
-    let _ = run.decide(Observation::Steps(vec![]), &hints, at("2013-01-01T06:51:00Z"));
-    given_up.says(
-        "2013-01-01T06:51:00Z",
-        &format!("{key}: cluster j-1 was given up, as nothing ran on it, and is being terminated."),
-    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Known, Wait, Why, clock, joined, listed};
+use super::{Cause, Known, Usually, Wait, Why, clock, joined, listed};
 use crate::core::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
 use crate::core::partition::Partition;
 use crate::core::schedule::{CatchUp, Schedule};
@@ -15,6 +15,8 @@ use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 /// offset and a day.
 const SLOT_REACH: SignedDuration = SignedDuration::from_hours(72);
 const SLOTS_MAX: usize = 10_000;
+/// What the wait for it is of.
+const SLOT: &str = "slot";
 
 /// What is due longer than this is not being worked on.
 const LATE: SignedDuration = SignedDuration::from_mins(5);
@@ -40,6 +42,7 @@ pub(super) fn words(
     let deadline = limit.map(|wait| wait.deadline(&item.key.partition));
     let all_come = why.waits_for.iter().filter_map(|wait| wait.at).max().filter(|_| comes);
     why.until = all_come.into_iter().chain(deadline).min();
+    why.cause = Some(cause(&why.waits_for));
     let words: Vec<_> = why.waits_for.iter().map(|wait| wait.words.clone()).collect();
     let start = if why.stored { "waits for" } else { "has received nothing yet and waits for" };
     // The turn that finds this out is about to come.
@@ -63,11 +66,46 @@ pub(super) fn words(
             false => format!("; its time is up since {at}: {then} at the next look"),
         }
     });
+    let usually = usually(task, item, known, now, why);
     let held = known.held(now).map_or_else(String::new, |held| {
         why.paused = known.paused.map(|(_, asked)| asked.clone());
         format!("; {held}")
     });
-    format!("{start} {}{enough}{limit}{held}", joined(&words))
+    format!("{start} {}{enough}{usually}{limit}{held}", joined(&words))
+}
+
+/// What of all that comes last, as far as one can know.
+fn cause(waits: &[Wait]) -> Cause {
+    let is_data = |wait: &&Wait| wait.of != SLOT;
+    match waits.iter().filter(is_data).count() {
+        0 if waits.is_empty() => Cause::Look,
+        0 => Cause::Slot,
+        _ if waits.iter().filter(is_data).all(|wait| wait.at.is_some()) => Cause::Settle,
+        _ => Cause::Inputs,
+    }
+}
+
+/// When everything is usually there, if only the arrival of data decides that.
+fn usually(
+    task: &Task,
+    item: &TaskPartition,
+    known: Known<'_>,
+    now: Timestamp,
+    why: &mut Why,
+) -> String {
+    let by_time_or_task = |wait: &Wait| wait.at.is_some() || wait.usually.is_some();
+    if why.waits_for.iter().all(|wait| wait.of == SLOT || by_time_or_task(wait)) {
+        return String::new();
+    }
+    let usual = known.usual.get(&task.name).and_then(|usual| usual.ready(&item.key.partition));
+    let words = usual.as_ref().map_or_else(String::new, |Usually { at, partitions }| {
+        let at = clock(*at, now);
+        format!(
+            "; usually everything is there by {at} (median of its last {partitions} partitions)"
+        )
+    });
+    why.usually = usual;
+    words
 }
 
 /// Who will look at it again, and when.
@@ -80,6 +118,17 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// When a task has usually produced these, unless one of them does not come by
+    /// itself.
+    fn usually_produced(&self, task: &str, missing: &[Partition]) -> Option<Usually> {
+        let is_lost = |partition: &Partition| {
+            let state = self.known.producers.get(&TaskKey::new(task, *partition));
+            matches!(state, Some(TaskState::Failed | TaskState::Cancelled))
+        };
+        let lost = missing.iter().any(is_lost);
+        self.known.usual.get(task).filter(|_| !lost)?.succeeded(missing)
+    }
+
     /// Whether it is stored, or the task's calendar stores it when its time has
     /// come.
     fn is_foreseen(&self) -> bool {
@@ -178,7 +227,8 @@ fn slot_wait(
         ),
     };
     let at = at.filter(|at| *at > now);
-    (Wait { of: "slot".to_owned(), missing: Vec::new(), total: 1, at, words }, comes)
+    let (of, missing) = (SLOT.to_owned(), Vec::new());
+    (Wait { of, missing, total: 1, at, usually: None, words }, comes)
 }
 
 /// What one input lacks; None when it is complete.
@@ -224,11 +274,17 @@ fn input_wait(
             _ => None,
         });
     let (how, at) = lacking(completeness, &missing, last_object.max(), look);
+    let usually = match completeness {
+        Completeness::Produced { task } => look.usually_produced(task, &missing),
+        _ => None,
+    };
+    let by = usually.as_ref().map(|usually| clock(usually.at, look.now));
+    let how = by.map_or(how.clone(), |by| format!("{how}, usually by {by}"));
     let words = match how.as_str() {
         "" => what,
         how => format!("{what}, {how}"),
     };
-    Some(Wait { of: name.clone(), missing, total: window.len(), at, words })
+    Some(Wait { of: name.clone(), missing, total: window.len(), at, usually, words })
 }
 
 /// How missing partitions of a dataset become complete, and when at the

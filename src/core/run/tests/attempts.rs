@@ -149,18 +149,34 @@ fn the_last_attempt_after_spot_buys_on_demand() {
     }
 }
 
+/// Whoever looks only after the lifetime goes by what EMR says of the end.
 #[test]
-fn what_ended_at_the_end_of_its_lifetime_ran_out_of_time() {
-    let mut run = run(1, 1);
-    let hints = Hints::default();
-    let _ = run.decide(Observation::Nothing, &hints, at(0));
-    let _ = run.decide(Observation::Launched(Ok("j-0".into())), &hints, at(0));
-    let ended = ClusterSeen {
-        state: ClusterState::Terminated,
-        reason: "USER_REQUEST: Terminated by user request".into(),
-    };
-    let late = at(3 * 3600);
-    let _ = run.decide(Observation::Described(ended), &hints, late);
-    let _ = run.decide(Observation::Steps(vec![]), &hints, late);
-    assert_eq!(run.attempts[0].class, Some(FailureClass::TimeOut));
+fn an_end_counts_from_when_it_was_and_not_from_when_it_was_seen() {
+    let lifetime = 2 * 3600;
+    for (ended, seen, class) in [
+        (None, lifetime + 3600, FailureClass::TimeOut),
+        (Some(lifetime), lifetime + 3600, FailureClass::TimeOut),
+        // Two clocks.
+        (Some(lifetime - 30), lifetime + 3600, FailureClass::TimeOut),
+        (Some(1800), lifetime + 3600, FailureClass::External),
+        (Some(1800), 1900, FailureClass::External),
+        (None, 1900, FailureClass::External),
+    ] {
+        let mut run = run(1, 1);
+        let hints = Hints::default();
+        let _ = run.decide(Observation::Nothing, &hints, at(0));
+        let _ = run.decide(Observation::Launched(Ok("j-0".into())), &hints, at(0));
+        assert_eq!(run.attempts[0].expires, at(lifetime));
+        if ended.is_none() && seen > lifetime {
+            let _ = run.decide(Observation::NotSeen, &hints, at(lifetime));
+        }
+        let terminated = ClusterSeen {
+            state: ClusterState::Terminated,
+            reason: "USER_REQUEST: Terminated by user request".into(),
+            ended: ended.map(at),
+        };
+        let _ = run.decide(Observation::Described(terminated), &hints, at(seen));
+        let _ = run.decide(Observation::Steps(vec![]), &hints, at(seen));
+        assert_eq!(run.attempts[0].class, Some(class), "{ended:?} {seen}");
+    }
 }

@@ -4,7 +4,7 @@
 use super::*;
 
 fn seen(state: ClusterState) -> ClusterSeen {
-    ClusterSeen { state, reason: String::new() }
+    ClusterSeen { state, reason: String::new(), ended: None }
 }
 
 /// A run of one task whose cluster `j-0` was created at 0.

@@ -58,6 +58,28 @@ fn a_step_that_always_takes_too_long_fails_its_partition() {
     assert!(!emr.executed.iter().any(|name| name.contains("t0/2013-01-01T05/s1")));
 }
 
+/// Whether a step has begun nobody needs to ask but the holder of the poll lease; when
+/// it has run for too long every replica knows.
+#[test]
+fn a_spared_replica_does_not_ask_whether_a_step_has_begun() {
+    let mut run = bounded(1, 1);
+    let holder = Hints::default();
+    let spared = Hints { spared: true, ..Hints::default() };
+    let _ = run.decide(Observation::Nothing, &holder, at(0));
+    let _ = run.decide(Observation::Launched(Ok("j-0".into())), &holder, at(0));
+    run.attempts[0].cluster_state = Some(ClusterState::Running);
+    let act = |run: &Run, hints: &Hints, now| {
+        run.clone().decide(Observation::Nothing, hints, at(now)).act
+    };
+    let describe = Act::Describe { cluster: "j-0".into() };
+    assert_eq!(act(&run, &holder, 1_800), describe);
+    assert!(matches!(act(&run, &spared, 1_800), Act::Rest(_)));
+    let step_try = &mut run.attempts[0].tries[0];
+    (step_try.state, step_try.started) = (StepState::Running, Some(at(60)));
+    assert_eq!(act(&run, &spared, 60 + 1_799), Act::Rest(Some(at(60 + 1_800))));
+    assert_eq!(act(&run, &spared, 60 + 1_800), describe);
+}
+
 /// EMR goes on with the next step before it gets to cancelling that, too.
 #[test]
 fn what_ran_after_a_time_out_is_done_again() {

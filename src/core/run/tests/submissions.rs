@@ -34,7 +34,7 @@ fn resubmitted() -> (Run, Vec<StepSeen>) {
     let steps =
         vec![shown(&guard(1), StepState::Completed, 1), shown(&first, StepState::Failed, 2)];
     let _ = decide(&mut run, Observation::Steps(steps.clone()), 3);
-    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new(), ended: None };
     let act = decide(&mut run, Observation::Described(waiting), 60);
     assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
     let _ = decide(&mut run, Observation::Added(Err(CallFailure::Unknown("no answer".into()))), 60);
@@ -51,11 +51,15 @@ fn without_guard_a_submission_that_no_list_shows_is_given_up_after_the_lag() {
     let first = run.attempt().unwrap().tries[0].name.clone();
     let steps = vec![shown(&first, StepState::Failed, 2)];
     let _ = decide(&mut run, Observation::Steps(steps.clone()), 3);
-    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new(), ended: None };
     let act = decide(&mut run, Observation::Described(waiting), 60);
     assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
     let _ = decide(&mut run, Observation::Added(Err(CallFailure::Unknown("no answer".into()))), 60);
-    let ended = ClusterSeen { state: ClusterState::TerminatedWithErrors, reason: String::new() };
+    let ended = ClusterSeen {
+        state: ClusterState::TerminatedWithErrors,
+        reason: String::new(),
+        ended: None,
+    };
     let _ = decide(&mut run, Observation::Described(ended), 70);
     let lag = run.limits.list_lag.as_secs();
     for (secs, attempts) in [(70, 1), (70 + lag - 1, 1), (70 + lag, 2)] {
@@ -87,7 +91,7 @@ fn a_copy_that_was_refused_is_not_repeated_while_another_may_be_executed() {
     let held = claimed("s-hidden", &run);
     assert!(matches!(decide(&mut run, held, 100), Act::Rest(Some(_))));
     // The next look reads the steps, although none of those known is open.
-    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new(), ended: None };
     let read = Act::ReadSteps { cluster: "j-0".into(), spare: false };
     assert_eq!(decide(&mut run, Observation::Surveyed(Some(waiting)), 130), read);
     // At last the list shows the copy that ran.
@@ -114,7 +118,7 @@ fn a_submission_that_nobody_can_execute_any_more_is_repeated() {
 #[test]
 fn an_attempt_whose_last_submission_is_hidden_is_not_given_up() {
     let (mut run, steps) = resubmitted();
-    let ended = ClusterSeen { state: ClusterState::Terminated, reason: String::new() };
+    let ended = ClusterSeen { state: ClusterState::Terminated, reason: String::new(), ended: None };
     let read = Act::ReadSteps { cluster: "j-0".into(), spare: false };
     assert_eq!(decide(&mut run, Observation::Described(ended), 100), read);
     assert_eq!(decide(&mut run, Observation::Steps(steps.clone()), 100), second_claim(&run));
@@ -136,7 +140,7 @@ fn an_attempt_whose_last_submission_is_hidden_is_not_given_up() {
 #[test]
 fn an_attempt_whose_last_submission_never_ran_is_given_up() {
     let (mut run, steps) = resubmitted();
-    let ended = ClusterSeen { state: ClusterState::Terminated, reason: String::new() };
+    let ended = ClusterSeen { state: ClusterState::Terminated, reason: String::new(), ended: None };
     let _ = decide(&mut run, Observation::Described(ended), 100);
     assert_eq!(decide(&mut run, Observation::Steps(steps), 100), second_claim(&run));
     let nobody = Observation::Claimed { key: run.claim(2), holder: "nobody".into() };
@@ -162,7 +166,7 @@ fn a_failure_explains_what_it_cancelled_of_both_copies() {
         shown(&first[1], StepState::Cancelled, 2),
         shown(&first[2], StepState::Cancelled, 2),
     ];
-    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new() };
+    let waiting = ClusterSeen { state: ClusterState::Waiting, reason: String::new(), ended: None };
     let act = decide(&mut run, Observation::Steps(steps.clone()), 5);
     assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
     let second = names(&run);
