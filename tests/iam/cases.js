@@ -112,6 +112,7 @@ export const ROLES = [
   ['EmrMachineRole', 'deny', 'dynamodb:PutItem', table('run'), claim('claim/01J9/1/1', ['id', 'holder'])],
   ['EmrMachineRole', 'deny', 'dynamodb:UpdateItem', table('task'), claim('claim/01J9/1/1', ['id', 'holder'])],
   ['EmrMachineRole', 'allow', 's3:GetObject', `${landing}/rawdata/2013/01/01/05/a.gz`],
+  ['EmrMachineRole', 'allow', 's3:GetObject', `${ARN}:s3:::us-east-1.elasticmapreduce/libs/script-runner/script-runner.jar`],
   ['EmrMachineRole', 'deny', 's3:PutObject', `${landing}/rawdata/2013/01/01/05/a.gz`],
   ['EmrMachineRole', 'allow', 's3:PutObject', `${work}/results/part-0.parquet`],
   ['EmrMachineRole', 'allow', 's3:PutObject', `${work}/logs/j-1ABC/node/x.gz`],
