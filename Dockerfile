@@ -8,6 +8,8 @@
 ARG RUST_VERSION=1.94.1
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
+# The base image's release decides the versions; none of this is in the image.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils ca-certificates gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
@@ -16,7 +18,7 @@ COPY . .
 # With --target, so that only the program is static: macros and build scripts cannot be.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    target=$(rustc --version --verbose | sed -n 's/^host: //p') \
+    target=$(rustc --print host-tuple) \
     && RUSTFLAGS='-C target-feature=+crt-static' \
         cargo build --locked --release --package sluicegate --bin sluicegate --target "$target" \
     && deploy/image/root.sh "target/$target/release/sluicegate" /image

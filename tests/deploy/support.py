@@ -30,6 +30,15 @@ REGION = "us-east-1"
 PATIENCE_SECS = 60
 
 
+def complaints(tool: str, *arguments, text: str | None = None) -> str:
+    """What a checker of this environment finds; nothing where all is well."""
+    command = [Path(sys.executable).parent / tool, *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    if done.returncode == 0:
+        return ""
+    return done.stdout + done.stderr or f"{tool} ended with {done.returncode}"
+
+
 @functools.cache
 def template() -> dict:
     return cfn_yaml.load(str(TEMPLATE))

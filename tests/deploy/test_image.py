@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import REPOSITORY, SLUICEGATE, template
+from support import REPOSITORY, SLUICEGATE, complaints, template
 
 ROOT = REPOSITORY / "deploy/image/root.sh"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text("utf-8")
@@ -37,6 +37,11 @@ class Image(unittest.TestCase):
         command = ["cc", "-static", "-x", "c", "-o", binary, "-"]
         subprocess.run(command, input=source, text=True, check=True)
         return binary
+
+    def test_hadolint_and_shellcheck_find_nothing(self):
+        self.assertEqual("", complaints("hadolint", REPOSITORY / "Dockerfile"))
+        scripts = [ROOT, REPOSITORY / "deploy/emr/deadline.sh"]
+        self.assertEqual("", complaints("shellcheck", *scripts))
 
     def test_a_static_program_runs_in_a_root_of_its_own(self):
         root = self.folder / "root"
