@@ -97,7 +97,7 @@ export const CALLERS = {
     'terminate_job_flows'
   ],
   // `reap --once`; its container also fetches the configuration.
-  ReaperRole: ['describe_cluster', 'get_item', 'get_object', 'list_clusters', 'publish', 'terminate_job_flows'],
+  ReaperRole: ['describe_cluster', 'get_item', 'get_object', 'list_clusters', 'publish', 'put_item', 'terminate_job_flows'],
   // The other commands.
   OperatorPolicy: [
     ...STATE,
