@@ -57,7 +57,8 @@ def until(what: str, condition):
 class Server:
     """A program that serves on a port of its own, which its output names."""
 
-    def __init__(self, command: list, address: str) -> None:
+    def __init__(self, command: list, address: str, data: Path | None = None) -> None:
+        self.data = data
         self.log = tempfile.NamedTemporaryFile(prefix="deploy-", suffix=".log")
         self._process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         atexit.register(self.stop)
@@ -85,10 +86,11 @@ def moto() -> Server:
 
 @functools.cache
 def local() -> Server:
-    data = tempfile.TemporaryDirectory(prefix="deploy-local-")
-    atexit.register(data.cleanup)
-    command = [LOCAL, "serve", "--port", "0", "--data", Path(data.name) / "aws"]
-    return Server(command, r"local AWS at http://[^:]+:(\d+)")
+    folder = tempfile.TemporaryDirectory(prefix="deploy-local-")
+    atexit.register(folder.cleanup)
+    data = Path(folder.name) / "aws"
+    command = [LOCAL, "serve", "--port", "0", "--data", data]
+    return Server(command, r"local AWS at http://[^:]+:(\d+)", data)
 
 
 def environment(endpoint: str) -> dict[str, str]:

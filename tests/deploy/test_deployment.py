@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 from support import SLUICEGATE, Stack, aws, client, environment, local, moto, network, run, until
-from support import AWS, REGION, REPOSITORY, TEMPLATE, TEMPLATES
+from support import AWS, REGION, REPOSITORY, TEMPLATE, TEMPLATES, template
 
 # Nobody wants to wait here. The machines of the local EMR see the local AWS, not
 # moto's tables, so there is no guard.
@@ -182,6 +182,45 @@ class Deployment(unittest.TestCase):
         theirs.write_text(config, "utf-8")
         made = run([SLUICEGATE, "tables", "create", "--config", theirs, "--json"])
         self.assertEqual([], json.loads(made)["created"])
+
+    def test_the_reaper_calls_exactly_what_its_role_allows(self):
+        # All of it on the local AWS, which logs calls.
+        here = local().endpoint
+        file = self.folder / "sluicegate.toml"
+        topic = client("sns", here).create_topic(Name="reaped")["TopicArn"]
+        file.write_text(
+            f'deployment = "reaped"\n[aws]\nregion = "{REGION}"\nqueue = "none"\n'
+            f'quarantine = "none-2"\ntopic-arn = "{topic}"\n',
+            "utf-8",
+        )
+        run([SLUICEGATE, "tables", "create", "--config", file], here)
+        tags = {"sluicegate:deployment": "reaped", "sluicegate:expires-at": "2020-01-01T00:00:00Z"}
+        cluster = client("emr", here).run_job_flow(
+            Name="reaped/01UNKNOWN/1",
+            ReleaseLabel="emr-7.13.0",
+            Instances={
+                "KeepJobFlowAliveWhenNoSteps": True,
+                "InstanceGroups": [
+                    {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}
+                ],
+            },
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            JobFlowRole="i",
+            ServiceRole="s",
+        )["JobFlowId"]
+        log = local().data / "calls.jsonl"
+        before = len(log.read_text("utf-8").splitlines())
+        said = run([SLUICEGATE, "reap", "--once", "--config", file], here)
+        self.assertIn(cluster, said)
+        calls = [json.loads(line) for line in log.read_text("utf-8").splitlines()[before:]]
+        called = {f"{call['service']}:{call['action']}" for call in calls}
+        role = template()["Resources"]["ReaperRole"]["Properties"]
+        allowed = set()
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+            actions = statement["Action"]
+            allowed |= {actions} if isinstance(actions, str) else set(actions)
+        # The container that fetches the configuration asks S3.
+        self.assertEqual(allowed - {"s3:GetObject"}, called)
 
     def test_the_guard_claims_in_the_stacks_table(self):
         stack = Stack("guard")
