@@ -275,6 +275,8 @@ impl AwsArgs {
     /// With the task files that the service has put in force, wherever they lie.
     async fn open(&self) -> Result<Session, Failure> {
         let mut session = self.connect().await?;
+        let retention = session.config.settings.retention;
+        session.store = session.store.keeping_as_stored(retention).await?;
         if let Some(files) = &session.config.settings.task_files {
             let in_force = session.store.task_files().await?.texts;
             let found = in_force.iter().map(|(name, text)| (name.clone(), Ok(text.clone())));

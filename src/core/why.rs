@@ -6,7 +6,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::asked::Asked;
@@ -17,6 +17,7 @@ use super::class::FailureClass;
 use super::load::{Stage, Trouble};
 use super::partition::Partition;
 use super::pause::Scope;
+use super::retention;
 use super::run::{Attempt, ClusterState, Run, RunState, StepState, StepTry};
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
 
@@ -150,6 +151,18 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
     let backfill = backfill(item, known, &mut why);
     why.sentence = format!("{} {words}{backfill}.", known.key);
     why
+}
+
+impl Why {
+    /// The same of one that is too old to be begun, and of which nothing is stored.
+    #[must_use]
+    pub fn too_old(mut self, kept: Option<SignedDuration>) -> Self {
+        let Self { task, partition, .. } = &self;
+        self.sentence = format!("{task} {partition} {}.", retention::too_old_words(kept));
+        (self.stored, self.until) = (false, None);
+        self.waits_for.clear();
+        self
+    }
 }
 
 /// Which backfill it is run for, or waits for.

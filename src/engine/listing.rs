@@ -17,7 +17,9 @@ use crate::core::listing::{
     Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, has_grace_passed, is_awaited, is_untold,
     places, prefix, unlisted,
 };
+use crate::core::notice::Notice;
 use crate::core::partition::Partition;
+use crate::core::retention::too_old;
 use crate::core::task::{Element, TaskKey, TaskPartition};
 use crate::planted::{Bug, planted};
 
@@ -51,12 +53,27 @@ pub(super) struct Listings {
     listed: BTreeMap<(String, Partition), Timestamp>,
     /// A message was older than it may be, lately.
     behind: Option<Timestamp>,
-    found: Found,
-    /// When people were last told of what was found, and of each bucket.
-    found_told: Option<Timestamp>,
+    found: Untold,
+    /// What came for partitions that are too old.
+    pub(super) too_old: Untold,
+    /// When people were last told of each bucket.
     unlisted_told: BTreeMap<String, Timestamp>,
     /// When a bucket last could not be listed.
     failed: BTreeMap<String, Timestamp>,
+}
+
+/// Objects that people hear of once an hour.
+#[derive(Default)]
+pub(super) struct Untold {
+    pub found: Found,
+    told: Option<Timestamp>,
+}
+
+impl Listings {
+    /// Since when a task is known, if that was read.
+    pub(super) fn seen(&self, task: &str) -> Option<Timestamp> {
+        self.first_seen.get(task).copied()
+    }
 }
 
 /// A period's objects, or why they could not be listed.
@@ -89,7 +106,11 @@ impl Engine {
             self.memory().listings.next = Some(again);
             next = Some(again);
         }
-        Ok(next.into_iter().chain(self.tell_found().await).min())
+        let found = self.tell(|listings| &mut listings.found, Found::notice).await;
+        let kept = self.store.retention().partitions;
+        let old = |found: &Found, id, now| too_old(found, kept, id, now);
+        let too_old = self.tell(|listings| &mut listings.too_old, old).await;
+        Ok(next.into_iter().chain(found).chain(too_old).min())
     }
 
     /// A message was recorded so long after it was sent.
@@ -272,6 +293,7 @@ impl Engine {
     /// first, and what nobody told of is put into the journal.
     pub(super) async fn count_period(
         &self,
+        catalog: &Catalog,
         dataset: &Dataset,
         partition: Partition,
     ) -> Result<Counted, StoreError> {
@@ -287,7 +309,7 @@ impl Engine {
                     return Ok(Counted::Unlisted(why_unlisted(dataset, &partition, &error)));
                 }
             };
-            let news = self.take_news(dataset, &partition, &mut journal, listed).await?;
+            let news = self.take_news(catalog, dataset, &partition, &mut journal, listed).await?;
             let now = self.clock.now();
             // The youngest may just be on their way, or all wait in the queue.
             let told_soon = self.is_behind(now) || now < after(self.started, BEHIND_AFTER);
@@ -309,6 +331,7 @@ impl Engine {
     /// Puts those objects into the journal that it does not know.
     async fn take_news(
         &self,
+        catalog: &Catalog,
         dataset: &Dataset,
         partition: &Partition,
         journal: &mut Journal,
@@ -320,7 +343,8 @@ impl Engine {
             .filter(|object| !journal.knows(bucket, &object.key, &object.etag))
             .collect();
         let identified = identified(dataset, &news);
-        self.store.journal(&dataset.name, partition, &identified).await?;
+        let expires = self.rows_expire(catalog, &dataset.name, partition);
+        self.store.journal(&dataset.name, partition, &identified, expires).await?;
         identified.into_values().for_each(|object| journal.objects.add(object));
         Ok(news)
     }
@@ -380,6 +404,7 @@ impl Engine {
     /// them now. None where it cannot be listed: a run does not wait for that.
     pub(super) async fn journal_beside_marker(
         &self,
+        catalog: &Catalog,
         dataset: &Dataset,
         partition: &Partition,
     ) -> Result<BTreeSet<RowId>, StoreError> {
@@ -387,7 +412,8 @@ impl Engine {
         match self.list_under(dataset, partition, &prefix, OBJECTS_MAX).await {
             Ok(objects) => {
                 let objects = identified(dataset, &objects);
-                self.store.journal(&dataset.name, partition, &objects).await
+                let expires = self.rows_expire(catalog, &dataset.name, partition);
+                self.store.journal(&dataset.name, partition, &objects, expires).await
             }
             Err(error) => {
                 let name = &dataset.name;
@@ -407,16 +433,21 @@ impl Engine {
             "found in S3, no notification told of them: check the bucket's notification"
         );
         self.metrics.found_by_list(name, found);
-        self.memory().listings.found.add(name, found, &example);
+        self.memory().listings.found.found.add(name, found, &example);
     }
 
-    /// Tells people what was found, once an hour for all together; returns when
-    /// there is something left to tell.
-    async fn tell_found(&self) -> Option<Timestamp> {
+    /// Tells people of objects, once an hour for all together; returns when there is
+    /// something left to tell.
+    async fn tell(
+        &self,
+        untold: impl Fn(&mut Listings) -> &mut Untold,
+        notice: impl Fn(&Found, String, Timestamp) -> Notice,
+    ) -> Option<Timestamp> {
         let now = self.clock.now();
         let (found, told) = {
-            let memory = self.memory();
-            (memory.listings.found.clone(), memory.listings.found_told)
+            let mut memory = self.memory();
+            let untold = untold(&mut memory.listings);
+            (untold.found.clone(), untold.told)
         };
         let due = told.map_or(now, |told| after(told, TELL_EVERY));
         if found.is_empty() {
@@ -425,14 +456,15 @@ impl Engine {
         if due > now {
             return Some(due);
         }
-        let notice = found.notice(format!("listing/{}", self.new_id()), now);
+        let notice = notice(&found, format!("listing/{}", self.new_id()), now);
         if !self.announce(&notice).await {
             return Some(after(self.clock.now(), super::outbox::RETRY_AFTER));
         }
-        let listings = &mut self.memory().listings;
-        listings.found_told = Some(now);
-        if listings.found == found {
-            listings.found = Found::default();
+        let mut memory = self.memory();
+        let untold = untold(&mut memory.listings);
+        untold.told = Some(now);
+        if untold.found == found {
+            untold.found = Found::default();
             return None;
         }
         // More was found while SNS was asked; some is told twice.

@@ -20,6 +20,7 @@ mod logs;
 mod outbox;
 mod pauses;
 mod reaper;
+mod retention;
 mod runs;
 mod schedules;
 mod survey;
