@@ -119,10 +119,8 @@ pub async fn start(
     let aws = aws::watched(aws, metrics.calls());
     let store = Store::new(&aws, &settings.table_prefix);
     check_tables(&store).await?;
-    let store = store
-        .keeping(settings.retention, clock.now())
-        .await
-        .map_err(ServiceError::Retention)?;
+    let store =
+        store.keeping(settings.retention, clock.now()).await.map_err(ServiceError::Retention)?;
     let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
         .await
         .map_err(|error| start_error("the queue", error))?;

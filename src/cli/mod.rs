@@ -6,6 +6,7 @@ mod asked;
 mod assets;
 mod backfill;
 mod check;
+mod gc;
 mod inputs;
 mod logs;
 mod operate;
@@ -74,6 +75,7 @@ enum Command {
     Tables(tables::TablesCommand),
     DeployAssets(assets::DeployArgs),
     Reap(reap::ReapArgs),
+    Gc(gc::GcArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -214,6 +216,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Tables(tables::TablesCommand::Create(args)) => tables::create(&args).await,
         Command::DeployAssets(args) => assets::deploy(&args).await,
         Command::Reap(args) => reap::reap(&args).await,
+        Command::Gc(args) => gc::gc(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Logs(args) => logs::logs(&args).await,

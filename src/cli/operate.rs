@@ -221,11 +221,7 @@ fn nothing_open(run: &Run, wanted: impl Fn(&TaskKey) -> bool) -> String {
 }
 
 /// The partition; of one that is too old only who insists gets another round.
-async fn stored(
-    session: &Session,
-    key: &TaskKey,
-    insists: bool,
-) -> Result<TaskPartition, Failure> {
+async fn stored(session: &Session, key: &TaskKey, insists: bool) -> Result<TaskPartition, Failure> {
     let item = session.store.task(key).await?;
     if !insists {
         refuse_forgotten(session, key, item.as_ref()).await?;

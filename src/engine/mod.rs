@@ -9,6 +9,7 @@ mod backfills;
 mod batches;
 mod clusters;
 mod folds;
+mod gc;
 mod governor;
 mod inputs;
 mod late;
@@ -59,6 +60,7 @@ use self::clusters::Watch;
 
 pub use arrivals::{NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
+pub use gc::{Collected, Gc, GcError};
 pub use reaper::{ReapError, Reaped};
 pub use why::why;
 

@@ -221,7 +221,7 @@ impl Store {
     }
 }
 
-fn read<T: Document>(found: &Item) -> Result<T, Unreadable> {
+pub(super) fn read<T: Document>(found: &Item) -> Result<T, Unreadable> {
     item::check_format(found)?;
     let document = item::read_text(found, DOCUMENT)?;
     let mut read: T = serde_json::from_str(document)

@@ -14,7 +14,7 @@ use crate::aws::error::AwsError;
 use crate::core::task::{Element, Receipt, TaskKey, Unreadable};
 
 /// No dataset's name has a `~`.
-const UNIT_PREFIX: &str = "~inputs/";
+pub(super) const UNIT_PREFIX: &str = "~inputs/";
 const INPUTS: &str = "inputs";
 /// DynamoDB takes 400 KB for an item; more goes into the next one.
 const ITEM_BYTES_MAX: usize = 200_000;

@@ -8,6 +8,7 @@ mod document;
 mod expression;
 mod file;
 mod fold;
+mod gc;
 mod inputs;
 mod item;
 mod late;
@@ -28,6 +29,7 @@ use crate::core::retention::{Horizon, Retention};
 use crate::core::task::{TaskKey, Unreadable};
 
 pub use fold::Folding;
+pub use gc::{Kept, Remnant, Scanned, Table};
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use task::Mark;

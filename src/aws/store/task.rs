@@ -344,8 +344,9 @@ impl Store {
         expression.set(item::DUE, item::instant(due));
         let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
         let stored = expression.name(item::STATE);
-        let condition =
-            format!("attribute_exists({stored}) AND (attribute_not_exists({name}) OR {name} > {value})");
+        let condition = format!(
+            "attribute_exists({stored}) AND (attribute_not_exists({name}) OR {name} > {value})"
+        );
         match self.update(key, expression, condition).await {
             Err(StoreError::Conflict(_)) => Ok(()),
             result => result,

@@ -75,6 +75,7 @@ fn whatever_may_still_come_fits_into_the_time_that_partitions_are_kept() {
             }
         }
     }
-    let window = format!("{GOOD}\n[engine]\nlist-window = \"744h\"\n[retention]\npartitions = \"30d\"");
+    let window =
+        format!("{GOOD}\n[engine]\nlist-window = \"744h\"\n[retention]\npartitions = \"30d\"");
     assert!(mistakes(&window).contains("list-window is 744h, but partitions are kept for 30d"));
 }

@@ -108,11 +108,9 @@ fn what_a_shorter_retention_let_go_stays_gone_under_a_longer_one() {
 #[test]
 fn what_the_last_retention_has_overtaken_is_forgotten() {
     let mut horizon = horizon(90);
-    for (now, kept) in [
-        ("2013-01-01T00:00:00Z", 365),
-        ("2013-06-01T00:00:00Z", 30),
-        ("2016-01-01T00:00:00Z", 60),
-    ] {
+    for (now, kept) in
+        [("2013-01-01T00:00:00Z", 365), ("2013-06-01T00:00:00Z", 30), ("2016-01-01T00:00:00Z", 60)]
+    {
         assert!(horizon.keep(Some(hours(kept)), at(now)));
     }
     assert_eq!(horizon.periods.len(), 2, "{horizon:?}");
