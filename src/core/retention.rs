@@ -57,6 +57,14 @@ pub fn is_gone(expires: Option<Timestamp>, now: Timestamp) -> bool {
     expires.is_some_and(|expires| expires <= after(now, GRACE))
 }
 
+impl TaskPartition {
+    /// Whether it counts as gone; what is open never does, whatever an older version
+    /// has left in it.
+    pub fn is_gone(&self, now: Timestamp) -> bool {
+        self.state.is_final() && is_gone(self.expires, now)
+    }
+}
+
 /// The retentions that were in force: what one of them has let go stays gone under a
 /// longer one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

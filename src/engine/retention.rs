@@ -9,7 +9,7 @@ use crate::aws::store::{Identified, StoreError};
 use crate::core::calendar::Entry;
 use crate::core::catalog::{Catalog, Task};
 use crate::core::partition::Partition;
-use crate::core::retention::{awaited_until, is_gone};
+use crate::core::retention::awaited_until;
 use crate::core::task::{Element, Receipt, TaskKey};
 
 impl Engine {
@@ -22,7 +22,7 @@ impl Engine {
             return Ok(false);
         }
         let item = self.store.task(key).await?;
-        Ok(item.is_none_or(|item| is_gone(item.expires, now)))
+        Ok(item.is_none_or(|item| item.is_gone(now)))
     }
 
     /// Whether nobody can read a partition of a dataset any more: what comes for it is

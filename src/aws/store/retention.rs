@@ -9,7 +9,7 @@ use super::late::FIRST_SEEN;
 use super::task::SINCE;
 use super::{Store, StoreError, item};
 use crate::aws::error::AwsError;
-use crate::core::retention::{Horizon, Retention, is_gone};
+use crate::core::retention::{Horizon, Retention};
 use crate::core::task::{TaskKey, TaskPartition};
 
 /// There is one for all tasks.
@@ -101,7 +101,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         match item {
-            Some(item) if !is_gone(item.expires, now) => Ok(false),
+            Some(item) if !item.is_gone(now) => Ok(false),
             _ => self.is_beyond(key, None, now).await,
         }
     }

@@ -70,7 +70,7 @@ fn begin_round(expression: &mut Expression, round: &Round) {
         None => expression.remove(BACKFILL),
     }
     expression.set(OUTPUTS_PENDING, AttributeValue::Bool(false));
-    for left in [RUN, REASON, LOAD, item::EXPIRES] {
+    for left in [RUN, REASON, LOAD] {
         expression.remove(left);
     }
 }
@@ -95,11 +95,10 @@ fn change_expression(change: &TaskChange, retention: &Retention) -> (Expression,
     if change.again {
         begin_round(&mut expression, &change.round);
     }
-    if change.to.is_final() {
-        match retention.partition_expires(&change.key.partition, change.at) {
-            Some(expires) => expression.set(item::EXPIRES, item::expiry(expires)),
-            None => expression.remove(item::EXPIRES),
-        }
+    let over = change.to.is_final().then_some(change.at);
+    match over.and_then(|at| retention.partition_expires(&change.key.partition, at)) {
+        Some(expires) => expression.set(item::EXPIRES, item::expiry(expires)),
+        None => expression.remove(item::EXPIRES),
     }
     let first = change.receipts.len().saturating_sub(RECEIPTS_MAX);
     expression.receive(&change.receipts[first..], None);
