@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
+use super::untold::Untold;
 use super::{Engine, after};
 use crate::aws::error::AwsError;
 use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
@@ -17,7 +18,6 @@ use crate::core::listing::{
     Found, GRACE, Listed, Listing, Place, UNLISTED_HELP, has_grace_passed, is_awaited, is_untold,
     places, prefix, unlisted,
 };
-use crate::core::notice::Notice;
 use crate::core::partition::Partition;
 use crate::core::retention::too_old;
 use crate::core::task::{Element, TaskKey, TaskPartition};
@@ -31,7 +31,7 @@ const BEHIND_AFTER: SignedDuration = SignedDuration::from_mins(2);
 pub(super) const LIST_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// A period that was listed needs no other listing for its next reader.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
-/// People hear of what was found, and of a bucket that fails, at most so often.
+/// People hear of a bucket that fails at most so often.
 const TELL_EVERY: SignedDuration = SignedDuration::from_hours(1);
 /// Objects of one partition that are looked at, 50 requests.
 const OBJECTS_MAX: usize = 50_000;
@@ -60,13 +60,6 @@ pub(super) struct Listings {
     unlisted_told: BTreeMap<String, Timestamp>,
     /// When a bucket last could not be listed.
     failed: BTreeMap<String, Timestamp>,
-}
-
-/// Objects that people hear of once an hour.
-#[derive(Default)]
-pub(super) struct Untold {
-    pub found: Found,
-    told: Option<Timestamp>,
 }
 
 impl Listings {
@@ -434,41 +427,6 @@ impl Engine {
         );
         self.metrics.found_by_list(name, found);
         self.memory().listings.found.found.add(name, found, &example);
-    }
-
-    /// Tells people of objects, once an hour for all together; returns when there is
-    /// something left to tell.
-    async fn tell(
-        &self,
-        untold: impl Fn(&mut Listings) -> &mut Untold,
-        notice: impl Fn(&Found, String, Timestamp) -> Notice,
-    ) -> Option<Timestamp> {
-        let now = self.clock.now();
-        let (found, told) = {
-            let mut memory = self.memory();
-            let untold = untold(&mut memory.listings);
-            (untold.found.clone(), untold.told)
-        };
-        let due = told.map_or(now, |told| after(told, TELL_EVERY));
-        if found.is_empty() {
-            return None;
-        }
-        if due > now {
-            return Some(due);
-        }
-        let notice = notice(&found, format!("listing/{}", self.new_id()), now);
-        if !self.announce(&notice).await {
-            return Some(after(self.clock.now(), super::outbox::RETRY_AFTER));
-        }
-        let mut memory = self.memory();
-        let untold = untold(&mut memory.listings);
-        untold.told = Some(now);
-        if untold.found == found {
-            untold.found = Found::default();
-            return None;
-        }
-        // More was found while SNS was asked; some is told twice.
-        Some(after(now, TELL_EVERY))
     }
 
     /// Says that a place cannot be listed: each time in the log, to people once an

@@ -26,6 +26,7 @@ mod runs;
 mod schedules;
 mod survey;
 mod tasks;
+mod untold;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -79,7 +79,9 @@ impl Store {
         let mut made = self.create_missing().await?;
         for table in self.tables_without_expiry().await? {
             self.enable_expiry(&table).await?;
-            made.push(expiry_words(&table));
+            if !made.contains(&table) {
+                made.push(expiry_words(&table));
+            }
         }
         Ok(made)
     }
