@@ -43,6 +43,8 @@ pub enum ServiceError {
         "the local AWS at {0} did not tell its clock\n    start it with: sluicegate-local serve"
     )]
     NoClock(String),
+    #[error("cannot tell what the tables keep")]
+    Retention(#[source] StoreError),
     #[error(transparent)]
     TaskFiles(#[from] TaskFilesError),
     #[error(transparent)]
@@ -117,6 +119,8 @@ pub async fn start(
     let aws = aws::watched(aws, metrics.calls());
     let store = Store::new(&aws, &settings.table_prefix);
     check_tables(&store).await?;
+    let store =
+        store.keeping(settings.retention, clock.now()).await.map_err(ServiceError::Retention)?;
     let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
         .await
         .map_err(|error| start_error("the queue", error))?;
@@ -161,13 +165,33 @@ pub async fn start(
 
 async fn check_tables(store: &Store) -> Result<(), ServiceError> {
     match store.missing_tables().await {
-        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) if missing.is_empty() => {
+            check_expiry(store).await;
+            Ok(())
+        }
         Ok(missing) => Err(ServiceError::MissingTables(missing)),
         Err(StoreError::Aws(error)) => Err(start_error("the tables", error)),
         // Describing tables reads no items.
         Err(StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. }) => {
             Ok(())
         }
+    }
+}
+
+/// Without expiry the tables grow, and that is all: it is said, and nothing stops.
+async fn check_expiry(store: &Store) {
+    match store.tables_without_expiry().await {
+        Ok(without) if without.is_empty() => {}
+        Ok(without) => tracing::warn!(
+            tables = without.join(", "),
+            "nothing that has ended is deleted: switch the tables' expiry on with sluicegate tables \
+             create --config FILE"
+        ),
+        Err(error) => tracing::warn!(
+            %error,
+            "it is not known whether what has ended is deleted: allow the service \
+             dynamodb:DescribeTimeToLive"
+        ),
     }
 }
 

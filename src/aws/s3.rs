@@ -135,6 +135,13 @@ impl S3 {
         }
     }
 
+    /// Deletes an object; done as well when there is none.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), AwsError> {
+        let request = self.client.delete_object().bucket(bucket).key(key);
+        let answer = request.send().await;
+        answer.map(|_| ()).map_err(|error| AwsError::new("S3", "DeleteObject", &error))
+    }
+
     /// Writes a small object.
     pub async fn put(&self, bucket: &str, key: &str, text: &str) -> Result<(), AwsError> {
         let body = text.as_bytes().to_vec().into();

@@ -254,7 +254,15 @@ async fn foresee(session: &Session, task: &Task, backfill: &Backfill) -> Result<
     let all = Partition::overlapping(window.first.start(), window.last.end(), task.grain);
     for partition in all {
         let unstored = TaskPartition::new(TaskKey::new(&task.name, partition));
-        let item = stored.get(&partition).unwrap_or(&unstored);
+        let found = stored.get(&partition);
+        let key = &unstored.key;
+        if backfill.leaves_too_old(found)
+            && session.store.is_forgotten(key, found, session.now()).await?
+        {
+            *left.entry(How::TooOld).or_default() += 1;
+            continue;
+        }
+        let item = found.unwrap_or(&unstored);
         match backfill.step(&session.config.catalog, task, item, None, session.now()) {
             Step::Over(how) => *left.entry(how).or_default() += 1,
             _ => run.push(partition),

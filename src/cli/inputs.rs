@@ -65,7 +65,7 @@ pub async fn inputs(args: &InputsArgs) -> Result<Output, Failure> {
         Some(run) => run.to_uppercase(),
         None => session.store.task(&key).await?.and_then(|item| item.run).ok_or_else(|| {
             Failure::Failed(format!(
-                "{key} has no run yet, so it has taken no inputs\n    see what it waits for with: \
+                "{key} has no run that is stored, so no inputs of it are\n    see what it waits for with: \
                  sluicegate why {} {} --config FILE",
                 key.task, key.partition
             ))

@@ -7,6 +7,7 @@ mod assets;
 mod backfill;
 mod check;
 mod events;
+mod gc;
 mod inputs;
 mod logs;
 mod operate;
@@ -75,6 +76,7 @@ enum Command {
     Tables(tables::TablesCommand),
     DeployAssets(assets::DeployArgs),
     Reap(reap::ReapArgs),
+    Gc(gc::GcArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -220,6 +222,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::Tables(tables::TablesCommand::Create(args)) => tables::create(&args).await,
         Command::DeployAssets(args) => assets::deploy(&args).await,
         Command::Reap(args) => reap::reap(&args).await,
+        Command::Gc(args) => gc::gc(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Logs(args) => logs::logs(&args).await,
@@ -281,6 +284,8 @@ impl AwsArgs {
     /// With the task files that the service has put in force, wherever they lie.
     async fn open(&self) -> Result<Session, Failure> {
         let mut session = self.connect().await?;
+        let retention = session.config.settings.retention;
+        session.store = session.store.keeping_as_stored(retention).await?;
         if let Some(files) = &session.config.settings.task_files {
             let in_force = session.store.task_files().await?.texts;
             let found = in_force.iter().map(|(name, text)| (name.clone(), Ok(text.clone())));

@@ -14,6 +14,7 @@ use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
 use crate::core::catalog::Task;
 use crate::core::operate::{self, Again, Cancel};
+use crate::core::retention;
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
 
@@ -100,7 +101,7 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
     let mut again = Again { force: args.force, ..Again::default() };
     let mut tries = 1;
     loop {
-        let item = stored(&session, &key).await?;
+        let item = stored(&session, &key, args.force).await?;
         let catalog = &session.config.catalog;
         if args.ignore_inputs {
             again.receipts = operate::granted(catalog, task, &item, &asked.by);
@@ -224,16 +225,34 @@ fn nothing_open(run: &Run, wanted: impl Fn(&TaskKey) -> bool) -> String {
     }
 }
 
-async fn stored(session: &Session, key: &TaskKey) -> Result<TaskPartition, Failure> {
+/// The partition; of one that is too old only who insists gets another round.
+async fn stored(session: &Session, key: &TaskKey, insists: bool) -> Result<TaskPartition, Failure> {
     let item = session.store.task(key).await?;
+    if !insists {
+        refuse_forgotten(session, key, item.as_ref()).await?;
+    }
     Ok(item.unwrap_or_else(|| TaskPartition::new(key.clone())))
 }
 
 /// The partition; one of which nothing has arrived is stored first.
 async fn existing(session: &Session, key: &TaskKey) -> Result<TaskPartition, Failure> {
-    match session.store.task(key).await? {
+    let item = session.store.task(key).await?;
+    refuse_forgotten(session, key, item.as_ref()).await?;
+    match item {
         Some(item) => Ok(item),
         None => Ok(session.store.receive(key, &[], None, false, session.now()).await?),
+    }
+}
+
+/// Whether it has run may not be known any more.
+async fn refuse_forgotten(
+    session: &Session,
+    key: &TaskKey,
+    item: Option<&TaskPartition>,
+) -> Result<(), Failure> {
+    match session.store.is_forgotten(key, item, session.now()).await? {
+        true => Err(refused(retention::refused(key, session.store.retention().partitions))),
+        false => Ok(()),
     }
 }
 

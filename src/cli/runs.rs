@@ -131,7 +131,8 @@ pub async fn find(session: &Session, beginning: String) -> Result<Run, Failure> 
     };
     session.store.run(&id).await?.ok_or_else(|| {
         Failure::Failed(format!(
-            "there is no run {id}\n    list them with: sluicegate runs --config FILE"
+            "there is no run {id} (what ended longer ago than [retention] keeps is deleted)\n    list \
+             them with: sluicegate runs --config FILE"
         ))
     })
 }

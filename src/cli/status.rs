@@ -65,7 +65,7 @@ pub async fn status(args: &StatusArgs) -> Result<Output, Failure> {
     let now = session.now();
     let mut tasks = BTreeMap::new();
     for name in names {
-        let glance = session.store.glance(&name, args.newest).await?;
+        let glance = session.store.glance(&name, args.newest, now).await?;
         tasks.insert(name, glance);
     }
     let open_runs = open_runs(&session, now).await?;

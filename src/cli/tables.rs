@@ -13,12 +13,13 @@ pub enum TablesCommand {
     Create(CreateArgs),
 }
 
-/// Create the tables, and indexes of existing tables, that are missing
+/// Create the tables, indexes and expiry of existing tables, that are missing
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sluicegate tables create --config prod.toml\n  \
     sluicegate tables create --config config/local.toml --local http://127.0.0.1:4510\n\n\
-    Does nothing to what exists. A new index of a large table takes AWS some minutes.")]
+    Does nothing to what exists. A new index of a large table takes AWS some minutes. Expiry\n\
+    (TTL by the attribute expires) deletes what has ended, as [retention] says.")]
 pub struct CreateArgs {
     #[command(flatten)]
     aws: AwsArgs,

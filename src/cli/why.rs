@@ -24,8 +24,14 @@ pub async fn why(args: &WhyArgs) -> Result<Output, Failure> {
     let session = args.aws.open().await?;
     let task = find_task(&session.config, &args.task)?;
     let key = find_partition(task, &args.partition)?;
-    let item = session.store.task(&key).await?;
+    let mut item = session.store.task(&key).await?;
     let (store, catalog) = (&session.store, &session.config.catalog);
-    let why = engine::why(store, catalog, task, &key, item.as_ref(), session.now()).await?;
+    let too_old = store.is_forgotten(&key, item.as_ref(), session.now()).await?;
+    item = item.filter(|_| !too_old);
+    let mut why = engine::why(store, catalog, task, &key, item.as_ref(), session.now()).await?;
+    // A backfill may be about to come to it.
+    if too_old && why.backfill.is_none() {
+        why = why.too_old(store.retention().partitions);
+    }
     Output::new(output::plain(&why.sentence), &why)
 }

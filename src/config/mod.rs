@@ -27,6 +27,7 @@ use self::source::Sources;
 use crate::core::catalog::Catalog;
 use crate::core::listing::Listing;
 use crate::core::quota::Quotas;
+use crate::core::retention::Retention;
 
 pub use files::{
     FILE_BYTES_MAX, FILES_MAX, Found, Place, TaskFiles, Texts, decode, is_task_file, read_folder,
@@ -73,6 +74,8 @@ pub struct Settings {
     pub receivers: u32,
     /// What the account may ask of EMR, in real time.
     pub quotas: Quotas,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// How many notices may go to the topic in a second.
     pub notices_per_second: u32,
     /// For how long repeats of a notice are folded.

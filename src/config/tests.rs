@@ -4,6 +4,7 @@ mod bounds;
 mod files;
 mod json;
 mod meaning;
+mod retention;
 mod structure;
 mod warehouse;
 mod warnings;

@@ -53,6 +53,8 @@ pub enum How {
     UnderWay,
     /// Left alone: its inputs have not come.
     LacksInputs,
+    /// Left alone: older than what is kept, so it may have run before.
+    TooOld,
     /// The backfill was cancelled before it came to it.
     NotBegun,
 }
@@ -210,6 +212,12 @@ impl Backfill {
             Succeeded | Skipped if !self.window.force => Step::Over(How::DoneBefore),
             Succeeded | Failed | Cancelled | Skipped => self.again(catalog, task, item, run, now),
         }
+    }
+
+    /// Whether it leaves a partition alone of which nothing is known any more.
+    pub fn leaves_too_old(&self, item: Option<&TaskPartition>) -> bool {
+        let ours = |item: &TaskPartition| item.round.backfill.as_ref() == Some(&self.id);
+        !self.window.force && self.cancelled.is_none() && !item.is_some_and(ours)
     }
 
     /// The same where its task is not declared any more: that may come back, unless

@@ -134,23 +134,36 @@ impl Found {
         self.0.is_empty()
     }
 
-    /// One notice for all of them.
-    pub fn notice(&self, id: String, now: Timestamp) -> Notice {
-        let objects: u64 = self.0.values().map(|(objects, _)| objects).sum();
-        let headline = match objects {
-            1 => "an object came without a notification".to_owned(),
-            more => format!("{more} objects came without a notification"),
-        };
+    pub fn objects(&self) -> u64 {
+        self.0.values().map(|(objects, _)| objects).sum()
+    }
+
+    /// The first datasets, by name.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().take(NAMED_MAX).map(String::as_str).collect()
+    }
+
+    /// A line for each of the first datasets.
+    pub fn facts(&self, label: &str) -> Vec<Fact> {
         let named = self.0.iter().take(NAMED_MAX);
-        let datasets: Vec<_> = self.0.keys().take(NAMED_MAX).map(String::as_str).collect();
         let mut facts: Vec<_> = named
             .map(|(dataset, (objects, example))| {
-                Fact::new("found", format!("{objects} of {dataset}, such as {example}"))
+                Fact::new(label, format!("{objects} of {dataset}, such as {example}"))
             })
             .collect();
         if let Some(more) = self.0.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
             facts.push(Fact::new("more", format!("{more} datasets are left out")));
         }
+        facts
+    }
+
+    /// One notice for all of them.
+    pub fn notice(&self, id: String, now: Timestamp) -> Notice {
+        let headline = match self.objects() {
+            1 => "an object came without a notification".to_owned(),
+            more => format!("{more} objects came without a notification"),
+        };
+        let mut facts = self.facts("found");
         facts.push(Fact::new(
             "next",
             "they count as if they had been told of; so that the next ones come at once, check the \
@@ -158,7 +171,7 @@ impl Found {
              queue, and the queue's policy has to let it in",
         ));
         Notice::new(Kind::Service, id, now, Severity::Warning, "objects-found", headline)
-            .detailed(&datasets.join(", "))
+            .detailed(&self.names().join(", "))
             .saying("S3 holds objects that no notification told of; they were found by a listing")
             .with(facts)
     }

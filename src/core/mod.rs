@@ -25,6 +25,7 @@ pub mod quota;
 pub mod readiness;
 pub mod reaper;
 pub mod render;
+pub mod retention;
 pub mod run;
 pub mod schedule;
 pub mod secret;

@@ -335,6 +335,8 @@ pub struct TaskPartition {
     pub notices: Vec<Notice>,
     /// When the engine has to look at it next.
     pub due: Option<Timestamp>,
+    /// When it may be deleted; only what has ended is, ever.
+    pub expires: Option<Timestamp>,
 }
 
 impl TaskPartition {
@@ -361,6 +363,7 @@ impl TaskPartition {
             outputs_pending: false,
             notices: Vec::new(),
             due: None,
+            expires: None,
         }
     }
 

@@ -8,7 +8,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::asked::Asked;
@@ -18,6 +18,7 @@ use super::catalog::{Catalog, Completeness, Task};
 use super::class::FailureClass;
 use super::partition::Partition;
 use super::pause::Scope;
+use super::retention;
 use super::run::Run;
 use super::task::{Element, TaskKey, TaskPartition, TaskState};
 
@@ -202,6 +203,18 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
     let backfill = backfill(item, known, &mut why);
     why.sentence = format!("{} {words}{backfill}.", known.key);
     why
+}
+
+impl Why {
+    /// The same of one that is too old to be begun, and of which nothing is stored.
+    #[must_use]
+    pub fn too_old(mut self, kept: Option<SignedDuration>) -> Self {
+        let Self { task, partition, .. } = &self;
+        self.sentence = format!("{task} {partition} {}.", retention::too_old_words(kept));
+        (self.stored, self.until) = (false, None);
+        self.waits_for.clear();
+        self
+    }
 }
 
 /// Which backfill it is run for, or waits for.

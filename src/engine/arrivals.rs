@@ -165,7 +165,12 @@ impl Engine {
         match target {
             Target::Task { key, receipts } => self.receive(catalog, key, receipts).await,
             Target::Unit { dataset, partition, objects } => {
-                self.store.journal(dataset, partition, objects).await?;
+                if self.is_unread(catalog, dataset, *partition).await? {
+                    self.refuse_objects(dataset, partition, objects);
+                    return Ok(());
+                }
+                let expires = self.rows_expire(catalog, dataset, partition);
+                self.store.journal(dataset, partition, objects, expires).await?;
                 self.take_unit(catalog, dataset, *partition).await
             }
         }
@@ -238,7 +243,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Records receipts and decides about the partition as it is now.
+    /// Records receipts and decides about the partition as it is now. One that is too
+    /// old is not begun.
     pub(super) async fn receive(
         &self,
         catalog: &Catalog,
@@ -246,6 +252,10 @@ impl Engine {
         receipts: &[(Element, Receipt)],
     ) -> Result<(), StoreError> {
         let Some(task) = catalog.tasks.get(&key.task) else { return Ok(()) };
+        if self.is_too_old(key).await? {
+            self.refuse_receipts(catalog, key, receipts);
+            return Ok(());
+        }
         let look = self.first_look(catalog, task, key, receipts);
         let stored = self.memory().known.contains(key);
         let mut item = self.store.receive(key, receipts, look, stored, self.clock.now()).await?;

@@ -93,6 +93,11 @@ impl Engine {
     ) -> Result<Option<How>, StoreError> {
         let key = TaskKey::new(&backfill.window.task, partition);
         let stored = self.store.task(&key).await?;
+        if backfill.leaves_too_old(stored.as_ref())
+            && self.store.is_forgotten(&key, stored.as_ref(), self.clock.now()).await?
+        {
+            return Ok(Some(How::TooOld));
+        }
         let item = stored.unwrap_or_else(|| TaskPartition::new(key.clone()));
         let run = match item.run.as_ref().filter(|_| item.state.is_final()) {
             Some(run) => self.store.run(run).await?,

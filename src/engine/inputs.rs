@@ -26,7 +26,10 @@ impl Engine {
                 let inputs = self.inputs_of(catalog, &item).await?;
                 match inputs.is_empty() {
                     true => Ok(()),
-                    false => self.store.write_inputs(run, &item.key, &inputs).await,
+                    false => {
+                        let now = self.clock.now();
+                        self.store.write_inputs(run, &item.key, &inputs, now).await
+                    }
                 }
             })
             .buffer_unordered(SIDE_BY_SIDE_MAX)
@@ -64,7 +67,7 @@ impl Engine {
         }
         let rows = match &dataset.completeness {
             Completeness::Marker { .. } if dataset.list => {
-                self.journal_beside_marker(dataset, partition).await?
+                self.journal_beside_marker(catalog, dataset, partition).await?
             }
             _ if dataset.is_journalled() => {
                 self.store.read_journal(&dataset.name, partition, None).await?.rows

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
+use super::untold::Untold;
 use super::{Engine, after};
 use crate::aws::error::AwsError;
 use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
@@ -18,6 +19,7 @@ use crate::core::listing::{
     places, prefix, unlisted,
 };
 use crate::core::partition::Partition;
+use crate::core::retention::too_old;
 use crate::core::task::{Element, TaskKey, TaskPartition};
 use crate::planted::{Bug, planted};
 
@@ -29,7 +31,7 @@ const BEHIND_AFTER: SignedDuration = SignedDuration::from_mins(2);
 pub(super) const LIST_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// A period that was listed needs no other listing for its next reader.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
-/// People hear of what was found, and of a bucket that fails, at most so often.
+/// People hear of a bucket that fails at most so often.
 const TELL_EVERY: SignedDuration = SignedDuration::from_hours(1);
 /// Objects of one partition that are looked at, 50 requests.
 const OBJECTS_MAX: usize = 50_000;
@@ -51,12 +53,20 @@ pub(super) struct Listings {
     listed: BTreeMap<(String, Partition), Timestamp>,
     /// A message was older than it may be, lately.
     behind: Option<Timestamp>,
-    found: Found,
-    /// When people were last told of what was found, and of each bucket.
-    found_told: Option<Timestamp>,
+    found: Untold,
+    /// What came for partitions that are too old.
+    pub(super) too_old: Untold,
+    /// When people were last told of each bucket.
     unlisted_told: BTreeMap<String, Timestamp>,
     /// When a bucket last could not be listed.
     failed: BTreeMap<String, Timestamp>,
+}
+
+impl Listings {
+    /// Since when a task is known, if that was read.
+    pub(super) fn seen(&self, task: &str) -> Option<Timestamp> {
+        self.first_seen.get(task).copied()
+    }
 }
 
 /// A period's objects, or why they could not be listed.
@@ -89,7 +99,11 @@ impl Engine {
             self.memory().listings.next = Some(again);
             next = Some(again);
         }
-        Ok(next.into_iter().chain(self.tell_found().await).min())
+        let found = self.tell(|listings| &mut listings.found, Found::notice).await;
+        let kept = self.store.retention().partitions;
+        let old = |found: &Found, id, now| too_old(found, kept, id, now);
+        let too_old = self.tell(|listings| &mut listings.too_old, old).await;
+        Ok(next.into_iter().chain(found).chain(too_old).min())
     }
 
     /// A message was recorded so long after it was sent.
@@ -272,6 +286,7 @@ impl Engine {
     /// first, and what nobody told of is put into the journal.
     pub(super) async fn count_period(
         &self,
+        catalog: &Catalog,
         dataset: &Dataset,
         partition: Partition,
     ) -> Result<Counted, StoreError> {
@@ -287,7 +302,7 @@ impl Engine {
                     return Ok(Counted::Unlisted(why_unlisted(dataset, &partition, &error)));
                 }
             };
-            let news = self.take_news(dataset, &partition, &mut journal, listed).await?;
+            let news = self.take_news(catalog, dataset, &partition, &mut journal, listed).await?;
             let now = self.clock.now();
             // The youngest may just be on their way, or all wait in the queue.
             let told_soon = self.is_behind(now) || now < after(self.started, BEHIND_AFTER);
@@ -309,6 +324,7 @@ impl Engine {
     /// Puts those objects into the journal that it does not know.
     async fn take_news(
         &self,
+        catalog: &Catalog,
         dataset: &Dataset,
         partition: &Partition,
         journal: &mut Journal,
@@ -320,7 +336,8 @@ impl Engine {
             .filter(|object| !journal.knows(bucket, &object.key, &object.etag))
             .collect();
         let identified = identified(dataset, &news);
-        self.store.journal(&dataset.name, partition, &identified).await?;
+        let expires = self.rows_expire(catalog, &dataset.name, partition);
+        self.store.journal(&dataset.name, partition, &identified, expires).await?;
         identified.into_values().for_each(|object| journal.objects.add(object));
         Ok(news)
     }
@@ -380,6 +397,7 @@ impl Engine {
     /// them now. None where it cannot be listed: a run does not wait for that.
     pub(super) async fn journal_beside_marker(
         &self,
+        catalog: &Catalog,
         dataset: &Dataset,
         partition: &Partition,
     ) -> Result<BTreeSet<RowId>, StoreError> {
@@ -387,7 +405,8 @@ impl Engine {
         match self.list_under(dataset, partition, &prefix, OBJECTS_MAX).await {
             Ok(objects) => {
                 let objects = identified(dataset, &objects);
-                self.store.journal(&dataset.name, partition, &objects).await
+                let expires = self.rows_expire(catalog, &dataset.name, partition);
+                self.store.journal(&dataset.name, partition, &objects, expires).await
             }
             Err(error) => {
                 let name = &dataset.name;
@@ -407,36 +426,7 @@ impl Engine {
             "found in S3, no notification told of them: check the bucket's notification"
         );
         self.metrics.found_by_list(name, found);
-        self.memory().listings.found.add(name, found, &example);
-    }
-
-    /// Tells people what was found, once an hour for all together; returns when
-    /// there is something left to tell.
-    async fn tell_found(&self) -> Option<Timestamp> {
-        let now = self.clock.now();
-        let (found, told) = {
-            let memory = self.memory();
-            (memory.listings.found.clone(), memory.listings.found_told)
-        };
-        let due = told.map_or(now, |told| after(told, TELL_EVERY));
-        if found.is_empty() {
-            return None;
-        }
-        if due > now {
-            return Some(due);
-        }
-        let notice = found.notice(format!("listing/{}", self.new_id()), now);
-        if !self.announce(&notice).await {
-            return Some(after(self.clock.now(), super::outbox::RETRY_AFTER));
-        }
-        let listings = &mut self.memory().listings;
-        listings.found_told = Some(now);
-        if listings.found == found {
-            listings.found = Found::default();
-            return None;
-        }
-        // More was found while SNS was asked; some is told twice.
-        Some(after(now, TELL_EVERY))
+        self.memory().listings.found.found.add(name, found, &example);
     }
 
     /// Says that a place cannot be listed: each time in the log, to people once an

@@ -9,6 +9,7 @@ mod backfills;
 mod batches;
 mod clusters;
 mod folds;
+mod gc;
 mod governor;
 mod inputs;
 mod late;
@@ -20,10 +21,12 @@ mod logs;
 mod outbox;
 mod pauses;
 mod reaper;
+mod retention;
 mod runs;
 mod schedules;
 mod survey;
 mod tasks;
+mod untold;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +61,7 @@ use self::clusters::Watch;
 
 pub use arrivals::{NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
+pub use gc::{Collected, Gc, GcError};
 pub use reaper::{ReapError, Reaped};
 pub use why::why;
 

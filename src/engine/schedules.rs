@@ -38,13 +38,14 @@ impl Engine {
                 "slots that were missed are passed over, as the schedule says; a backfill runs them"
             );
         }
+        let entries = self.young_enough(task, due.entries).await?;
         let mut mark = mark;
         if planted(Bug::MarkBeforeSlots) {
             self.store.fire(&task.name, mark, Mark(due.mark), &[]).await?;
             mark = Some(Mark(due.mark));
         }
-        self.store.fire(&task.name, mark, Mark(due.mark), &due.entries).await?;
-        for entry in due.entries {
+        self.store.fire(&task.name, mark, Mark(due.mark), &entries).await?;
+        for entry in entries {
             let (partition, at) = match entry {
                 Entry::Slot { partition, slot } => {
                     tracing::info!(task = task.name, %partition, %slot, "slot");

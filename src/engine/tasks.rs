@@ -227,7 +227,7 @@ impl Engine {
         let counted: Vec<_> = futures::stream::iter(periods)
             .map(|(name, partition)| async move {
                 let Some(dataset) = catalog.datasets.get(&name) else { return Ok(None) };
-                let counted = self.count_period(dataset, partition).await?;
+                let counted = self.count_period(catalog, dataset, partition).await?;
                 Ok::<_, StoreError>(Some((Element::data(&name, partition), counted)))
             })
             .buffered(listing::LISTINGS_MAX)

@@ -29,6 +29,7 @@ mod readme;
 mod reaper;
 mod replicas;
 mod requests;
+mod retention;
 mod runs;
 mod schedules;
 mod spark;

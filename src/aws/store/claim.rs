@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::aws::error::AwsError;
 
 /// The same word as in the guard's script, `deploy/emr/guard.sh`.
-const HOLDER: &str = "holder";
+pub(super) const HOLDER: &str = "holder";
 
 impl Store {
     /// Takes a claim for `holder` if nobody has it. Returns who has it now.

@@ -29,6 +29,10 @@ pub trait Document: Serialize + DeserializeOwned {
     fn set_version(&mut self, version: u64);
     /// Since when somebody has to look at it, if at all.
     fn due(&self) -> Option<Timestamp>;
+    /// When nothing was left of it to do or to tell; None keeps it for ever.
+    fn over(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 impl Document for Pause {
@@ -68,6 +72,10 @@ impl Document for Backfill {
 
     fn due(&self) -> Option<Timestamp> {
         Backfill::due(self)
+    }
+
+    fn over(&self) -> Option<Timestamp> {
+        self.ended.filter(|_| self.notices.is_empty())
     }
 }
 
@@ -146,7 +154,7 @@ impl Store {
         Ok(documents)
     }
 
-    async fn document<T: Document>(&self, name: &str) -> Result<Option<T>, StoreError> {
+    pub(super) async fn document<T: Document>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let answer = self
             .client
             .get_item()
@@ -185,6 +193,9 @@ impl Store {
         if let Some(due) = document.due() {
             put = put.item(item::DUE, item::instant(due));
         }
+        if let Some(expires) = document.over().and_then(|over| self.retention.run_expires(over)) {
+            put = put.item(item::EXPIRES, item::expiry(expires));
+        }
         let put = match document.version() {
             0 => put
                 .condition_expression("attribute_not_exists(#task)")
@@ -210,7 +221,7 @@ impl Store {
     }
 }
 
-fn read<T: Document>(found: &Item) -> Result<T, Unreadable> {
+pub(super) fn read<T: Document>(found: &Item) -> Result<T, Unreadable> {
     item::check_format(found)?;
     let document = item::read_text(found, DOCUMENT)?;
     let mut read: T = serde_json::from_str(document)

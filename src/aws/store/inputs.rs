@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::unit::RowId;
@@ -13,7 +14,7 @@ use crate::aws::error::AwsError;
 use crate::core::task::{Element, Receipt, TaskKey, Unreadable};
 
 /// No dataset's name has a `~`.
-const UNIT_PREFIX: &str = "~inputs/";
+pub(super) const UNIT_PREFIX: &str = "~inputs/";
 const INPUTS: &str = "inputs";
 /// DynamoDB takes 400 KB for an item; more goes into the next one.
 const ITEM_BYTES_MAX: usize = 200_000;
@@ -100,18 +101,21 @@ fn unit(key: &TaskKey) -> String {
 }
 
 impl Store {
-    /// Stores what a run takes as a task partition's inputs; harmless when
+    /// Stores what a run takes as a task partition's inputs, `now`; harmless when
     /// repeated, and when the run comes to nothing.
     pub async fn write_inputs(
         &self,
         run: &str,
         key: &TaskKey,
         inputs: &[Input],
+        now: Timestamp,
     ) -> Result<(), StoreError> {
+        let expires = self.retention.beside_expires(now.max(key.partition.end()));
         for (number, text) in texts(inputs).into_iter().enumerate() {
             self.client
                 .put_item()
                 .table_name(&self.unit_table)
+                .set_item(item::expiring(expires))
                 .item(item::UNIT, item::text(unit(key)))
                 .item(item::ROW, item::text(format!("{run}/{number:04}")))
                 .item(item::FORMAT, item::number(item::THIS_FORMAT))

@@ -25,6 +25,8 @@ pub const STATE: &str = "state";
 pub const VERSION: &str = "version";
 /// Milliseconds since 1970; only items that need a look have it.
 pub const DUE: &str = "due";
+/// Seconds since 1970, as DynamoDB's expiry wants them; only what has ended has it.
+pub const EXPIRES: &str = "expires";
 /// The due index is one partition: it holds only what is open.
 pub const SHARD: &str = "shard";
 pub const ONE_SHARD: &str = "0";
@@ -48,6 +50,23 @@ pub fn number(value: impl ToString) -> AttributeValue {
 
 pub fn instant(value: Timestamp) -> AttributeValue {
     number(value.as_millisecond())
+}
+
+/// An instant by which DynamoDB may delete an item.
+pub fn expiry(value: Timestamp) -> AttributeValue {
+    number(value.as_second())
+}
+
+/// The beginning of a new item that may be deleted then.
+pub fn expiring(expires: Option<Timestamp>) -> Option<Item> {
+    expires.map(|expires| HashMap::from([(EXPIRES.to_owned(), expiry(expires))]))
+}
+
+pub fn read_expiry(item: &Item) -> Result<Option<Timestamp>, Unreadable> {
+    let Some(value) = item.get(EXPIRES) else { return Ok(None) };
+    let text = value.as_n().map_err(|_| Unreadable::new(EXPIRES, "not a number"))?;
+    let seconds = text.parse().map_err(|_| Unreadable::new(EXPIRES, text))?;
+    Timestamp::from_second(seconds).map(Some).map_err(|_| Unreadable::new(EXPIRES, text))
 }
 
 pub fn notice(notice: &Notice) -> AttributeValue {

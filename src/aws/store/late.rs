@@ -18,7 +18,7 @@ use crate::core::partition::Partition;
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition};
 
 /// Where it stands among a task's partitions; sorts after them all.
-const FIRST_SEEN: &str = "~first-seen";
+pub(super) const FIRST_SEEN: &str = "~first-seen";
 
 impl Store {
     /// Records what came after the inputs were taken, with the notice that tells
@@ -89,7 +89,8 @@ impl Store {
             None => expression.remove(UNLISTED),
         }
         expression.set(item::DUE, item::instant(due));
-        let condition = expression.not_newer();
+        let (stored, not_newer) = (expression.name(item::STATE), expression.not_newer());
+        let condition = format!("attribute_exists({stored}) AND ({not_newer})");
         self.update(key, expression, condition).await
     }
 

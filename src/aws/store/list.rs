@@ -12,6 +12,7 @@ use super::item::{self, Item};
 use super::{DueKey, Store, StoreError, run, tables};
 use crate::aws::error::AwsError;
 use crate::core::partition::Partition;
+use crate::core::retention;
 use crate::core::run::RunState;
 use crate::core::task::{TaskKey, TaskState};
 use crate::core::why::Timing;
@@ -82,7 +83,12 @@ pub struct Runs {
 
 impl Store {
     /// A task's newest partitions and its counts by state.
-    pub async fn glance(&self, task: &str, newest: usize) -> Result<TaskGlance, StoreError> {
+    pub async fn glance(
+        &self,
+        task: &str,
+        newest: usize,
+        now: Timestamp,
+    ) -> Result<TaskGlance, StoreError> {
         let mut glance = TaskGlance::default();
         let mut from = None;
         let mut counted = 0;
@@ -90,13 +96,14 @@ impl Store {
             let page = self
                 .query(&self.task_table)
                 .key_condition_expression("#task = :task")
-                .projection_expression("#partition, #state, #since, #run, #reason")
+                .projection_expression("#partition, #state, #since, #run, #reason, #expires")
                 .expression_attribute_names("#task", item::TASK)
                 .expression_attribute_names("#partition", item::PARTITION)
                 .expression_attribute_names("#state", item::STATE)
                 .expression_attribute_names("#since", super::task::SINCE)
                 .expression_attribute_names("#run", super::task::RUN)
                 .expression_attribute_names("#reason", super::task::REASON)
+                .expression_attribute_names("#expires", item::EXPIRES)
                 .expression_attribute_values(":task", item::text(task))
                 .scan_index_forward(false)
                 .set_exclusive_start_key(from)
@@ -110,6 +117,8 @@ impl Store {
                 }
                 counted += 1;
                 match partition_glance(&found) {
+                    // Swept soon: it counts as gone already.
+                    Some(glanced) if glanced.state.is_final() && is_gone(&found, now) => {}
                     Some(found) => glance.take(found, newest),
                     None => glance.unreadable += 1,
                 }
@@ -269,6 +278,10 @@ impl RunFilter {
 
 fn text_of(item: &Item, name: &str) -> Option<String> {
     item::read_optional_text(item, name)
+}
+
+fn is_gone(item: &Item, now: Timestamp) -> bool {
+    item::read_expiry(item).is_ok_and(|expires| retention::is_gone(expires, now))
 }
 
 fn partition_glance(item: &Item) -> Option<PartitionGlance> {

@@ -8,12 +8,14 @@ mod document;
 mod expression;
 mod file;
 mod fold;
+mod gc;
 mod inputs;
 mod item;
 mod late;
 mod lease;
 mod list;
 mod notice;
+mod retention;
 mod run;
 mod tables;
 mod task;
@@ -24,9 +26,11 @@ use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
 use crate::core::pause::Scope;
+use crate::core::retention::{Horizon, Retention};
 use crate::core::task::{TaskKey, Unreadable};
 
 pub use fold::Folding;
+pub use gc::{Kept, Remnant, Scanned, Table};
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use notice::{NOTICES_KEPT, Notices};
@@ -44,6 +48,10 @@ pub struct Store {
     unit_table: String,
     /// One item for each run.
     run_table: String,
+    /// How long is kept what ends from now on.
+    retention: Retention,
+    /// What may have been deleted.
+    horizon: Horizon,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,12 +101,15 @@ pub enum DueKey {
 }
 
 impl Store {
+    /// One that keeps for ever what it writes, see [`Store::keeping`].
     pub fn new(config: &SdkConfig, prefix: &str) -> Self {
         Self {
             client: aws_sdk_dynamodb::Client::new(config),
             task_table: format!("{prefix}task"),
             unit_table: format!("{prefix}file-unit"),
             run_table: format!("{prefix}run"),
+            retention: Retention::default(),
+            horizon: Horizon::default(),
         }
     }
 

@@ -169,6 +169,10 @@ impl Store {
         if let Some(due) = due(run) {
             put = put.item(item::DUE, item::instant(due));
         }
+        let over = run.ended.filter(|_| run.is_settled());
+        if let Some(expires) = over.and_then(|ended| self.retention.run_expires(ended)) {
+            put = put.item(item::EXPIRES, item::expiry(expires));
+        }
         put = match run.version {
             _ if planted(Bug::RunUnconditional) => put,
             0 => put

@@ -1,10 +1,13 @@
 //! The tables and their indexes: made once, checked at every start.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
     GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType, TableDescription, TableStatus,
+    ScalarAttributeType, TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 
 use super::run::{GLANCE, build_error};
@@ -13,6 +16,9 @@ use crate::aws::error::{AwsError, Kind};
 
 pub const DUE_INDEX: &str = "due";
 pub const RECENT_INDEX: &str = "recent";
+
+/// DynamoDB makes an index of a large table for longer: then it is tried again.
+const USABLE_WITHIN: Duration = Duration::from_secs(300);
 
 /// A table's name, keys and indexes.
 struct Shape<'a> {
@@ -67,9 +73,20 @@ impl Store {
         ]
     }
 
-    /// Creates what is missing of the tables and of their indexes; returns
-    /// what was made.
+    /// Creates what is missing of the tables and of their indexes, and has DynamoDB
+    /// delete what has expired; returns what was made.
     pub async fn create_tables(&self) -> Result<Vec<String>, StoreError> {
+        let mut made = self.create_missing().await?;
+        for table in self.tables_without_expiry().await? {
+            self.enable_expiry(&table).await?;
+            if !made.contains(&table) {
+                made.push(expiry_words(&table));
+            }
+        }
+        Ok(made)
+    }
+
+    async fn create_missing(&self) -> Result<Vec<String>, StoreError> {
         let mut made = Vec::new();
         for shape in self.shapes() {
             let Some(found) = self.describe(shape.name).await? else {
@@ -84,6 +101,56 @@ impl Store {
             }
         }
         Ok(made)
+    }
+
+    /// The tables in which DynamoDB deletes nothing that has expired.
+    pub async fn tables_without_expiry(&self) -> Result<Vec<String>, StoreError> {
+        let mut without = Vec::new();
+        for shape in self.shapes() {
+            let answer = self
+                .client
+                .describe_time_to_live()
+                .table_name(shape.name)
+                .send()
+                .await
+                .map_err(|error| AwsError::new("DynamoDB", "DescribeTimeToLive", &error))?;
+            let on = answer.time_to_live_description.is_some_and(|found| {
+                found.attribute_name() == Some(item::EXPIRES)
+                    && matches!(
+                        found.time_to_live_status,
+                        Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
+                    )
+            });
+            if !on {
+                without.push(shape.name.to_owned());
+            }
+        }
+        Ok(without)
+    }
+
+    /// A table has to be usable first: a new one is after some seconds, one with a
+    /// new index after some minutes.
+    async fn enable_expiry(&self, table: &str) -> Result<(), StoreError> {
+        let usable = self.client.wait_until_table_exists().table_name(table);
+        usable.wait(USABLE_WITHIN).await.map_err(|error| AwsError {
+            service: "DynamoDB",
+            action: "DescribeTable",
+            kind: Kind::Deferred,
+            message: format!("table {table} is not usable yet: try again later ({error})"),
+        })?;
+        let expiry = TimeToLiveSpecification::builder()
+            .enabled(true)
+            .attribute_name(item::EXPIRES)
+            .build()
+            .map_err(build_error)?;
+        self.client
+            .update_time_to_live()
+            .table_name(table)
+            .time_to_live_specification(expiry)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| AwsError::new("DynamoDB", "UpdateTimeToLive", &error).into())
     }
 
     /// The tables and indexes that are missing or not yet usable.
@@ -164,6 +231,10 @@ fn missing_indexes<'a>(
         let there = found.global_secondary_indexes().iter();
         !there.filter_map(|there| there.index_name()).any(|name| name == index.name)
     })
+}
+
+fn expiry_words(table: &str) -> String {
+    format!("expiry of {table}")
 }
 
 fn index_words(shape: &Shape<'_>, index: &Index) -> String {

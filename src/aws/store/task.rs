@@ -22,6 +22,7 @@ use crate::core::lateness::Told;
 use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
 use crate::core::partition::Partition;
+use crate::core::retention::Retention;
 use crate::core::task::{
     Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState, URGENT, Unreadable,
 };
@@ -88,7 +89,7 @@ fn in_round(expression: &mut Expression, change: &TaskChange) -> String {
 }
 
 /// The update that makes a change, with the condition that it is still due.
-fn change_expression(change: &TaskChange) -> (Expression, String) {
+fn change_expression(change: &TaskChange, retention: &Retention) -> (Expression, String) {
     let mut expression = Expression::new();
     expression.set(item::STATE, item::text(change.to.name()));
     if !planted(Bug::NoticeOutside) && change.is_told() {
@@ -99,6 +100,11 @@ fn change_expression(change: &TaskChange) -> (Expression, String) {
     }
     if !change.receipts.is_empty() {
         expression.set(GIVEN, given_text(&change.receipts));
+    }
+    let over = change.to.is_final().then_some(change.at);
+    match over.and_then(|at| retention.partition_expires(&change.key.partition, at)) {
+        Some(expires) => expression.set(item::EXPIRES, item::expiry(expires)),
+        None => expression.remove(item::EXPIRES),
     }
     if let Some(late) = &change.late {
         expression.set(LATE, late_text(late));
@@ -247,7 +253,7 @@ impl Store {
         change: &TaskChange,
         version: u64,
     ) -> Result<TaskPartition, StoreError> {
-        let (mut expression, mut condition) = change_expression(change);
+        let (mut expression, mut condition) = change_expression(change, &self.retention);
         let known = expression.value(item::number(version));
         let and = if planted(Bug::ChangeUnconditional) { "OR NOT" } else { "AND" };
         condition.push_str(&format!(" {and} #version = {known}"));
@@ -275,7 +281,7 @@ impl Store {
         change: &TaskChange,
         version: Option<u64>,
     ) -> Result<TransactWriteItem, StoreError> {
-        let (mut expression, mut condition) = change_expression(change);
+        let (mut expression, mut condition) = change_expression(change, &self.retention);
         if let Some(version) = version {
             let known = expression.value(item::number(version));
             condition.push_str(&format!(" AND #version = {known}"));
@@ -335,7 +341,10 @@ impl Store {
         let mut expression = Expression::new();
         expression.set(item::DUE, item::instant(due));
         let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
-        let condition = format!("attribute_not_exists({name}) OR {name} > {value}");
+        let stored = expression.name(item::STATE);
+        let condition = format!(
+            "attribute_exists({stored}) AND (attribute_not_exists({name}) OR {name} > {value})"
+        );
         match self.update(key, expression, condition).await {
             Err(StoreError::Conflict(_)) => Ok(()),
             result => result,
@@ -391,7 +400,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut expression = Expression::new();
         expression.remove_notices(key, published);
-        let condition = expression.not_newer();
+        let (stored, not_newer) = (expression.name(item::STATE), expression.not_newer());
+        let condition = format!("attribute_exists({stored}) AND ({not_newer})");
         self.update(key, expression, condition).await
     }
 
@@ -643,6 +653,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
             .is_some_and(|value| value.as_bool() == Ok(&true)),
         notices,
         due: item::read_instant(item, item::DUE)?,
+        expires: item::read_expiry(item)?,
     })
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -216,12 +217,14 @@ fn rows(objects: &Identified) -> Vec<Row<'_>> {
 
 impl Store {
     /// Writes objects of one source, most often as one row; the same objects
-    /// give the same rows again. Returns their names.
+    /// give the same rows again. They may be deleted when they expire. Returns their
+    /// names.
     pub async fn journal(
         &self,
         dataset: &str,
         partition: &Partition,
         objects: &Identified,
+        expires: Option<Timestamp>,
     ) -> Result<BTreeSet<RowId>, StoreError> {
         let mut written = BTreeSet::new();
         for row in rows(objects) {
@@ -231,6 +234,7 @@ impl Store {
             self.client
                 .put_item()
                 .table_name(&self.unit_table)
+                .set_item(item::expiring(expires))
                 .item(item::UNIT, item::text(Element::data(dataset, *partition).to_string()))
                 .item(item::ROW, item::text(name))
                 .item(item::FORMAT, item::number(item::THIS_FORMAT))

@@ -7,6 +7,7 @@ mod instances;
 mod json;
 mod profile;
 mod quotas;
+mod retention;
 mod task;
 mod warehouse;
 
@@ -25,6 +26,7 @@ pub use instances::{Fleet, Group, Groups};
 pub use json::{DURATION, WHY, json_schema};
 pub use profile::{BootstrapAction, Profile};
 pub use quotas::{Quota, Quotas};
+pub use retention::Retention;
 pub use task::{Input, LateData, Need, Retry, Schedule, Step, StepKind, Task};
 pub use warehouse::{Column, Load, Warehouse};
 
@@ -104,6 +106,9 @@ pub struct File {
     /// What the account may ask of EMR; a call that would be too many waits.
     #[serde(default)]
     pub quotas: Quotas,
+    /// How long what has ended is kept in the tables.
+    #[serde(default)]
+    pub retention: Retention,
     /// Cluster profiles: `[profiles.NAME]` says which cluster, and how ready
     /// partitions share one.
     #[serde(default)]

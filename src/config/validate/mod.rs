@@ -8,6 +8,7 @@ mod dataset;
 mod instances;
 mod profile;
 mod quotas;
+mod retention;
 mod step;
 mod task;
 mod warehouse;
@@ -62,6 +63,7 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
         .with_warehouses(warehouses)
         .with_max_clusters(max_clusters);
     check.windows(file, &catalog);
+    check.kept_long_enough(file, &catalog, settings.retention.partitions, settings.listing);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
@@ -165,6 +167,7 @@ impl Check {
             ),
             receivers: self.count("receivers", &engine.receivers, 1..=32),
             quotas: self.quotas(&file.quotas),
+            retention: self.retention(file),
             notices_per_second: self.count(
                 "notices-per-second",
                 &engine.notices_per_second,

@@ -11,7 +11,7 @@ use crate::core::notice::{Fact, Kind, Notice, Severity};
 const NAMES_MAX: usize = 10;
 
 impl How {
-    pub const ALL: [How; 8] = [
+    pub const ALL: [How; 9] = [
         How::Succeeded,
         How::Failed,
         How::Cancelled,
@@ -19,6 +19,7 @@ impl How {
         How::DoneBefore,
         How::UnderWay,
         How::LacksInputs,
+        How::TooOld,
         How::NotBegun,
     ];
 
@@ -32,6 +33,7 @@ impl How {
             How::DoneBefore => "left alone: succeeded or skipped before",
             How::UnderWay => "left alone: under way already",
             How::LacksInputs => "left alone: inputs have not come",
+            How::TooOld => "left alone: too old to know whether they have run (--force)",
             How::NotBegun => "not begun: the backfill was cancelled",
         }
     }

@@ -39,6 +39,8 @@ pub use step::{StepState, StepTry};
 
 /// EMR takes at most 256 active steps; what is left over is added later.
 const STEPS_AT_ONCE_MAX: usize = 200;
+/// What tells claims from runs in their table.
+pub const CLAIM_PREFIX: &str = "claim/";
 const NO_DETAILS: &str = "EMR gives no details";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -391,9 +393,9 @@ impl Run {
     /// makes: 1 came with the launch.
     pub fn claim(&self, submission: usize) -> String {
         if planted(Bug::GuardWithoutAttempt) {
-            return format!("claim/{}/1/{submission}", self.id);
+            return format!("{CLAIM_PREFIX}{}/1/{submission}", self.id);
         }
-        format!("claim/{}/{}/{submission}", self.id, self.attempts.len())
+        format!("{CLAIM_PREFIX}{}/{}/{submission}", self.id, self.attempts.len())
     }
 
     /// The unique name of an attempt's cluster, by which it is found again.
