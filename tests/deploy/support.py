@@ -184,7 +184,7 @@ class Stack:
 
     def _make_up_for_moto(self) -> None:
         """What moto's CloudFormation leaves out: outputs of a stack that a change set
-        has made, until its next update, and notifications of buckets."""
+        has made, until its next update, notifications of buckets, expiry of tables."""
         cloudformation = client("cloudformation")
         body = cloudformation.get_template(StackName=self.name)["TemplateBody"]
         cloudformation.update_stack(
@@ -215,3 +215,9 @@ class Stack:
         client("s3").put_bucket_notification_configuration(
             Bucket=resources["LandingBucket"], NotificationConfiguration=configuration
         )
+        for name, resource in template()["Resources"].items():
+            if resource["Type"] == "AWS::DynamoDB::Table":
+                client("dynamodb").update_time_to_live(
+                    TableName=resources[name],
+                    TimeToLiveSpecification=resource["Properties"]["TimeToLiveSpecification"],
+                )

@@ -83,7 +83,7 @@ class Template(unittest.TestCase):
         named = re.findall(r"`([A-Z][a-z]\w+)(?:=[^`]*)?`", guide + OPERATIONS)
         parameters = {*named, *re.findall(r"^ .*?\b([A-Z][a-z]\w+)=", guide, re.M)}
         # Of AWS.
-        theirs = {"FailedInvocations", "Key", "OutputKey", "InboxPolicy"}
+        theirs = {"FailedInvocations", "Key", "OutputKey", "InboxPolicy", *template()["Outputs"]}
         self.assertIn("Replicas", parameters)
         self.assertEqual(set(), parameters - set(template()["Parameters"]) - theirs)
         outputs = set(re.findall(r"\boutput ([A-Z]\w+)", guide))

@@ -29,10 +29,13 @@ export const RIGHTS = {
   cancel_steps: ['elasticmapreduce:CancelSteps'],
   change_message_visibility_batch: ['sqs:ChangeMessageVisibility'],
   create_table: ['dynamodb:CreateTable'],
+  delete_item: ['dynamodb:DeleteItem'],
   delete_message_batch: ['sqs:DeleteMessage'],
+  delete_object: ['s3:DeleteObject'],
   describe_cluster: ['elasticmapreduce:DescribeCluster'],
   describe_statement: ['redshift-data:DescribeStatement'],
   describe_table: ['dynamodb:DescribeTable'],
+  describe_time_to_live: ['dynamodb:DescribeTimeToLive'],
   get_item: ['dynamodb:GetItem'],
   get_object: ['s3:GetObject'],
   get_queue_attributes: ['sqs:GetQueueAttributes'],
@@ -55,6 +58,7 @@ export const RIGHTS = {
     'elasticmapreduce:PutManagedScalingPolicy',
     'iam:PassRole'
   ],
+  scan: ['dynamodb:Scan'],
   send_message: ['sqs:SendMessage'],
   terminate_job_flows: ['elasticmapreduce:TerminateJobFlows'],
   transact_write_items: [],
@@ -62,7 +66,9 @@ export const RIGHTS = {
   'transact:put': ['dynamodb:PutItem'],
   'transact:update': ['dynamodb:UpdateItem'],
   update_item: ['dynamodb:UpdateItem'],
-  update_table: ['dynamodb:UpdateTable']
+  update_table: ['dynamodb:UpdateTable'],
+  update_time_to_live: ['dynamodb:UpdateTimeToLive'],
+  wait_until_table_exists: ['dynamodb:DescribeTable']
 }
 
 const STATE = ['get_item', 'put_item', 'query', 'update_item', 'transact_write_items']
@@ -82,6 +88,7 @@ export const CALLERS = {
     'describe_cluster',
     'describe_statement',
     'describe_table',
+    'describe_time_to_live',
     'get_object',
     'get_queue_url',
     'get_statement_result',
@@ -98,6 +105,8 @@ export const CALLERS = {
   ],
   // `reap --once`; its container also fetches the configuration.
   ReaperRole: ['describe_cluster', 'get_item', 'get_object', 'list_clusters', 'publish', 'put_item', 'terminate_job_flows'],
+  // `gc`, by somebody who has the operator policy too.
+  GcPolicy: ['delete_item', 'delete_object', 'get_item', 'list_objects_v2', 'scan'],
   // The other commands.
   OperatorPolicy: [
     ...STATE,
@@ -113,4 +122,4 @@ export const CALLERS = {
 }
 
 /** `tables create` is for those who do without the template, which makes the tables. */
-export const NOBODY = ['create_table', 'update_table']
+export const NOBODY = ['create_table', 'update_table', 'update_time_to_live', 'wait_until_table_exists']

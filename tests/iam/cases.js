@@ -148,6 +148,10 @@ export const ROLES = [
   ['OperatorPolicy', 'deny', 'sqs:ReceiveMessage', queue('inbox')],
   ['OperatorPolicy', 'allow', 's3:PutObject', `${work}/assets/deadline.sh`],
   ['OperatorPolicy', 'deny', 'elasticmapreduce:RunJobFlow', '*', asked],
+  ['GcPolicy', 'allow', 'dynamodb:DeleteItem', table('file-unit')],
+  ['GcPolicy', 'deny', 'dynamodb:PutItem', table('task')],
+  ['GcPolicy', 'allow', 's3:DeleteObject', `${work}/manifests/m.json`],
+  ['GcPolicy', 'deny', 's3:DeleteObject', `${work}/results/part-0.parquet`],
   // Firehose and COPY.
   ['FirehoseRole', 'allow', 's3:PutObject', `${landing}/rawdata/2013/01/01/05/a.gz`],
   ['FirehoseRole', 'deny', 's3:PutObject', `${landing}/partners/a.gz`],
