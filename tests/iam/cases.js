@@ -144,6 +144,8 @@ export const ROLES = [
   // People with the command line.
   ['OperatorPolicy', 'allow', 'dynamodb:UpdateItem', table('task')],
   ['OperatorPolicy', 'deny', 'dynamodb:DeleteTable', table('task')],
+  ['OperatorPolicy', 'deny', 'dynamodb:DeleteItem', table('task')],
+  ['OperatorPolicy', 'deny', 's3:DeleteObject', `${work}/config/sluicegate.toml`],
   ['OperatorPolicy', 'allow', 'sqs:SendMessage', queue('inbox')],
   ['OperatorPolicy', 'deny', 'sqs:ReceiveMessage', queue('inbox')],
   ['OperatorPolicy', 'allow', 's3:PutObject', `${work}/assets/deadline.sh`],
