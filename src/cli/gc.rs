@@ -19,7 +19,7 @@ use crate::engine::{Collected, Gc, GcError};
     what an older version wrote. Nothing that is open or younger is touched. Once a week or a\n\
     month is enough; it needs dynamodb:Scan and dynamodb:DeleteItem, which the service does not.")]
 pub struct GcArgs {
-    /// Delete nothing; show what would be deleted
+    /// Delete nothing; show what would be deleted, but for what only hangs on that
     #[arg(long)]
     dry_run: bool,
     /// Read units of DynamoDB a second at most

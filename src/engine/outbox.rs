@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
-use crate::aws::store::StoreError;
+use crate::aws::store::{NOTICES_OF_ITEM, StoreError};
 use crate::core::fold::as_repeat;
 use crate::core::notice::{Notice, NoticeGlance};
 use crate::core::pace::Pace;
@@ -32,17 +32,23 @@ impl Engine {
         if notices.is_empty() {
             self.with_pace(|pace| pace.leave(owner));
         }
+        let mut accepted = Vec::new();
+        let mut published = Published { count: notices.len(), again: None };
         for (count, notice) in notices.iter().enumerate() {
             match self.publish_one(owner, notice).await {
                 Err(_) if planted(Bug::FailedPublishIsDone) => {}
-                Err(again) => return Published { count, again: Some(again) },
-                Ok(()) => {}
+                Err(again) => {
+                    published = Published { count, again: Some(again) };
+                    break;
+                }
+                Ok(glance) => accepted.push(glance),
             }
         }
-        Published { count: notices.len(), again: None }
+        self.keep_published(&accepted).await;
+        published
     }
 
-    async fn publish_one(&self, owner: &str, notice: &Notice) -> Result<(), Timestamp> {
+    async fn publish_one(&self, owner: &str, notice: &Notice) -> Result<NoticeGlance, Timestamp> {
         let now = self.clock.now();
         if let Some(from) = self.memory().publish_from.filter(|from| now < *from) {
             return Err(from);
@@ -58,13 +64,10 @@ impl Engine {
             }
             Err(error) => {
                 tracing::warn!(event = notice.id, %error, "notice not published, will be tried again");
-                false
+                None
             }
         };
-        match sent {
-            true => Ok(()),
-            false => Err(super::after(self.clock.now(), RETRY_AFTER)),
-        }
+        sent.ok_or_else(|| super::after(self.clock.now(), RETRY_AFTER))
     }
 
     /// Publishes one notice that nobody brings again, ahead of those that wait;
@@ -77,35 +80,38 @@ impl Engine {
         while let Err(at) = self.with_pace(|pace| pace.take_first(self.clock.now())) {
             self.clock.sleep_until(at).await;
         }
-        self.publish_now(notice).await
+        let accepted = self.publish_now(notice).await;
+        self.keep_published(accepted.as_slice()).await;
+        accepted.is_some()
     }
 
-    async fn publish_now(&self, notice: &Notice) -> bool {
+    async fn publish_now(&self, notice: &Notice) -> Option<NoticeGlance> {
         let message = notice.message(&self.catalog().deployment);
         let result = self.sns.publish(&message).await;
-        let failed = result.is_err();
         // One that SNS will never take must not keep back the others.
         let outage = result.as_ref().is_err_and(|error| !error.is_about_the_request());
         self.memory().publish_from = outage.then(|| super::after(self.clock.now(), RETRY_AFTER));
         match result {
             Ok(()) => {
                 self.metrics.published(notice.severity);
-                self.keep_published(notice).await;
+                Some(NoticeGlance::of(notice, self.clock.now()))
             }
             Err(error) => {
                 let Notice { id, task, partition, run, .. } = notice;
                 tracing::warn!(task, partition, run, event = id, %error, "notice not published, will be tried again");
+                None
             }
         }
-        !failed
     }
 
-    /// Keeps it for those who ask what was told. A gap in that list is better than
+    /// Keeps them for those who ask what was told. A gap in that list is better than
     /// the same mail twice.
-    async fn keep_published(&self, notice: &Notice) {
-        let glance = NoticeGlance::of(notice, self.clock.now());
-        if let Err(error) = self.store.keep_published(&glance).await {
-            tracing::warn!(event = notice.id, %error, "published, but not kept for `events tail`");
+    async fn keep_published(&self, accepted: &[NoticeGlance]) {
+        for glances in accepted.chunks(NOTICES_OF_ITEM) {
+            if let Err(error) = self.store.keep_published(glances).await {
+                let events: Vec<_> = glances.iter().map(|glance| glance.event.as_str()).collect();
+                tracing::warn!(?events, %error, "published, but not kept for `events tail`");
+            }
         }
     }
 

@@ -108,7 +108,7 @@ async fn what_cannot_be_listed_is_told_all_the_same() {
     network.order("KeepNotice", Fault::Refused, usize::MAX);
     world.put("a/2013-01-01.csv", "x").await;
     world.mail("run-succeeded").await;
-    assert!(network.met("KeepNotice") >= 4);
+    assert!(network.met("KeepNotice") >= 2);
     assert_eq!(world.mails_about("t/2013-01-01/succeeded").len(), 1);
     let found = json(&world, &["events", "tail"]).await;
     assert_eq!(words(&found, "event"), [""; 0]);
@@ -129,9 +129,9 @@ async fn the_log_is_read_over_days_and_past_what_cannot_be_read() {
         let event = format!("t/{number}");
         let mut notice = Notice::new(Kind::Task, event, at, Severity::Info, "ready", "x");
         notice.task = Some(if number % 2 == 0 { "even" } else { "odd" }.to_owned());
-        store.keep_published(&NoticeGlance::of(&notice, at)).await.unwrap();
+        store.keep_published(&[NoticeGlance::of(&notice, at)]).await.unwrap();
         // An answer was lost: the same again.
-        store.keep_published(&NoticeGlance::of(&notice, at)).await.unwrap();
+        store.keep_published(&[NoticeGlance::of(&notice, at)]).await.unwrap();
     }
     let read = async |since: Timestamp, task: Option<&str>, limit: usize| {
         let found = store.published(since, task, limit, now).await.unwrap();

@@ -11,6 +11,7 @@ use serde_json::Value;
 use sluicegate::aws;
 use sluicegate::aws::store::Store;
 use sluicegate::core::cap::Capped;
+use sluicegate::core::partition::Partition;
 use sluicegate::core::run::RunState;
 use sluicegate::core::task::{TaskKey, TaskPartition, TaskState};
 
@@ -129,6 +130,54 @@ async fn what_ends_expires_and_what_is_begun_again_does_not() {
     let run = get.key("id", text(&run)).send().await.unwrap().item.unwrap();
     let ended: i64 = run["ended"].as_n().unwrap().parse().unwrap();
     assert_eq!(run["expires"].as_n().unwrap(), &(ended / 1000 + 91 * 24 * 3600).to_string());
+}
+
+/// The attribute `expires` of every item of the file-unit table, by its key.
+async fn expiries(world: &World) -> Vec<(String, Option<Timestamp>)> {
+    let scan = tables(world).await.scan().table_name("test-file-unit").send().await.unwrap();
+    let items = scan.items.unwrap().into_iter();
+    let mut found: Vec<_> = items
+        .map(|item| {
+            let expires = item.get("expires").map(|value| value.as_n().unwrap().parse().unwrap());
+            let expires = expires.map(|seconds| Timestamp::from_second(seconds).unwrap());
+            (item["unit"].as_s().unwrap().clone(), expires)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn rows_expire_after_those_who_read_them_where_waiting_has_a_limit() {
+    let counted = ["with", "without"].map(|name| {
+        format!(
+            "[datasets.{name}]\nlocation = \"s3://{BUCKET}/{name}/{{yyyy}}-{{MM}}-{{dd}}/*\"\n\
+             complete = \"count\"\nobjects = 1\n"
+        )
+    });
+    let limited = daily_task("t", &["with"], "true")
+        .replace("partition = \"day\"\n", "partition = \"day\"\nwait-timeout = \"48h\"\n");
+    let world =
+        World::new(&(counted.concat() + &limited + &daily_task("u", &["without"], "true"))).await;
+    let day = (Timestamp::now() + DAY * 10).strftime("%Y-%m-%d").to_string();
+    for name in ["with", "without"] {
+        world.put(&format!("{name}/{day}/1"), "1").await;
+    }
+    for task in ["t", "u"] {
+        world.mail(&format!("{task}/{day}/succeeded")).await;
+    }
+    let end = Partition::end(&day.parse().unwrap());
+    let kept = DAY * 181;
+    assert_eq!(
+        expiries(&world).await,
+        [
+            (format!("with@{day}"), Some(end + DAY * 2 + kept)),
+            // Who waits for ever may need it for as long.
+            (format!("without@{day}"), None),
+            (format!("~inputs/t@{day}"), Some(end + kept)),
+            (format!("~inputs/u@{day}"), Some(end + kept)),
+        ]
+    );
 }
 
 /// A task that reads a file, and one that reads what it makes.

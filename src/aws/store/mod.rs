@@ -33,7 +33,7 @@ pub use fold::Folding;
 pub use gc::{Kept, Remnant, Scanned, Table};
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
-pub use notice::{NOTICES_KEPT, Notices};
+pub use notice::{NOTICES_KEPT, NOTICES_OF_ITEM, Notices};
 pub use task::Mark;
 pub use unit::{Identified, Journal, ObjectId, RowId};
 

@@ -1,5 +1,5 @@
-//! The log of published notices, in the task table: one item for each, under its
-//! day, for people who want to see what was told. It is written after SNS has
+//! The log of published notices, in the task table: one item for those that one turn
+//! has published, under its day, for people who want to see what was told. It is written after SNS has
 //! accepted a notice and decides nothing; the outbox is an attribute of what a
 //! notice tells of, not this.
 
@@ -20,6 +20,8 @@ const PLACE: &str = "~notice/";
 const EXPIRES: &str = "expires";
 /// How long a published notice is kept.
 pub const NOTICES_KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Those of one item: none has a kilobyte, and DynamoDB takes 400.
+pub const NOTICES_OF_ITEM: usize = 100;
 /// A replica's clock may be ahead of the reader's.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
 /// Notices that a list looks through.
@@ -36,16 +38,18 @@ pub struct Notices {
 }
 
 impl Store {
-    /// Keeps what people were told. The same when it is repeated.
-    pub async fn keep_published(&self, glance: &NoticeGlance) -> Result<(), StoreError> {
-        let expires = glance.published.saturating_add(NOTICES_KEPT).unwrap_or(Timestamp::MAX);
+    /// Keeps what people were told, in the order in which it was, at most
+    /// `NOTICES_OF_ITEM`. The same when it is repeated.
+    pub async fn keep_published(&self, glances: &[NoticeGlance]) -> Result<(), StoreError> {
+        let Some(first) = glances.first() else { return Ok(()) };
+        let expires = first.published.saturating_add(NOTICES_KEPT).unwrap_or(Timestamp::MAX);
         // Strings, instants and enums: JSON can hold each.
-        let text = serde_json::to_string(glance).unwrap_or_default();
+        let text = serde_json::to_string(glances).unwrap_or_default();
         self.client
             .put_item()
             .table_name(&self.task_table)
-            .item(item::TASK, item::text(place(glance.published)))
-            .item(item::PARTITION, item::text(name(glance.published, &glance.event)))
+            .item(item::TASK, item::text(place(first.published)))
+            .item(item::PARTITION, item::text(name(first.published, &first.event)))
             .item(item::FORMAT, item::number(item::THIS_FORMAT))
             .item(DOCUMENT, item::text(text))
             .item(EXPIRES, item::number(expires.as_second()))
@@ -94,19 +98,26 @@ impl Store {
                 }
             }
         }
-        found.notices.reverse();
+        // Of two turns at the same moment each has an item of its own.
+        found.notices.sort_by_key(|glance| glance.published);
         Ok(found)
     }
 }
 
 impl Notices {
-    /// Takes a row if it is asked for; false when there is no room for it.
+    /// Takes what is asked for of a row, the last first; false when there is no room
+    /// for it.
     fn take(&mut self, row: &Item, task: Option<&str>, limit: usize) -> bool {
-        match read(row) {
-            Err(_) => self.unreadable += 1,
-            Ok(glance) if task.is_some() && glance.task.as_deref() != task => {}
-            Ok(_) if self.notices.len() >= limit => return false,
-            Ok(glance) => self.notices.push(glance),
+        let Ok(glances) = read(row) else {
+            self.unreadable += 1;
+            return true;
+        };
+        for glance in glances.into_iter().rev() {
+            match task.is_none() || glance.task.as_deref() == task {
+                true if self.notices.len() >= limit => return false,
+                true => self.notices.push(glance),
+                false => {}
+            }
         }
         true
     }
@@ -122,7 +133,7 @@ fn name(at: Timestamp, event: &str) -> String {
     format!("{}/{event}", at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
 }
 
-fn read(row: &Item) -> Result<NoticeGlance, Unreadable> {
+fn read(row: &Item) -> Result<Vec<NoticeGlance>, Unreadable> {
     item::check_format(row)?;
     let text = item::read_text(row, DOCUMENT)?;
     serde_json::from_str(text).map_err(|_| Unreadable::new("notice", text))

@@ -1,5 +1,5 @@
-//! A notice as a list shows it: what people got, in short enough to be kept in
-//! one write unit of DynamoDB. Not for publishing: that needs the whole notice.
+//! A notice as a list shows it: what people got, in so few words that many of them stand
+//! in one item of DynamoDB. Not for publishing: that needs the whole notice.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
