@@ -126,6 +126,7 @@ impl Gc<'_> {
                 let over = backfill.ended.filter(|_| backfill.notices.is_empty());
                 ("backfills", is_past(over.and_then(|over| retention.run_expires(over))))
             }
+            Kept::Notices { expires } => ("notices", is_past(Some(*expires))),
             Kept::Run { over } => {
                 ("runs", is_past(over.and_then(|over| retention.run_expires(over))))
             }

@@ -327,6 +327,9 @@ async fn leave_remnants(world: &World, run: &str, newer: &str) {
     for key in [format!("t/2013-01-01/{run}-1"), format!("t/2013-01-02/{run}-1"), "more".into()] {
         world.put(&format!("manifests/{key}.json"), "{}").await;
     }
+    let expires = N((Timestamp::now() - DAY).as_second().to_string());
+    let (day, name) = (("task", text("~notice/2013-01-01")), ("partition", text("06:00/t")));
+    put(world, "task", item([day, name, ("format", N("1".into())), ("expires", expires)])).await;
     let (unit, row) = (("unit", text("gone@2013-01-01")), ("row", text("0a")));
     put(world, "file-unit", item([unit, row, ("format", N("1".into()))])).await;
 }
@@ -365,14 +368,17 @@ async fn gc_deletes_what_is_left_over_and_nothing_else() {
     leave_remnants(&world, &run, &newer).await;
     // The first one's rows and inputs are left over once the first one is gone. The
     // second one still waits; its other object may come.
-    assert_eq!(gc(&["--dry-run"]).await, serde_json::json!({ "claims": 1, "partitions": 1 }));
+    assert_eq!(
+        gc(&["--dry-run"]).await,
+        serde_json::json!({ "claims": 1, "notices": 1, "partitions": 1 })
+    );
     let (store, day) = (store(&world).await, "2013-01-01".parse().unwrap());
     let rows = store.read_journal("many", &day, None).await.unwrap().rows.len();
     let collected = gc(&[]).await;
     assert_eq!(
         collected,
         serde_json::json!({
-            "claims": 1, "inputs": 1, "journal rows": rows, "manifests": 1, "partitions": 1
+            "claims": 1, "inputs": 1, "journal rows": rows, "manifests": 1, "notices": 1, "partitions": 1
         })
     );
     assert_eq!(gc(&[]).await, serde_json::json!({}));

@@ -10,7 +10,7 @@ use super::document::{self, Document};
 use super::inputs::UNIT_PREFIX;
 use super::item::{self, Item};
 use super::run::ENDED;
-use super::{Store, StoreError, write_error};
+use super::{Store, StoreError, notice, write_error};
 use crate::aws::error::AwsError;
 use crate::core::backfill::Backfill;
 use crate::core::partition::Partition;
@@ -49,6 +49,10 @@ pub enum Kept {
     },
     Claim {
         run: String,
+    },
+    /// The log of published notices.
+    Notices {
+        expires: Timestamp,
     },
     /// Objects of a dataset's partition.
     Journal {
@@ -154,7 +158,11 @@ impl Store {
     fn remnant(&self, table: Table, found: &Item) -> Option<Remnant> {
         let (what, names, guard) = match table {
             Table::Task => {
-                (self.of_tasks(found)?, &[item::TASK, item::PARTITION][..], item::VERSION)
+                let what = self.of_tasks(found)?;
+                // An entry of the log is written once.
+                let log = matches!(what, Kept::Notices { .. });
+                let guard = if log { item::EXPIRES } else { item::VERSION };
+                (what, &[item::TASK, item::PARTITION][..], guard)
             }
             Table::FileUnit => (of_units(found)?, &[item::UNIT, item::ROW][..], item::EXPIRES),
             Table::Run => {
@@ -172,6 +180,9 @@ impl Store {
         let task = item::read_text(found, item::TASK).ok()?;
         if task == Backfill::PLACE {
             return Some(Kept::Backfill(Box::new(document::read(found).ok()?)));
+        }
+        if task.starts_with(notice::PLACE) {
+            return Some(Kept::Notices { expires: item::read_expiry(found).ok()?? });
         }
         // Marks, and since when a task is known, stand among its partitions.
         let partition = item::read_text(found, item::PARTITION).ok()?.parse().ok()?;

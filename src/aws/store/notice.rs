@@ -15,9 +15,7 @@ use crate::core::partition::{Grain, Partition};
 use crate::core::task::Unreadable;
 
 /// Where the log's days stand among the tasks, whose names have no `~`.
-const PLACE: &str = "~notice/";
-/// In seconds since 1970: the table's time-to-live attribute.
-const EXPIRES: &str = "expires";
+pub(super) const PLACE: &str = "~notice/";
 /// How long a published notice is kept.
 pub const NOTICES_KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Those of one item: none has a kilobyte, and DynamoDB takes 400.
@@ -52,7 +50,7 @@ impl Store {
             .item(item::PARTITION, item::text(name(first.published, &first.event)))
             .item(item::FORMAT, item::number(item::THIS_FORMAT))
             .item(DOCUMENT, item::text(text))
-            .item(EXPIRES, item::number(expires.as_second()))
+            .item(item::EXPIRES, item::expiry(expires))
             .send()
             .await
             .map(|_| ())
