@@ -184,8 +184,12 @@ async fn keys_of_every_kind_are_arrivals() {
 #[tokio::test]
 async fn a_message_of_a_thousand_records_counts_each() {
     let files = daily_file("a");
-    let world =
+    let mut world =
         World::new(&(files + &daily_task("t", &["a", "b"], "true") + &daily_file("b"))).await;
+    world.stop().await;
+    // It is not to come again before all of it is recorded.
+    world.reconfigure("visibility-timeout = \"5s\"", "visibility-timeout = \"10m\"");
+    world.start().await;
     let day = |number: usize| {
         format!(
             "a/{:04}-{:02}-{:02}.csv",
