@@ -128,9 +128,9 @@ impl ClusterRates {
 pub const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// From the origin to the last arrival.
-const MINUTES: i64 = 15;
+const MINUTES: i64 = 13;
 /// So many are those of faults in worlds about what comes at the end of work.
-const LATE_MINUTES: i64 = 26;
+const LATE_MINUTES: i64 = 24;
 /// Until the slot and the ends of periods that a world has have come.
 const CALENDAR_MINUTES: i64 = 9;
 
@@ -151,7 +151,7 @@ impl Scenario {
     fn plain(seed: u64, origin: Timestamp, bounds: Bounds) -> Self {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
-        let replicas = if rng.u8(0..10) < 3 { 2 } else { 1 };
+        let replicas = if rng.u8(0..4) == 0 { 2 } else { 1 };
         let mut clusters = cluster_rates(rng, seed);
         let bare = is_bare(seed);
         let all_die = rng.u8(0..12) == 0 && !bare;
@@ -184,7 +184,7 @@ impl Scenario {
         let untold = arrivals::untold(seed, &mut messages);
         let events = machine_events(rng, replicas, &messages, (origin, ends), bounds);
         let busy_until = busy_until(origin, &messages, &events);
-        let is_late = matches!(seed % 10, 5 | 7) && !all_die;
+        let is_late = matches!(seed % 20, 5 | 7 | 15) && !all_die;
         let ends = if is_late { origin + SignedDuration::from_mins(LATE_MINUTES) } else { ends };
         let last = untold.last().map_or(busy_until, |(at, _)| *at);
         let busy_until = busy_until.max(last);

@@ -179,8 +179,10 @@ impl Gc<'_> {
         if let Some((_, unread)) = judged.journal.as_ref().filter(|(last, _)| *last == place) {
             return Ok(*unread);
         }
-        let mut unread = true;
-        for reader in self.catalog.readers_of(dataset, &partition).iter().rev() {
+        let readers = self.catalog.readers_of(dataset, &partition);
+        // Whoever declares its reader again still needs it.
+        let mut unread = !readers.is_empty();
+        for reader in readers.iter().rev() {
             judged.reads += 1;
             if !self.is_gone(reader).await? {
                 unread = false;

@@ -186,16 +186,46 @@ async fn a_task_runs_with_what_is_there_when_its_time_is_up() {
 
 /// An input that was empty when its time was up: each of its objects is late data, not
 /// only the first.
+/// A retry waits for the end of a period that begins while its reader is cancelled.
+#[tokio::test]
+async fn a_quiet_period_begins_while_its_reader_is_cancelled() {
+    let tasks = daily_file("a")
+        + &many("m", "complete = \"quiet\"\nquiet = \"30m\"")
+        + &daily_task("t", &["a", "m"], "true");
+    let world = World::new(&tasks).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.taken().await;
+    answer(&world, &["cancel", "t", "2013-01-01", "--by", "alice"]).await;
+    world.mail("t/2013-01-01/cancelled").await;
+    world.put("m/2013/01/01/first", "1").await;
+    world.taken().await;
+    let done = json(&world, &["retry", "t", "2013-01-01", "--by", "bob"]).await;
+    assert_eq!(done["state"], "waiting");
+}
+
 #[tokio::test]
 async fn what_it_ran_without_makes_it_run_again_when_it_comes() {
+    goes_without_and_runs_again(&[]).await;
+}
+
+#[tokio::test]
+async fn what_had_begun_when_it_ran_without_it_makes_it_run_again_too() {
+    goes_without_and_runs_again(&["early"]).await;
+}
+
+/// `early`: objects of the quiet input that come in time, without its end.
+async fn goes_without_and_runs_again(early: &[&str]) {
     let task = daily_task("t", &["a", "m"], "true").replace(
         "partition = \"day\"",
         "partition = \"day\"\nwait-timeout = \"3h\"\non-timeout = \"run\"\n\
          late-data = { run-again = \"960h\", back-off = \"2h\" }",
     );
-    let rule = "complete = \"quiet\"\nquiet = \"30m\"";
+    let rule = "complete = \"quiet\"\nquiet = \"24h\"";
     let tasks = daily_file("a") + &many("m", rule) + &task;
     let world = World::at(&tasks, "2013-01-01T23:00:00Z", 3600.0).await;
+    for object in early {
+        world.put(&format!("m/2013/01/01/{object}"), "1").await;
+    }
     world.put("a/2013-01-01.csv", "1").await;
     let mail = world.mail("t/2013-01-01/ready").await;
     assert!(mail.subject.ends_with("is ready: without m 2013-01-01"), "{}", mail.text);
@@ -206,7 +236,8 @@ async fn what_it_ran_without_makes_it_run_again_when_it_comes() {
         let inputs = json(&world, &["inputs", "t", "2013-01-01"]).await;
         let inputs = inputs["inputs"].as_array().unwrap();
         let of_m = inputs.iter().find(|input| input["dataset"] == "m").unwrap();
-        assert_eq!(of_m["objects"].as_array().unwrap().len(), round - 1, "{of_m}");
+        let count = of_m["objects"].as_array().unwrap().len();
+        assert_eq!(count, early.len() + round - 1, "{of_m}");
     }
 }
 

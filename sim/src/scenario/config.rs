@@ -189,7 +189,8 @@ topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
 poll-interval = "3m"
-sweep-interval = "5m"
+sweep-interval = "8m"
+list-interval = "20m"
 list-window = "3h"
 fold-window = "4m"
 receivers = 1

@@ -39,15 +39,16 @@ impl Store {
     /// Keeps what people were told, in the order in which it was, at most
     /// `NOTICES_OF_ITEM`. The same when it is repeated.
     pub async fn keep_published(&self, glances: &[NoticeGlance]) -> Result<(), StoreError> {
-        let Some(first) = glances.first() else { return Ok(()) };
-        let expires = first.published.saturating_add(NOTICES_KEPT).unwrap_or(Timestamp::MAX);
+        let (Some(first), Some(last)) = (glances.first(), glances.last()) else { return Ok(()) };
+        // By the last: whoever follows has not gone past the moment of this write.
+        let expires = last.published.saturating_add(NOTICES_KEPT).unwrap_or(Timestamp::MAX);
         // Strings, instants and enums: JSON can hold each.
         let text = serde_json::to_string(glances).unwrap_or_default();
         self.client
             .put_item()
             .table_name(&self.task_table)
-            .item(item::TASK, item::text(place(first.published)))
-            .item(item::PARTITION, item::text(name(first.published, &first.event)))
+            .item(item::TASK, item::text(place(last.published)))
+            .item(item::PARTITION, item::text(name(last.published, &first.event)))
             .item(item::FORMAT, item::number(item::THIS_FORMAT))
             .item(DOCUMENT, item::text(text))
             .item(item::EXPIRES, item::expiry(expires))
