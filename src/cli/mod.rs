@@ -8,6 +8,7 @@ mod backfill;
 mod check;
 mod events;
 mod gc;
+mod health;
 mod inputs;
 mod logs;
 mod operate;
@@ -77,6 +78,7 @@ enum Command {
     DeployAssets(assets::DeployArgs),
     Reap(reap::ReapArgs),
     Gc(gc::GcArgs),
+    Health(health::HealthArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -223,6 +225,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::DeployAssets(args) => assets::deploy(&args).await,
         Command::Reap(args) => reap::reap(&args).await,
         Command::Gc(args) => gc::gc(&args).await,
+        Command::Health(args) => health::health(&args, cli.json).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Logs(args) => logs::logs(&args).await,

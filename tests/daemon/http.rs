@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sluicegate::aws;
 use sluicegate_local::Options;
 use sluicegate_local::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 
+use crate::commands::sluicegate;
+use crate::start::{CONFIG, config};
 use crate::world::{World, daily_file, daily_task};
 
 /// The value of one line of `/metrics`; 0 while it does not exist.
@@ -118,4 +122,75 @@ async fn slow_clients_keep_nobody_from_an_answer() {
         assert!(matches!(read, Ok(Ok(0) | Err(_))), "still open");
     }
     assert_eq!(world.get("/healthz").await.0, 200);
+}
+
+/// As the container's health check: exit code and one line.
+#[tokio::test]
+async fn health_says_whether_the_service_lives() {
+    let mut world = World::new("").await;
+    let address = world.http().to_string();
+    let ask = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let run = move || sluicegate(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        async { tokio::task::spawn_blocking(run).await.unwrap() }
+    };
+    let (code, out, error) = ask(&["health", "--http", &address]).await;
+    assert_eq!((code, out, error), (0, format!("healthy: {address}\n"), String::new()));
+    // The address of the file, too, when nothing else names one.
+    let (_folder, path) = config(&format!("{CONFIG}[http]\nlisten = \"{address}\"\n"));
+    let asked = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        command.args(["health", "--json"]).env("SLUICEGATE_CONFIG", &path);
+        command.env_remove("SLUICEGATE_HTTP").kill_on_drop(true).output()
+    };
+    let answer = asked().await.unwrap();
+    let found: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(found, json!({ "healthy": true, "address": address }));
+
+    world.kill().await;
+    let answer = asked().await.unwrap();
+    assert_eq!(answer.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(found["healthy"], false);
+    assert!(found["problem"].as_str().unwrap().contains("refused"), "{found}");
+    let (code, out, error) = ask(&["health", "--http", &address]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(error.starts_with(&format!("error: not healthy: {address}: ")), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    let (code, _, error) = ask(&["health"]).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("health and metrics are off"), "{error}");
+}
+
+/// One that says what hangs, and one that hangs itself.
+#[tokio::test]
+async fn health_fails_in_time_whatever_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let ask = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        command.args(["health", "--http", &address]).kill_on_drop(true).output()
+    };
+    let silent = tokio::time::timeout(Duration::from_secs(10), ask());
+    let answer = silent.await.expect("an end by itself").unwrap();
+    assert_eq!(answer.status.code(), Some(1));
+    let error = String::from_utf8(answer.stderr).unwrap();
+    assert!(error.contains("no answer within 4 seconds"), "{error}");
+    // Nobody waits any more for what was asked first.
+    drop(listener.accept().await.unwrap());
+    let hangs = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        let length = stream.read(&mut request).await.unwrap();
+        assert!(request[..length].starts_with(b"GET /healthz "));
+        let answer =
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 17\r\n\r\nhangs: the\u{1b}inbox";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(ask(), hangs);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status.code(), Some(1));
+    let error = String::from_utf8(answer.stderr).unwrap();
+    assert!(error.ends_with("it answers 503 hangs: the inbox\n"), "{error}");
 }
