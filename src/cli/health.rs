@@ -67,7 +67,7 @@ pub async fn health(args: &HealthArgs, json: bool) -> Result<Output, Failure> {
 fn address(args: &HealthArgs) -> Result<SocketAddr, Failure> {
     let listen = match args.http {
         Some(listen) => listen,
-        None => ConfigArgs { config: args.config.clone() }.load()?.settings.http,
+        None => ConfigArgs { config: args.config.clone() }.load()?.settings.http.listen,
     };
     let mut address = match listen {
         Listen::At(address) => address,

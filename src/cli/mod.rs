@@ -43,6 +43,7 @@ use crate::core::catalog::Task;
 use crate::core::partition::{Grain, Partition, PartitionError};
 use crate::core::task::TaskKey;
 use crate::engine::ReapError;
+use crate::http::ListenError;
 
 use self::output::Output;
 
@@ -171,6 +172,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Use(_) | Failure::Config(_) | Failure::Found(_) => WRONG_USE,
+            Failure::Service(ServiceError::Http(ListenError::Public(_))) => WRONG_USE,
             _ => FAILED,
         }
     }

@@ -184,7 +184,7 @@ async fn health_fails_in_time_whatever_answers() {
         let length = stream.read(&mut request).await.unwrap();
         assert!(request[..length].starts_with(b"GET /healthz "));
         let answer =
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 17\r\n\r\nhangs: the\u{1b}inbox";
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 16\r\n\r\nhangs: the\u{1b}inbox";
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
     };
