@@ -103,7 +103,7 @@ fn text(look: &ReaperLook, dry_run: bool) -> String {
     if look.unknown > 0 {
         let _ = write!(
             text,
-            "\n{} left alone, because nothing certain could be learned of what they do: look again, \
+            "\n{} left alone, because nothing certain could be learned of them: look again, \
              or see the rights of who looks",
             look.unknown
         );

@@ -488,8 +488,15 @@ pub fn requests_file(name: Option<&str>) -> PathBuf {
 
 /// One HTTP request, by hand: what a probe sees.
 pub async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    http_get_with(address, path, "").await
+}
+
+/// The same with one more line of the request's head.
+pub async fn http_get_with(address: SocketAddr, path: &str, header: &str) -> (u16, String) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
