@@ -40,4 +40,4 @@ USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["/sluicegate", "health"]
 ENTRYPOINT ["/sluicegate"]
-CMD ["run", "--log-format", "json"]
+CMD ["run", "--log-format", "json", "--emf"]

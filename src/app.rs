@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +18,7 @@ use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::emf;
 use crate::engine::{Engine, Parts};
 use crate::http;
 use crate::metrics::Metrics;
@@ -63,11 +63,13 @@ fn advice(error: &AwsError) -> &'static str {
 }
 
 /// Runs until `shutdown`; what is under way then is finished or handed back.
-/// Health and metrics are served on `listener` (see `http::bind`).
+/// Health and metrics are served on `listener` (see `http::bind`); with `emf`
+/// the heartbeat goes to standard output.
 pub async fn run(
     config: Config,
     access: Access,
-    listener: Option<TcpListener>,
+    listener: Option<http::Listener>,
+    emf: bool,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
     let clock = clock(&access).await?;
@@ -76,6 +78,9 @@ pub async fn run(
     let engine = start(config, &aws, clock, &mut loops, &shutdown).await?;
     if let Some(listener) = listener {
         loops.spawn(http::serve(listener, Arc::clone(&engine), shutdown.clone()));
+    }
+    if emf {
+        loops.spawn(emf::run(Arc::clone(&engine), shutdown.clone()));
     }
     let catalog = engine.catalog();
     let ticks = ticks::run(engine, shutdown.clone());

@@ -4,7 +4,7 @@
 //!
 //! In reading order: `core` decides, `config` declares, `aws` talks to AWS,
 //! `sources` wake, `engine` acts, `app` puts it together, `cli` and `http` are
-//! its faces; `metrics` and `health` are what the loops report;
+//! its faces; `metrics`, `emf` and `health` are what the loops report;
 //! `planted` names the mistakes that the simulator has to find.
 
 pub mod app;
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod emf;
 pub mod engine;
 pub mod health;
 pub mod http;

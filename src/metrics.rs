@@ -330,18 +330,22 @@ impl Metrics {
         }
     }
 
+    /// How old the oldest notice is that this replica knows of and that is not
+    /// published; zero when there is none.
+    pub fn outbox_age(&self, now: Timestamp) -> SignedDuration {
+        let oldest = self.open().outbox.values().map(|(oldest, _)| *oldest).min();
+        oldest.map_or(SignedDuration::ZERO, |oldest| {
+            now.duration_since(oldest).max(SignedDuration::ZERO)
+        })
+    }
+
     /// Everything in Prometheus' text form.
     pub fn text(&self, agenda: AgendaGlance, now: Timestamp) -> Result<String, std::fmt::Error> {
         self.agenda.set(i64::try_from(agenda.length).unwrap_or(i64::MAX));
         self.agenda_lag.set(agenda.lag.as_secs_f64());
-        let (count, oldest) = {
-            let open = self.open();
-            let count: usize = open.outbox.values().map(|(_, count)| count).sum();
-            (count, open.outbox.values().map(|(oldest, _)| *oldest).min())
-        };
+        let count: usize = self.open().outbox.values().map(|(_, count)| count).sum();
         self.outbox.set(i64::try_from(count).unwrap_or(i64::MAX));
-        let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64());
-        self.outbox_age.set(age.max(0.0));
+        self.outbox_age.set(self.outbox_age(now).as_secs_f64());
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -412,6 +416,10 @@ mod tests {
         has(&metrics, "sluicegate_outbox_age_seconds 60.0");
         metrics.pending("a", &[]);
         has(&metrics, "sluicegate_outbox_age_seconds 40.0");
+        let age = |at| metrics.outbox_age(Timestamp::from_second(at).unwrap()).as_secs();
+        assert_eq!((age(100), age(59)), (40, 0), "a clock that was set back makes nothing younger");
+        metrics.pending("b", &[]);
+        assert_eq!(age(100), 0);
         has(&metrics, "sluicegate_agenda_lag_seconds 3.0");
     }
 }

@@ -8,6 +8,7 @@ mod backfill;
 mod check;
 mod events;
 mod gc;
+mod health;
 mod inputs;
 mod logs;
 mod operate;
@@ -42,6 +43,7 @@ use crate::core::catalog::Task;
 use crate::core::partition::{Grain, Partition, PartitionError};
 use crate::core::task::TaskKey;
 use crate::engine::ReapError;
+use crate::http::ListenError;
 
 use self::output::Output;
 
@@ -77,6 +79,7 @@ enum Command {
     DeployAssets(assets::DeployArgs),
     Reap(reap::ReapArgs),
     Gc(gc::GcArgs),
+    Health(health::HealthArgs),
     Status(status::StatusArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -169,6 +172,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Use(_) | Failure::Config(_) | Failure::Found(_) => WRONG_USE,
+            Failure::Service(ServiceError::Http(ListenError::Public(_))) => WRONG_USE,
             _ => FAILED,
         }
     }
@@ -223,6 +227,7 @@ async fn dispatch(cli: Cli) -> Result<Option<Output>, Failure> {
         Command::DeployAssets(args) => assets::deploy(&args).await,
         Command::Reap(args) => reap::reap(&args).await,
         Command::Gc(args) => gc::gc(&args).await,
+        Command::Health(args) => health::health(&args, cli.json).await,
         Command::Status(args) => status::status(&args).await,
         Command::Runs(args) => runs::list(&args).await,
         Command::Logs(args) => logs::logs(&args).await,

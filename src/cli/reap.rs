@@ -13,14 +13,16 @@ use crate::aws::emr::Emr;
 use crate::aws::redshift::Redshift;
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
-use crate::engine::{Engine, Parts, Reaped};
+use crate::emf;
+use crate::engine::{Engine, Parts, Reaped, ReaperLook};
 use crate::metrics::Metrics;
 
 /// End clusters of this deployment that nobody needs
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sluicegate reap --once --config prod.toml\n  \
-    sluicegate reap --once --dry-run --json --config prod.toml\n\n\
+    sluicegate reap --once --dry-run --json --config prod.toml\n  \
+    sluicegate reap --once --emf --config prod.toml\n\n\
     Ends clusters whose run has ended, whose run goes on elsewhere, or whose deadline is over,\n\
     and tells people. Only clusters that bear this deployment's name and tag are touched. The\n\
     service does the same every ten minutes; schedule this beside it for when it is gone.")]
@@ -31,6 +33,10 @@ pub struct ReapArgs {
     /// End nothing; show what would be ended
     #[arg(long)]
     dry_run: bool,
+    /// After a look at all clusters, write one line to standard output that CloudWatch
+    /// Logs makes a metric of (EMF)
+    #[arg(long, conflicts_with = "dry_run")]
+    emf: bool,
     #[command(flatten)]
     aws: AwsArgs,
 }
@@ -53,34 +59,54 @@ pub async fn reap(args: &ReapArgs) -> Result<Output, Failure> {
         fold_window: settings.fold_window,
         metrics: Arc::new(Metrics::default()),
     });
-    let reaped = engine.reap(args.dry_run).await?;
-    let rows: Vec<_> = reaped
+    let look = engine.reap(args.dry_run).await?;
+    // What was not looked at may be what nobody needs.
+    if args.emf && look.unknown == 0 {
+        let line = emf::reaper_looked(&engine.catalog().deployment, engine.clock().now());
+        emf::write(&line).map_err(|error| Failure::Failed(format!("cannot write: {error}")))?;
+    }
+    let rows: Vec<_> = look
+        .reaped
         .iter()
         .map(|Reaped { cluster, name, reason, failure }| {
             json!({ "cluster": cluster, "name": name, "reason": reason.words(), "failure": failure })
         })
         .collect();
-    let text = text(&reaped, args.dry_run);
-    match reaped.iter().any(|reaped| reaped.failure.is_some()) {
+    let text = text(&look, args.dry_run);
+    match look.reaped.iter().any(|reaped| reaped.failure.is_some()) {
         true => Err(Failure::Failed(text)),
-        false => Output::new(text, &json!({ "reaped": rows, "dry-run": args.dry_run })),
+        false => {
+            let unknown = look.unknown;
+            Output::new(
+                text,
+                &json!({ "reaped": rows, "unknown": unknown, "dry-run": args.dry_run }),
+            )
+        }
     }
 }
 
-fn text(reaped: &[Reaped], dry_run: bool) -> String {
+fn text(look: &ReaperLook, dry_run: bool) -> String {
     let verb = if dry_run { "would end" } else { "ended" };
-    let mut text = match reaped.len() {
-        0 => return "no cluster that nobody needs".to_owned(),
+    let mut text = match look.reaped.len() {
+        0 => "no cluster that nobody needs".to_owned(),
         1 => format!("{verb} 1 cluster"),
         more => format!("{verb} {more} clusters"),
     };
-    for Reaped { cluster, name, reason, failure } in reaped {
+    for Reaped { cluster, name, reason, failure } in &look.reaped {
         let (cluster, name) = (output::plain(cluster), output::plain(name));
         // Writing to a string cannot fail.
         let _ = write!(text, "\n  {cluster}  {name}  {}", reason.words());
         if let Some(failure) = failure {
             let _ = write!(text, "\n    not ended: {}", output::plain(failure));
         }
+    }
+    if look.unknown > 0 {
+        let _ = write!(
+            text,
+            "\n{} left alone, because nothing certain could be learned of them: look again, \
+             or see the rights of who looks",
+            look.unknown
+        );
     }
     text
 }

@@ -15,7 +15,8 @@ use super::output::Output;
 use super::{AwsArgs, Failure, runs};
 use crate::app;
 use crate::config::Listen;
-use crate::http;
+use crate::core::secret::SecretRef;
+use crate::http::{self, Token};
 
 /// Run the service until it is told to stop (SIGTERM or Ctrl-C), or show one
 /// run
@@ -26,6 +27,7 @@ use crate::http;
     after_help = "Examples:\n  \
         sluicegate run --config prod.toml\n  \
         sluicegate run --config prod.toml --log-format json --http 127.0.0.1:9100\n  \
+        sluicegate run --config prod.toml --log-format json --emf\n  \
         sluicegate run --config config/local.toml --local http://127.0.0.1:4510\n  \
         sluicegate run show 01J9ZC --config prod.toml"
 )]
@@ -38,6 +40,10 @@ pub struct RunArgs {
     /// Where to serve health and metrics, or off; default: [http] listen
     #[arg(long, env = "SLUICEGATE_HTTP", value_name = "ADDRESS")]
     http: Option<Listen>,
+    /// Write the heartbeat and the outbox's age to standard output once a minute, as
+    /// CloudWatch Logs makes metrics of them (EMF)
+    #[arg(long)]
+    emf: bool,
     #[command(subcommand)]
     command: Option<RunCommand>,
 }
@@ -60,14 +66,23 @@ pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
     start_log(if json { LogFormat::Json } else { args.log_format });
     let config = args.aws.config.load()?;
     let access = args.aws.access(&config);
-    let listener = match args.http.unwrap_or(config.settings.http) {
+    let listener = match args.http.unwrap_or(config.settings.http.listen) {
         Listen::Off => None,
-        Listen::At(address) => Some(http::bind(address).await.map_err(app::ServiceError::from)?),
+        Listen::At(address) => {
+            let token = token(config.settings.http.token.as_ref())?;
+            Some(http::bind(address, token).await.map_err(app::ServiceError::from)?)
+        }
     };
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    app::run(config, access, listener, shutdown).await?;
+    app::run(config, access, listener, args.emf, shutdown).await?;
     Ok(None)
+}
+
+fn token(reference: Option<&SecretRef>) -> Result<Option<Token>, Failure> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let token = reference.map(|reference| Token::look_up(reference, environment)).transpose();
+    token.map_err(|error| Failure::Use(error.to_string()))
 }
 
 /// What RUST_LOG asks for (levels by target); the scheduler speaks of itself at

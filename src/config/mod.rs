@@ -28,6 +28,7 @@ use crate::core::catalog::Catalog;
 use crate::core::listing::Listing;
 use crate::core::quota::Quotas;
 use crate::core::retention::Retention;
+use crate::core::secret::SecretRef;
 
 pub use files::{
     FILE_BYTES_MAX, FILES_MAX, Found, Place, TaskFiles, Texts, decode, is_task_file, read_folder,
@@ -66,8 +67,7 @@ pub struct Settings {
     pub sweep_interval: SignedDuration,
     /// How often S3 is listed for objects that nobody told of; None is never.
     pub listing: Option<Listing>,
-    /// Where health and metrics are served.
-    pub http: Listen,
+    pub http: Http,
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: SignedDuration,
     /// How many receive from the queue side by side.
@@ -102,11 +102,30 @@ impl Assets {
     }
 }
 
+/// Health and metrics over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    pub listen: Listen,
+    /// The environment variable with what opens the metrics; None opens them to all.
+    pub token: Option<SecretRef>,
+}
+
 /// Where the service listens for HTTP: `off`, or an address and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
     Off,
     At(SocketAddr),
+}
+
+impl Listen {
+    /// Whether other machines reach it.
+    pub fn is_public(self) -> bool {
+        match self {
+            Listen::Off => false,
+            // IPv4 also comes written as IPv6.
+            Listen::At(address) => !address.ip().to_canonical().is_loopback(),
+        }
+    }
 }
 
 impl FromStr for Listen {

@@ -133,11 +133,37 @@ fn all_mistakes_are_said_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn health_and_metrics_stay_on_the_machine_unless_told_otherwise() {
-    let listen = |text: &str| parse(text, Path::new("x.toml")).unwrap().settings.http;
-    assert_eq!(listen(GOOD), "127.0.0.1:8080".parse().unwrap());
-    for text in ["off", "0.0.0.0:9000", "[::1]:9000"] {
-        let with = format!("{GOOD}\n[http]\nlisten = \"{text}\"\n");
-        assert_eq!(listen(&with), text.parse().unwrap());
+    let http = |text: &str| parse(text, Path::new("x.toml")).map(|config| config.settings.http);
+    let local = http(GOOD).unwrap();
+    assert_eq!((local.listen, local.token), ("127.0.0.1:8080".parse().unwrap(), None));
+    let token = "token = { env = \"METRICS_TOKEN\" }\n";
+    for (text, is_public) in [
+        ("off", false),
+        ("127.8.0.1:9000", false),
+        ("[::1]:9000", false),
+        ("[::ffff:127.0.0.1]:9000", false),
+        ("0.0.0.0:9000", true),
+        ("[::]:9000", true),
+        ("10.1.2.3:9000", true),
+    ] {
+        let listen = format!("{GOOD}\n[http]\nlisten = \"{text}\"\n");
+        match http(&listen) {
+            Ok(http) => assert_eq!((http.listen, is_public), (text.parse().unwrap(), false)),
+            Err(_) => {
+                let said = mistakes(&listen);
+                assert!(is_public && said.contains(&format!("others reach {text}")), "{said}");
+                assert!(said.starts_with("error: x.toml:39:10: "), "{said}");
+            }
+        }
+        let with_token = http(&format!("{listen}{token}")).unwrap();
+        assert_eq!(with_token.token.unwrap().env, "METRICS_TOKEN");
+    }
+    for (token, said) in [
+        ("{ env = \"NO-NAME\" }", "a secret names no environment variable"),
+        ("\"hunter2-hunter2-hunter2\"", "a secret never stands in the file"),
+    ] {
+        let told = mistakes(&format!("{GOOD}\n[http]\ntoken = {token}\n"));
+        assert!(told.contains(said) && !told.contains("hunter2"), "{told}");
     }
     for text in ["", "8080", "localhost", "127.0.0.1:99999"] {
         let said = mistakes(&format!("{GOOD}\n[http]\nlisten = \"{text}\"\n"));

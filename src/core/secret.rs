@@ -16,6 +16,14 @@ pub struct SecretRef {
     pub env: String,
 }
 
+impl SecretRef {
+    /// Whether the name can be one of a variable.
+    pub fn names_a_variable(&self) -> bool {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        !self.env.is_empty() && self.env.chars().all(fits)
+    }
+}
+
 impl<'de> Deserialize<'de> for SecretRef {
     /// Whatever else stands there may be the secret itself, so that no message
     /// may repeat it.

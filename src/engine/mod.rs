@@ -62,7 +62,7 @@ use self::clusters::Watch;
 pub use arrivals::{NotRecorded, Recorded};
 pub use clusters::ClusterEvent;
 pub use gc::{Collected, Gc, GcError};
-pub use reaper::{ReapError, Reaped};
+pub use reaper::{ReapError, Reaped, ReaperLook};
 pub use why::why;
 
 /// Turns that run side by side.
@@ -294,6 +294,12 @@ impl Engine {
 
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Whether the loops come round, and the queue and the tables answer.
+    pub fn works(&self) -> bool {
+        self.health.hanging(self.agenda_glance(), &self.clock).is_empty()
+            && self.health.not_ready(&self.clock).is_empty()
     }
 
     /// How much there is to look at, and how late the first of it is.

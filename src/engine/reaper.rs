@@ -27,6 +27,15 @@ pub struct Reaped {
     pub failure: Option<String>,
 }
 
+/// What a look at all live clusters found.
+#[derive(Debug, Clone, Default)]
+pub struct ReaperLook {
+    pub reaped: Vec<Reaped>,
+    /// So many clusters were left alone because nothing certain could be learned of
+    /// them.
+    pub unknown: usize,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReapError {
     #[error(transparent)]
@@ -53,9 +62,9 @@ impl Engine {
 
     /// Looks at every live cluster of the deployment and ends those that nobody
     /// needs; with `dry_run` only says which.
-    pub async fn reap(&self, dry_run: bool) -> Result<Vec<Reaped>, ReapError> {
+    pub async fn reap(&self, dry_run: bool) -> Result<ReaperLook, ReapError> {
         let deployment = self.catalog().deployment.clone();
-        let mut found = Vec::new();
+        let mut look = ReaperLook::default();
         let mut marker = None;
         loop {
             self.wait_for(Call::ListClusters).await;
@@ -66,6 +75,7 @@ impl Engine {
                     Ok(reason) => reason,
                     Err(error) => {
                         tracing::warn!(cluster = listed.id, run = origin.run, %error, "left alone: nothing certain is known of it");
+                        look.unknown += 1;
                         continue;
                     }
                 };
@@ -75,11 +85,11 @@ impl Engine {
                     true => None,
                     false => self.end(&cluster, &name, reason).await.err(),
                 };
-                found.push(Reaped { cluster, name, reason, failure });
+                look.reaped.push(Reaped { cluster, name, reason, failure });
             }
             marker = page.marker;
             if marker.is_none() {
-                return Ok(found);
+                return Ok(look);
             }
         }
     }

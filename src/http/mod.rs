@@ -1,5 +1,8 @@
 //! What the service answers over HTTP: whether it lives, whether it can do its
-//! work, what it measures. Loopback by default, read-only, without secrets.
+//! work, what it measures. Loopback by default, read-only, without secrets; where
+//! others reach it, the metrics are for who has the token.
+
+mod token;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::token::{Token, TokenError};
+use crate::config::Listen;
 use crate::engine::Engine;
 
 /// Connections side by side; for one more the oldest is given up, so that
@@ -31,26 +36,52 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 const HEAD_MAX: usize = 16 * 1024;
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen at {address}: {source}\n    free the address, or choose another by [http] \
-     listen or --http; off switches health and metrics off"
-)]
-pub struct ListenError {
-    address: SocketAddr,
-    source: std::io::Error,
+pub enum ListenError {
+    #[error(
+        "cannot listen at {address}: {source}\n    free the address, or choose another by [http] \
+         listen or --http; off switches health and metrics off"
+    )]
+    Taken { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "others reach {0}, and no token is named: expected an address of loopback, such as \
+         127.0.0.1:8080\n    choose one by [http] listen or --http, or let token of [http] name the \
+         environment variable that holds a token: token = {{ env = \"NAME\" }}"
+    )]
+    Public(SocketAddr),
 }
 
-/// Takes the address, so that a taken one is told at the start.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+/// An address that is taken, and what opens the metrics there.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    token: Option<Token>,
+}
+
+impl Listener {
+    /// Where it listens; tells the port if any free one was asked for.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// Takes the address, so that a taken one is told at the start. One that others
+/// reach needs a token.
+pub async fn bind(address: SocketAddr, token: Option<Token>) -> Result<Listener, ListenError> {
+    if token.is_none() && Listen::At(address).is_public() {
+        return Err(ListenError::Public(address));
+    }
+    let tcp = TcpListener::bind(address).await;
+    let tcp = tcp.map_err(|source| ListenError::Taken { address, source })?;
+    Ok(Listener { tcp, token })
 }
 
 /// Answers until told to stop.
-pub async fn serve(listener: TcpListener, engine: Arc<Engine>, shutdown: CancellationToken) {
+pub async fn serve(listener: Listener, engine: Arc<Engine>, shutdown: CancellationToken) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "health and metrics are served");
     }
-    let service = TowerToHyperService::new(router(engine));
+    let Listener { tcp: listener, token } = listener;
+    let service = TowerToHyperService::new(router(Served { engine, token }));
     let mut connections = JoinSet::new();
     let mut oldest_first = VecDeque::new();
     loop {
@@ -95,16 +126,23 @@ async fn connection(stream: TcpStream, service: TowerToHyperService<Router>) {
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
-fn router(engine: Arc<Engine>) -> Router {
+/// What is told of, and to whom all of it.
+struct Served {
+    engine: Arc<Engine>,
+    token: Option<Token>,
+}
+
+fn router(served: Served) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(engine)
+        .with_state(Arc::new(served))
 }
 
 /// 200 while the loops come round; a supervisor restarts the process otherwise.
-async fn healthz(State(engine): State<Arc<Engine>>) -> Response {
+async fn healthz(State(served): State<Arc<Served>>) -> Response {
+    let engine = &served.engine;
     let hanging = engine.health().hanging(engine.agenda_glance(), engine.clock());
     match hanging.as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
@@ -116,7 +154,8 @@ async fn healthz(State(engine): State<Arc<Engine>>) -> Response {
 }
 
 /// 200 while the queue and the tables answer.
-async fn readyz(State(engine): State<Arc<Engine>>) -> Response {
+async fn readyz(State(served): State<Arc<Served>>) -> Response {
+    let engine = &served.engine;
     let problems = engine.health().not_ready(engine.clock());
     match problems.as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
@@ -127,7 +166,14 @@ async fn readyz(State(engine): State<Arc<Engine>>) -> Response {
     }
 }
 
-async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
+async fn metrics(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    let given = headers.get(header::AUTHORIZATION);
+    if served.token.as_ref().is_some_and(|token| !token.is_in(given)) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        let text = "the metrics need a token: Authorization: Bearer TOKEN\n";
+        return (StatusCode::UNAUTHORIZED, challenge, text).into_response();
+    }
+    let engine = &served.engine;
     let clock = engine.clock();
     match engine.metrics().text(engine.agenda_glance(), clock.now()) {
         Ok(text) => {

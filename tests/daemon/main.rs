@@ -22,6 +22,7 @@ mod listings;
 mod loads;
 mod logs;
 mod mails;
+mod metrics;
 mod network;
 mod operate;
 mod processes;

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
 use aws_sdk_emr::types::{JobFlowInstancesConfig, Tag};
+use serde_json::Value;
 use sluicegate::aws;
 
 use crate::commands::{answer, ask, json};
@@ -77,5 +78,19 @@ async fn only_what_is_ours_and_not_needed_is_ended() {
         assert!(is_alive(&world, other).await);
     }
     assert_eq!(answer(&world, &["reap", "--once"]).await, "no cluster that nobody needs\n");
+    // What the alarm for a silent reaper counts.
+    let text = answer(&world, &["reap", "--once", "--emf"]).await;
+    let (line, rest) = text.split_once('\n').unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&line["ReaperLooks"], &line["Deployment"]),
+        (&Value::from(1), &Value::from("test"))
+    );
+    assert_eq!(rest, "no cluster that nobody needs\n");
+    // When nobody can tell what runs need, the look was not complete.
+    let tables = aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    tables.delete_table().table_name("test-run").send().await.unwrap();
+    let text = answer(&world, &["reap", "--once", "--emf"]).await;
+    assert!(text.starts_with("no cluster that nobody needs\n3 left alone"), "{text}");
     assert_eq!(ask(&world, &["reap"]).await.0, 2, "--once is to be said");
 }

@@ -9,7 +9,7 @@ use sluicegate_local::{LocalAws, Options};
 
 use crate::commands::sluicegate;
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 deployment = "test"
 [aws]
 queue = "inbox"

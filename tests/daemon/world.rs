@@ -266,10 +266,10 @@ impl World {
         let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let shutdown = CancellationToken::new();
         // Many daemons run at once: each takes a free port.
-        let listener = server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = server::bind(([127, 0, 0, 1], 0).into(), None).await.unwrap();
         let http = listener.local_addr().unwrap();
         let access = Access { local: Some(self.endpoint.clone()), ..self.access() };
-        let running = app::run(config, access, Some(listener), shutdown.clone());
+        let running = app::run(config, access, Some(listener), false, shutdown.clone());
         Daemon { http, shutdown, task: tokio::spawn(running) }
     }
 
@@ -279,7 +279,7 @@ impl World {
         let config = config::parse(&self.config, Path::new("test.toml"));
         let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let access = Access { local: Some(endpoint.to_owned()), ..self.access() };
-        tokio::spawn(app::run(config, access, None, CancellationToken::new()))
+        tokio::spawn(app::run(config, access, None, false, CancellationToken::new()))
     }
 
     /// Starts the daemon again, with AWS behind a network that may fail.
@@ -488,8 +488,15 @@ pub fn requests_file(name: Option<&str>) -> PathBuf {
 
 /// One HTTP request, by hand: what a probe sees.
 pub async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    http_get_with(address, path, "").await
+}
+
+/// The same with one more line of the request's head.
+pub async fn http_get_with(address: SocketAddr, path: &str, header: &str) -> (u16, String) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -20,6 +20,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::core::secret::SecretRef;
+
 pub use attempts::Attempts;
 pub use dataset::{Complete, Dataset};
 pub use instances::{Fleet, Group, Groups};
@@ -228,11 +230,15 @@ impl Default for Engine {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Http {
     /// Address and port of `/healthz`, `/readyz` and `/metrics`, or `off`.
+    /// Other than loopback needs a token.
     pub listen: Text,
+    /// What `/metrics` then asks for as `Authorization: Bearer`; `/healthz` and
+    /// `/readyz` never do. At least 16 letters, digits and signs.
+    pub token: Option<Placed<SecretRef>>,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: Placed::unplaced("127.0.0.1:8080".to_owned()) }
+        Self { listen: Placed::unplaced("127.0.0.1:8080".to_owned()), token: None }
     }
 }

@@ -5,6 +5,7 @@ mod attempts;
 mod aws;
 mod cycle;
 mod dataset;
+mod http;
 mod instances;
 mod profile;
 mod quotas;
@@ -24,7 +25,7 @@ use jiff::SignedDuration;
 use super::files::{Place, S3, TaskFiles};
 use super::mistake::Mistake;
 use super::schema::{self, File, Placed, Text};
-use super::{Assets, Listen, Settings};
+use super::{Assets, Settings};
 use crate::core::catalog::{AttemptLimits, Catalog};
 use crate::core::listing::Listing;
 
@@ -33,6 +34,9 @@ const NAME_CHARS_MAX: usize = 64;
 const LIST_DAYS_MAX: i64 = 31;
 /// What SNS takes in the largest regions.
 const NOTICES_PER_SECOND_MAX: u32 = 30_000;
+/// Of a secret, and what to write instead.
+const NO_VARIABLE: &str = "a secret names no environment variable";
+const VARIABLE: &str = "expected { env = \"NAME\" }, of letters, digits and _";
 /// Each cap names the runs that use it in one item.
 const CAP_MAX: u32 = 500;
 
@@ -137,8 +141,6 @@ impl Check {
     fn settings(&mut self, file: &File) -> Settings {
         self.name("deployment", &file.deployment);
         self.aws(&file.aws);
-        let listen = &file.http.listen;
-        let http = self.ok(listen.span(), listen.get_ref().parse()).unwrap_or(Listen::Off);
         let hours = SignedDuration::from_hours;
         let engine = &file.engine;
         let second = SignedDuration::from_secs(1);
@@ -158,7 +160,7 @@ impl Check {
                 second..=hours(1),
             ),
             listing: self.listing(engine),
-            http,
+            http: self.http(&file.http),
             // SQS allows at most 12 hours.
             visibility_timeout: self.within(
                 "visibility-timeout",

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::Check;
 use super::attempts::ATTEMPTS_MAX;
+use super::{Check, NO_VARIABLE, VARIABLE};
 use crate::config::Assets;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, Placed, Text};
 use crate::core::catalog::{AttemptLimits, Profile};
 use crate::core::cluster::{BootstrapAction, ClusterSpec, Image, Kerberos, SecurityGroups};
+use crate::core::secret::SecretRef;
 
 /// A transaction of DynamoDB takes 100 items: the run and one for each member.
 const BATCH_SIZE_MAX: u32 = 50;
@@ -293,13 +294,8 @@ impl Check {
             kerberos.cross_realm_trust_password.as_ref(),
             kerberos.ad_domain_join_password.as_ref(),
         ];
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let mut names = secrets.into_iter().flatten().map(|secret| &secret.env);
-        if names.any(|name| name.is_empty() || !name.chars().all(is_name)) {
-            self.report(
-                Mistake::at(placed.span(), "a secret names no environment variable")
-                    .help("expected { env = \"NAME\" }, of letters, digits and _"),
-            );
+        if !secrets.into_iter().flatten().all(SecretRef::names_a_variable) {
+            self.report(Mistake::at(placed.span(), NO_VARIABLE).help(VARIABLE));
         }
         if kerberos.realm.is_empty() {
             self.report(Mistake::at(placed.span(), "realm is empty"));
