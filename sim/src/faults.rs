@@ -262,8 +262,9 @@ impl Unlucky {
         let passes = seed / 10 / all.len().max(1) as u64;
         let turn = usize::try_from(seed / 10 + seed % 10 * 61 + passes).unwrap_or(0);
         let (phase, fault) = *all.get(turn % all.len().max(1))?;
-        // What only reads is asked often: where it fails, little else is seen.
-        let rate = if phase.has_effect() { rng.u32(200..800) } else { rng.u32(50..250) };
+        // Where what is asked most fails too often, little else is seen.
+        let often = [Phase::Start, Phase::Receive, Phase::Read, Phase::Find].contains(&phase);
+        let rate = if often { rng.u32(50..200) } else { rng.u32(200..800) };
         Some(Self { phase, fault, rate })
     }
 }

@@ -319,8 +319,8 @@ fn is_bare(seed: u64) -> bool {
 /// Some worlds are about what follows a failure (see `faults::Unlucky`).
 fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
     let mut rates = ClusterRates {
-        starting_secs: rng.u64(20..150),
-        step_secs_max: rng.u64(20..300),
+        starting_secs: rng.u64(20..120),
+        step_secs_max: rng.u64(20..200),
         ..ClusterRates::default()
     };
     match seed % 10 {

@@ -39,7 +39,7 @@ pub const ENDPOINT: &str = "http://127.0.0.1:1";
 pub const INBOX_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:inbox";
 /// After the faults have ended, everything has to come to its end in this time.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(14);
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A replica that is away for longer keeps the faults from ending.
 const LONG: Duration = Duration::from_secs(3600);
 /// From its return to the end of the faults.

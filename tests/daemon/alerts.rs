@@ -20,7 +20,7 @@ async fn a_partition_that_nobody_has_heard_of_is_late_once_and_then_recovers() {
         "partition = \"day\"\n",
         "partition = \"day\"\nstart-by = \"1h\"\nend-by = \"5h\"\n",
     );
-    let mut world = World::at(&(daily_file("a") + &task), "2013-01-01T23:00:00Z", FACTOR).await;
+    let mut world = World::at(&(daily_file("a") + &task), "2013-01-01T14:00:00Z", FACTOR).await;
     let late = world.mail("t/2013-01-01/start-late").await;
     assert_eq!(late.subject, "[test] t 2013-01-01 starts LATE: waits for a 2013-01-01");
     assert_eq!(late.attributes["severity"], "lateness");

@@ -175,7 +175,7 @@ async fn a_task_runs_with_what_is_there_when_its_time_is_up() {
         "partition = \"day\"\nwait-timeout = \"3h\"\non-timeout = \"run\"",
     );
     let tasks = daily_file("a") + &daily_file("b") + &task;
-    let world = World::at(&tasks, "2013-01-01T23:00:00Z", 3600.0).await;
+    let world = World::at(&tasks, "2013-01-01T14:00:00Z", 3600.0).await;
     world.put("a/2013-01-01.csv", "1").await;
     let mail = world.mail("t/2013-01-01/ready").await;
     assert!(mail.subject.ends_with("is ready: without b 2013-01-01"), "{}", mail.text);
@@ -222,7 +222,7 @@ async fn goes_without_and_runs_again(early: &[&str]) {
     );
     let rule = "complete = \"quiet\"\nquiet = \"24h\"";
     let tasks = daily_file("a") + &many("m", rule) + &task;
-    let world = World::at(&tasks, "2013-01-01T23:00:00Z", 3600.0).await;
+    let world = World::at(&tasks, "2013-01-01T14:00:00Z", 3600.0).await;
     for object in early {
         world.put(&format!("m/2013/01/01/{object}"), "1").await;
     }
@@ -245,7 +245,7 @@ async fn goes_without_and_runs_again(early: &[&str]) {
 async fn a_partition_of_which_nothing_ever_came_fails_in_time() {
     let task = daily_task("t", &["a"], "true")
         .replace("partition = \"day\"", "partition = \"day\"\nwait-timeout = \"3h\"");
-    let world = World::at(&(daily_file("a") + &task), "2013-01-01T23:00:00Z", 3600.0).await;
+    let world = World::at(&(daily_file("a") + &task), "2013-01-01T14:00:00Z", 3600.0).await;
     let mail = world.mail("t/2013-01-01/failed").await;
     let words = "not everything came within 3h after the end of 2013-01-01: missing a 2013-01-01";
     assert!(mail.text.contains(words), "{}", mail.text);

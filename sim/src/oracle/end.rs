@@ -22,8 +22,9 @@ use crate::world::World;
 /// clusters whose runs do not end them.
 const OVERDUE: SignedDuration = SignedDuration::from_mins(4);
 /// From the end of the faults until every replica works again, and has looked: nobody
-/// polls EMR for up to three sweep intervals of eight minutes after a kill.
-const RECOVERY: SignedDuration = SignedDuration::from_mins(36);
+/// polls EMR for three sweep intervals of five minutes after a kill, or longer where a
+/// clock was ahead.
+const RECOVERY: SignedDuration = SignedDuration::from_mins(30);
 /// Calls that one virtual hour of a world at rest may take, a replica.
 const CALLS_AN_HOUR_MAX: u64 = 4000;
 

@@ -188,8 +188,8 @@ quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
 assets = "s3://{BUCKET}/assets/"
 [engine]
-poll-interval = "3m"
-sweep-interval = "8m"
+poll-interval = "2m"
+sweep-interval = "5m"
 list-interval = "20m"
 list-window = "3h"
 fold-window = "4m"
@@ -218,7 +218,7 @@ instance-profile = "ec2"
 log-uri = "{LOG_URI}"
 primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
 "#,
-            rng.u32(1..6)
+            rng.u32(1..4)
         );
     }
     for dataset in datasets {
@@ -270,7 +270,7 @@ fn dataset_text(text: &mut String, Dataset { name, kind }: &Dataset) {
         DatasetKind::Marker => "complete = \"marker\"\n".to_owned(),
         DatasetKind::Closed => "complete = \"closed\"\nsettle = \"5m\"\n".to_owned(),
         DatasetKind::Count(count) => format!("complete = \"count\"\nobjects = {count}\n"),
-        DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"4m\"\n".to_owned(),
+        DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"3m\"\n".to_owned(),
     };
     text.push_str(&complete);
 }
