@@ -264,7 +264,7 @@ impl Unlucky {
         let (phase, fault) = *all.get(turn % all.len().max(1))?;
         // Where what is asked most fails too often, little else is seen.
         let often = [Phase::Start, Phase::Receive, Phase::Read, Phase::Find].contains(&phase);
-        let rate = if often { rng.u32(50..200) } else { rng.u32(200..800) };
+        let rate = if often { rng.u32(50..200) } else { rng.u32(150..600) };
         Some(Self { phase, fault, rate })
     }
 }

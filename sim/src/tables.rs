@@ -37,21 +37,26 @@ pub async fn plant_clusters(world: &World) {
     let run = "01AAAAAAAAAAAAAAAAAAAAAAAA/1";
     let names = ["somebody's notebook".to_owned(), format!("sim2/{run}"), format!("sim/{run}")];
     for name in names {
-        let past = json!([{ "Key": "sluicegate:expires-at", "Value": "2013-01-01T00:00:00Z" }]);
-        let body = json!({
-            "Tags": past,
-            "Name": name, "ReleaseLabel": "emr-7.13.0",
-            "ServiceRole": "service", "JobFlowRole": "ec2",
-            "Instances": {
-                "KeepJobFlowAliveWhenNoSteps": true,
-                "InstanceFleets": [{
-                    "InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1,
-                    "InstanceTypeConfigs": [{ "InstanceType": "m5.xlarge" }],
-                }],
-            },
-        });
-        world.ask("ElasticMapReduce.RunJobFlow", &body).await;
+        plant_cluster(world, &name).await;
     }
+}
+
+/// A cluster that somebody else creates.
+pub async fn plant_cluster(world: &World, name: &str) {
+    let past = json!([{ "Key": "sluicegate:expires-at", "Value": "2013-01-01T00:00:00Z" }]);
+    let body = json!({
+        "Tags": past,
+        "Name": name, "ReleaseLabel": "emr-7.13.0",
+        "ServiceRole": "service", "JobFlowRole": "ec2",
+        "Instances": {
+            "KeepJobFlowAliveWhenNoSteps": true,
+            "InstanceFleets": [{
+                "InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1,
+                "InstanceTypeConfigs": [{ "InstanceType": "m5.xlarge" }],
+            }],
+        },
+    });
+    world.ask("ElasticMapReduce.RunJobFlow", &body).await;
 }
 
 /// Items of a newer version.

@@ -63,7 +63,9 @@ async fn an_hour_of_flights_becomes_parquet() {
     let mail = world.mail("etl/2013-01-01T11/succeeded").await;
     assert!(mail.text.contains("s3://landing/etl/2013/01/01/11/ (hourly)"), "{}", mail.text);
     verify(python, world.local.data(), "2013-01-01T11");
-    assert_eq!(world.clusters_ended().await, 1);
+    assert_eq!(world.mails_about("etl/2013-01-01T11/running").len(), 1);
+    // Where Spark is slow the next hour has come meanwhile.
+    assert!(world.clusters_ended().await >= 1);
 }
 
 /// Compares the Parquet in the world with the source data.
