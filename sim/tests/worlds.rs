@@ -44,9 +44,9 @@ fn worlds_of_faults_hold_every_invariant() {
 fn loads_on_a_bad_network_are_each_in_the_table_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut loaded, mut crashed) = (0, 0);
-    for seed in 1..21 {
+    for seed in (6..137).step_by(10) {
         let outcome = runner::play_kind(seed, Kind::Loads, folder.path()).unwrap();
-        assert_eq!(outcome.violation, None, "see sluicegate-sim replay {seed} --loads");
+        assert_eq!(outcome.violation, None, "see sluicegate-sim replay {seed}");
         loaded += outcome.marks.event("loaded");
         crashed += outcome.marks.event("load met a crash");
     }
