@@ -1,7 +1,7 @@
 # What a person does with this repository. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo chaos bench sim sim-pairs sim-loads planted-bugs fuzz test python lint rust-tests python-tests deploy-tests clean
+.PHONY: help build demo chaos bench sim sim-pairs sim-loads planted-bugs fuzz test python lint rust-tests python-tests deploy-tests iam-tests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,8 +77,12 @@ python-tests: python ## The local AWS by its clients, requests by their models, 
 	.venv/bin/python data/make.py --check
 
 # After the Rust tests: their requests are held against the template's policies too.
-deploy-tests: python out/deploy-venv/complete tests/iam/node_modules/.package-lock.json ## The template: cfn-lint, deployed to moto, its policies by IAM's rules
+deploy-tests: python out/deploy-venv/complete ## The template: cfn-lint, deployed to moto, its policies by IAM's rules
 	out/deploy-venv/bin/python -m unittest discover tests/deploy
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory iam-tests; else \
+		echo "NOT RUN: the tests of the policies (make iam-tests) need Node.js with npm" >&2; fi
+
+iam-tests: tests/iam/node_modules/.package-lock.json ## The template's policies by IAM's rules; needs Node.js with npm
 	cd tests/iam && node --test
 
 out/deploy-venv/complete: tests/deploy/requirements.txt
