@@ -28,7 +28,9 @@ pub trait Document: Serialize + DeserializeOwned {
     fn version(&self) -> u64;
     fn set_version(&mut self, version: u64);
     /// Since when somebody has to look at it, if at all.
-    fn due(&self) -> Option<Timestamp>;
+    fn due(&self) -> Option<Timestamp> {
+        None
+    }
     /// When nothing was left of it to do or to tell; None keeps it for ever.
     fn over(&self) -> Option<Timestamp> {
         None
@@ -92,10 +94,6 @@ impl Document for Cap {
 
     fn set_version(&mut self, version: u64) {
         self.version = version;
-    }
-
-    fn due(&self) -> Option<Timestamp> {
-        None
     }
 }
 

@@ -31,10 +31,6 @@ impl Document for Horizon {
     fn set_version(&mut self, version: u64) {
         self.version = version;
     }
-
-    fn due(&self) -> Option<Timestamp> {
-        None
-    }
 }
 
 impl Store {
