@@ -8,7 +8,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::call::{Call, Phase, Service};
-use crate::scenario::Scenario;
+use crate::scenario::{DatasetKind, Scenario};
 
 /// What can happen to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,7 +195,9 @@ pub struct Faults {
     absent: bool,
 }
 
-const COSTLY_MAX: u32 = 8;
+const COSTLY_MAX: u32 = 7;
+/// So many of them are for the phase that meets one far more often.
+const COSTLY_KEPT: u32 = 2;
 
 /// One phase that meets one fault far more often than the others: what takes
 /// two rare things at once would otherwise hardly ever happen.
@@ -205,43 +207,75 @@ struct Unlucky {
     fault: Fault,
     /// In a thousand calls.
     rate: u32,
+    /// The next call meets it for sure: of some phases there is but one.
+    next: bool,
 }
 
 impl Unlucky {
     /// Seeds that end so have a scenario that makes these phases likely.
-    fn choose(rng: &mut Rng, seed: u64) -> Option<Self> {
+    fn choose(rng: &mut Rng, scenario: &Scenario) -> Option<Self> {
+        let seed = scenario.seed;
+        if let Some(chosen) = Self::fitting(scenario).filter(|_| rng.bool()) {
+            return Some(chosen);
+        }
         let phases = match (seed % 10, rng.u8(0..4)) {
             (1 | 2, _) => &[Phase::AddSteps, Phase::Logs][..],
+            (3, 0 | 1) => &[Phase::Publish][..],
             (3 | 4, _) => &[Phase::Claim, Phase::NextAttempt][..],
             (5, 0) => &[Phase::Terminate][..],
             (5, _) => &[Phase::CancelSteps][..],
             (_, 0) => return None,
-            (_, 1) => {
-                &[Phase::Fire, Phase::Quarantine, Phase::Terminate, Phase::Launch, Phase::Fold][..]
-            }
+            (_, 1) => &[
+                Phase::Fire,
+                Phase::Quarantine,
+                Phase::Terminate,
+                Phase::Launch,
+                Phase::Fold,
+                Phase::List,
+                Phase::Record,
+                Phase::Publish,
+            ][..],
             _ => &Phase::ALL[..],
         };
         Self::by_turns(rng, seed, phases, |fault| !fault.is_a_cause())
+    }
+
+    /// What fits a rare thing that this world has.
+    fn fitting(scenario: &Scenario) -> Option<Self> {
+        let has = |kind: fn(DatasetKind) -> bool| {
+            scenario.datasets.iter().any(|dataset| kind(dataset.kind))
+        };
+        let unlucky = |phase, fault, rate| Some(Self { phase, fault, rate, next: false });
+        if has(|kind| kind == DatasetKind::Closed) && !scenario.untold.is_empty() {
+            // An hour that nobody told of cannot be listed when it closes.
+            return unlucky(Phase::List, Fault::FailedBefore, 850);
+        }
+        let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
+        if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {
+            // What has begun is stored after it is complete.
+            return unlucky(Phase::Record, Fault::Delayed, 300);
+        }
+        None
     }
 
     /// Where tasks load: any fault of one phase, and crashes in another.
     fn of_loads(rng: &mut Rng, seed: u64, slow: bool) -> Vec<Self> {
         let phases = Phase::OF_LOADS;
         let phase = match slow {
-            true => &[Phase::CancelStatement, Phase::ReadLedger][..],
+            true => &[Phase::CancelStatement][..],
             false => &phases[..],
         };
-        let mut any = Self::by_turns(rng, seed, phase, |_| true);
+        let any = Self::by_turns(rng, seed, phase, |_| true);
         // Statements that come after their token was forgotten are what the ledger
         // is for.
-        if let Some(any) = any.as_mut().filter(|_| !slow && rng.u8(0..4) == 0) {
-            (any.phase, any.fault) = (Phase::SendLoad, Fault::Delayed);
-        }
+        let (late, rate) = (!slow && rng.u8(0..4) == 0, rng.u32(150..600));
+        let (send, fault) = (Phase::SendLoad, Fault::Delayed);
+        let late = late.then_some(Self { phase: send, fault, rate, next: false });
         let effects: Vec<_> = phases.into_iter().filter(|phase| phase.has_effect()).collect();
         let phase = effects[rng.usize(..effects.len())];
         let fault = Fault::CRASHES[rng.usize(..Fault::CRASHES.len())];
-        let crash = Self { phase, fault, rate: rng.u32(200..700) };
-        any.into_iter().chain([crash]).collect()
+        let crash = Self { phase, fault, rate: rng.u32(200..700), next: false };
+        any.into_iter().chain(late).chain([crash]).collect()
     }
 
     /// Each fault of each phase has its turn: by chance alone some would hardly have one.
@@ -265,7 +299,7 @@ impl Unlucky {
         // Where what is asked most fails too often, little else is seen.
         let often = [Phase::Start, Phase::Receive, Phase::Read, Phase::Find].contains(&phase);
         let rate = if often { rng.u32(50..200) } else { rng.u32(150..600) };
-        Some(Self { phase, fault, rate })
+        Some(Self { phase, fault, rate, next: !often })
     }
 }
 
@@ -311,7 +345,7 @@ impl Faults {
         let may_stop = scenario.may_stop();
         rates.retain(|(fault, rate)| *rate > 0 && (may_stop || *fault != Fault::Stopped));
         let mut unlucky: Vec<_> = match &scenario.loads {
-            None => Unlucky::choose(&mut rng, scenario.seed).into_iter().collect(),
+            None => Unlucky::choose(&mut rng, scenario).into_iter().collect(),
             Some(loads) => Unlucky::of_loads(&mut rng, scenario.seed, loads.slow),
         };
         unlucky.retain(|unlucky| may_stop || unlucky.fault != Fault::Stopped);
@@ -394,15 +428,18 @@ impl Faults {
         if let Some(outage) = self.outages.iter().find(hit) {
             return Some(outage.fault);
         }
-        let unlucky = self.unlucky.iter().filter(|unlucky| unlucky.phase == call.phase);
-        let unlucky = unlucky.map(|unlucky| (unlucky.fault, unlucky.rate));
-        let rates = unlucky.chain(self.rates.iter().copied());
-        for (fault, rate) in rates {
+        let unlucky = self.unlucky.iter_mut().filter(|unlucky| unlucky.phase == call.phase);
+        let unlucky = unlucky.map(|unlucky| {
+            let rate = if std::mem::take(&mut unlucky.next) { 1000 } else { unlucky.rate };
+            (unlucky.fault, rate, 0)
+        });
+        let rates = self.rates.iter().map(|(fault, rate)| (*fault, *rate, COSTLY_KEPT));
+        for (fault, rate, kept) in unlucky.chain(rates) {
             if fault.applies(call.phase) && self.rng.u32(0..1000) < rate {
                 if !fault.is_costly() {
                     return Some(fault);
                 }
-                if self.costly_left > 0 {
+                if self.costly_left > kept {
                     self.costly_left -= 1;
                     return Some(fault);
                 }

@@ -64,7 +64,7 @@ pub async fn plant_items(world: &World) {
     for (table, name) in NEWER_ITEMS {
         let mut item = key(table, name);
         item["format"] = json!({ "N": NEWER });
-        item["state"] = json!({ "S": "dreaming" });
+        item["state"] = json!({ "S": "waiting" });
         item["shard"] = json!({ "S": "0" });
         item["due"] = json!({ "N": "1" });
         item["version"] = json!({ "N": "7" });

@@ -106,8 +106,8 @@ impl World {
             seed: scenario.seed,
             emr: emr::Options {
                 starting: secs(scenario.clusters.starting_secs),
-                bootstrapping: secs(45),
-                terminating: secs(60),
+                bootstrapping: secs(30),
+                terminating: secs(40),
                 plain_terminated_on_step_failure: scenario.seed.is_multiple_of(2),
                 page: scenario.page,
                 ..emr::Options::default()

@@ -131,6 +131,7 @@ mod tests {
             unterminated: false,
             tries: vec![],
             guards: vec![],
+            failed_guards: vec![],
             settled: 0,
             ended_at: None,
             ended: None,

@@ -177,7 +177,8 @@ impl Engine {
     }
 
     /// What follows for its readers from new objects of a many-object
-    /// partition, which are in the journal now.
+    /// partition, which are in the journal now. One reader's item keeps nothing
+    /// from the others; what failed first is returned.
     pub(super) async fn take_unit(
         &self,
         catalog: &Catalog,
@@ -194,25 +195,40 @@ impl Engine {
             }
             Completeness::Quiet { .. } => Receipt::Partial(now),
             Completeness::Closed { settle } => {
-                let closes = super::after(partition.end(), settle);
+                let is_over = super::after(partition.end(), settle) <= now;
+                let mut result = Ok(());
                 for key in readers {
-                    let counted = closes <= now
-                        && self.count_again(dataset, partition, &key, catalog).await?;
-                    if !counted {
-                        self.make_known(catalog, &key).await?;
-                    }
+                    let told = self.tell_of_closed(catalog, dataset, partition, &key, is_over);
+                    result = result.and(told.await);
                 }
-                return Ok(());
+                return result;
             }
             Completeness::Object | Completeness::Marker { .. } | Completeness::Produced { .. } => {
                 return Ok(());
             }
         };
         let receipts = [(Element::data(&dataset.name, partition), receipt)];
+        let mut result = Ok(());
         for key in readers {
-            self.receive(catalog, &key, &receipts).await?;
+            result = result.and(self.receive(catalog, &key, &receipts).await);
         }
-        Ok(())
+        result
+    }
+
+    /// A reader of a partition that is closed by time, and may be over, hears of an
+    /// object of it.
+    async fn tell_of_closed(
+        &self,
+        catalog: &Catalog,
+        dataset: &Dataset,
+        partition: Partition,
+        key: &TaskKey,
+        is_over: bool,
+    ) -> Result<(), StoreError> {
+        if is_over && self.count_again(dataset, partition, key, catalog).await? {
+            return Ok(());
+        }
+        self.make_known(catalog, key).await
     }
 
     pub(super) async fn count(

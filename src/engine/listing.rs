@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::untold::Untold;
 use super::{Engine, after};
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, with_causes};
 use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
 use crate::core::arrival::{Arrival, Source};
 use crate::core::catalog::{Catalog, Completeness, Dataset};
@@ -154,13 +154,27 @@ impl Engine {
         }
         let catalog = &catalog;
         let found: u64 = futures::stream::iter(chosen)
-            .map(|place| async move { self.list_place(catalog, &place, now).await })
+            .map(|place| async move {
+                let listed = self.list_place(catalog, &place, now).await;
+                listed.or_else(|error| self.passed_over(&place, error))
+            })
             .buffer_unordered(LISTINGS_MAX)
             .try_fold(0, |sum, found| async move { Ok(sum + found) })
             .await?;
         let (of, left) = (count, places.len() - count);
         tracing::debug!(places = of, left, found, "S3 listed for objects that nobody told of");
         Ok(())
+    }
+
+    /// One item that cannot be read or is a newer version's keeps no other place from
+    /// being listed.
+    fn passed_over(&self, place: &Place, error: StoreError) -> Result<u64, StoreError> {
+        if !error.is_about_one_item() {
+            return Err(error);
+        }
+        let Place { dataset, partition, .. } = place;
+        tracing::error!(dataset, %partition, error = with_causes(&error), "left alone; other places are listed");
+        Ok(0)
     }
 
     /// Those of the places that a reader, as it is stored, still waits for.

@@ -366,7 +366,8 @@ impl Engine {
             }
             Err(error @ StoreError::Unreadable { .. }) => {
                 self.tell_unreadable(&key, &error).await;
-                self.agenda.done(key, None);
+                // It may be mended, and not all that met it is found by the sweep.
+                self.agenda.done(key, Some(after(now, self.sweep_interval)));
             }
             Err(error) => {
                 tracing::warn!(task, partition, run, ?key, %error, "will be tried again");

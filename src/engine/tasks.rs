@@ -228,15 +228,15 @@ impl Engine {
             .map(|(name, partition)| async move {
                 let Some(dataset) = catalog.datasets.get(&name) else { return Ok(None) };
                 let counted = self.count_period(catalog, dataset, partition).await?;
-                Ok::<_, StoreError>(Some((Element::data(&name, partition), counted)))
+                Ok::<_, StoreError>(Some((dataset, partition, counted)))
             })
             .buffered(listing::LISTINGS_MAX)
             .try_collect()
             .await?;
-        let mut receipts = Vec::with_capacity(counted.len());
-        for (element, counted) in counted.into_iter().flatten() {
+        let mut counts = Vec::with_capacity(counted.len());
+        for (dataset, partition, counted) in counted.into_iter().flatten() {
             match counted {
-                Counted::Objects(objects) => receipts.push((element, Receipt::Closed(objects))),
+                Counted::Objects(objects) => counts.push((dataset, partition, objects)),
                 Counted::Unlisted(reason) => {
                     let until = super::after(self.clock.now(), listing::LIST_AGAIN_AFTER);
                     return Ok(Closed::NotBefore { until, reason });
@@ -247,7 +247,23 @@ impl Engine {
         if item.unlisted.is_some() {
             self.store.note_unlisted(&item.key, None, now).await?;
         }
-        let item = self.store.receive(&item.key, &receipts, None, true, now).await?;
+        let closed = |(dataset, partition, objects): &(&Dataset, Partition, u64)| {
+            (Element::data(&dataset.name, *partition), Receipt::Closed(*objects))
+        };
+        let receipts: Vec<_> = counts.iter().map(closed).collect();
+        let mut item = self.store.receive(&item.key, &receipts, None, true, now).await?;
+        // Whoever took an object in between has put it into the journal, and found no
+        // count yet that it could correct.
+        let mut more = Vec::new();
+        for (dataset, partition, before) in counts {
+            let objects = self.count(dataset, partition).await?;
+            if objects > before {
+                more.push(closed(&(dataset, partition, objects)));
+            }
+        }
+        if !more.is_empty() {
+            item = self.store.receive(&item.key, &more, None, true, now).await?;
+        }
         Ok(Closed::As(Box::new(item)))
     }
 

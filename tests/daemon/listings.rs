@@ -103,6 +103,25 @@ async fn an_hour_that_cannot_be_listed_waits_and_says_why() {
     assert_eq!(store.task(&key).await.unwrap().unwrap().unlisted, None);
 }
 
+/// Its receiver finds no count yet that it could correct.
+#[tokio::test]
+async fn what_comes_while_an_hour_is_listed_for_its_close_is_counted() {
+    let mut world = World::at(&hourly(), "2013-01-01T05:30:00Z", 1200.0).await;
+    world.taken().await;
+    world.configure_engine("list-interval = \"off\"");
+    let network = Network::to(world.local.cloud()).await;
+    network.order("ListObjectsV2", Fault::AnswerHeld, usize::MAX);
+    world.through(&network).await;
+    world.put("m/2013/01/01/05/s-1", "1").await;
+    let asked = || (network.met("ListObjectsV2") > 0).then_some(());
+    world.until("a listing", asked).await;
+    world.put("m/2013/01/01/05/s-2", "1").await;
+    world.taken().await;
+    network.lift();
+    let mail = world.mail("t/2013-01-01T05/ready").await;
+    assert!(mail.text.contains("m (2 objects)"), "{}", mail.text);
+}
+
 #[tokio::test]
 async fn objects_that_nobody_told_of_are_found_and_the_past_is_not_made_up() {
     let counted = "[datasets.c]\nlocation = \"s3://landing/c/{yyyy}/{MM}/{dd}/*\"\n\

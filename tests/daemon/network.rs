@@ -3,7 +3,6 @@
 //! itself does: that is the local AWS behind it.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -36,7 +35,7 @@ pub enum Fault {
     AnswerLost,
     /// It arrives only when the faults are lifted.
     RequestHeld,
-    /// It has its effect, but nothing comes back until whoever asked is gone.
+    /// It has its effect, but nothing comes back before the faults are lifted.
     AnswerHeld,
 }
 
@@ -97,6 +96,12 @@ impl Line {
         Some(*fault)
     }
 
+    /// Until the faults are lifted.
+    async fn is_lifted(&self) {
+        let lifted = self.lifted.subscribe().wait_for(|lifted| *lifted).await.is_ok();
+        assert!(lifted, "the line outlives its calls");
+    }
+
     async fn pass(&self, request: Request) -> Response {
         if request.uri.path() == "/_local/clock" && request.method == Method::GET {
             let clock = serde_json::to_vec(self.cloud.time().clock()).unwrap();
@@ -139,15 +144,15 @@ impl Line {
                 let line = Arc::clone(self);
                 // It is on its way, whether its sender still waits or not.
                 let arrives = tokio::spawn(async move {
-                    let lifted = line.lifted.subscribe().wait_for(|lifted| *lifted).await.is_ok();
-                    assert!(lifted, "the line outlives its calls");
+                    line.is_lifted().await;
                     line.pass(request).await
                 });
                 arrives.await.unwrap_or_else(|_| broken())
             }
             Fault::AnswerHeld => {
-                self.pass(request).await;
-                pending().await
+                let response = self.pass(request).await;
+                self.is_lifted().await;
+                response
             }
         }
     }

@@ -105,6 +105,50 @@ async fn an_output_for_a_newer_item_is_told_later_and_to_others_at_once() {
     assert_eq!(world.mails_about("maker/2013-01-01/succeeded").len(), 1);
 }
 
+/// Two objects a day.
+const COUNTED: &str = "[datasets.c]\nlocation = \"s3://landing/c/{yyyy}/{MM}/{dd}/*\"\n\
+    complete = \"count\"\nobjects = 2\n";
+
+#[tokio::test]
+async fn a_newer_item_keeps_no_counted_input_from_other_readers() {
+    let readers = ["a", "b"].map(|name| daily_task(name, &["c"], "true")).concat();
+    let world = World::new(&(COUNTED.to_owned() + &readers)).await;
+    let newer = write_newer(&world, "a", "2013-01-01").await;
+    for number in 1..=2 {
+        world.put(&format!("c/2013/01/01/{number}"), "1").await;
+    }
+    world.mail("b/2013-01-01/succeeded").await;
+    assert_eq!(read(&world, "a", "2013-01-01").await, newer);
+}
+
+#[tokio::test]
+async fn listings_go_on_beside_an_item_that_cannot_be_read() {
+    let tasks = daily_task("a", &["c"], "true") + &daily_task("t", &["x"], "true");
+    let tasks = COUNTED.to_owned() + &daily_file("x") + &tasks;
+    let mut world = World::at(&tasks, "2013-01-01T09:00:00Z", 600.0).await;
+    world.taken().await;
+    world.stop().await;
+    world.configure_engine("list-interval = \"5m\"");
+    let mut damaged = key("a", "2013-01-01");
+    damaged.insert("state".into(), N("1".into()));
+    damaged.insert("version".into(), N("1".into()));
+    let put = tables(&world).await.put_item().table_name("test-task");
+    put.set_item(Some(damaged.clone())).send().await.unwrap();
+    world.start().await;
+    for number in 1..=2 {
+        world.put(&format!("c/2013/01/01/{number}"), "1").await;
+    }
+    let listed = || async {
+        let calls = world.daemon().metric("sluicegate_list_calls_total").await;
+        (calls > 0.0).then_some(())
+    };
+    world.until_async("a listing", listed).await;
+    world.notify(false).await;
+    world.put("x/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    assert_eq!(read(&world, "a", "2013-01-01").await["state"], N("1".into()));
+}
+
 #[tokio::test]
 async fn a_slot_for_a_newer_item_is_made_up_when_it_can_be() {
     let task = "[tasks.t]\nprofile = \"p\"\npartition = \"hour\"\nschedule = { cron = \"5 * * * *\" }\n\

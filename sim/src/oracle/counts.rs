@@ -14,7 +14,7 @@ use super::{Found, violation};
 use crate::scenario::{CLOCK_OFF_MAX, DatasetKind, Scenario};
 
 /// As the configuration has it.
-const SETTLE: SignedDuration = SignedDuration::from_mins(5);
+const SETTLE: SignedDuration = SignedDuration::from_mins(3);
 
 /// A write to a task partition, at this instant.
 pub fn task(
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_count_is_true() {
-        let settled: Timestamp = "2013-01-01T04:05:00Z".parse().unwrap();
+        let settled: Timestamp = "2013-01-01T04:03:00Z".parse().unwrap();
         let early = settled - SignedDuration::from_secs(1);
         for (kind, receipt, now, invariants) in [
             (DatasetKind::Closed, "closed:2", settled, 0),
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_s3_held_when_an_hour_could_be_closed_is_counted() {
-        let settled: Timestamp = "2013-01-01T04:05:00Z".parse().unwrap();
+        let settled: Timestamp = "2013-01-01T04:03:00Z".parse().unwrap();
         let scenario = scenario(DatasetKind::Closed);
         let mut messages = Messages::default();
         let hour = "2013-01-01T03".parse().unwrap();

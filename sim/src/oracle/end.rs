@@ -83,7 +83,7 @@ impl Oracle {
         let newer = world.scenario.newer.then_some(tables::NEWER_ITEMS);
         for (table, name) in newer.into_iter().flatten() {
             let state = tables::read(world, table, name).and_then(|item| text(&item, "state"));
-            if state.as_deref() != Some("dreaming")
+            if state.as_deref() != Some("waiting")
                 || self.items.contains_key(&(table.to_owned(), name.to_owned()))
             {
                 self.violated("I10", format!("{name}, written by a newer version, was changed"));
@@ -310,12 +310,12 @@ impl Oracle {
     }
 }
 
-/// The partitions of the slots at minute 5 of every hour, after `begun`.
+/// The partitions of the slots at minute 2 of every hour, after `begun`.
 fn slots(begun: Timestamp, now: Timestamp) -> BTreeSet<Partition> {
-    let five = SignedDuration::from_mins(5);
+    let two = SignedDuration::from_mins(2);
     let hours = Partition::overlapping(begun - SignedDuration::from_hours(2), now, Grain::Hour);
     let due = |hour: &Partition| {
-        let slot = hour.end() + five;
+        let slot = hour.end() + two;
         slot > begun && slot <= now
     };
     hours.filter(due).collect()

@@ -48,6 +48,9 @@ pub struct Violation {
 /// The name of the item that says since when a task is known ends so.
 const FIRST_SEEN: &str = " ~first-seen";
 
+/// The log of notices, which every publication writes to and nothing is decided by.
+const NOTICE_LOG: &str = "~notice/";
+
 /// Violations found by a check.
 type Found = Vec<Violation>;
 
@@ -192,6 +195,9 @@ impl Oracle {
         let mut changes = Vec::new();
         for write in call.writes() {
             let name = write.name();
+            if name.starts_with(NOTICE_LOG) {
+                continue;
+            }
             let Some(new) = tables::read(world, write.table, &name) else { continue };
             let key = (write.table.to_owned(), name);
             if self.items.get(&key) == Some(&new) {

@@ -11,7 +11,9 @@ use super::{MachineEvent, Scenario, arrivals, busy_until};
 const DATASET: &str = "heap";
 const HEAP: u32 = 90;
 /// How long nobody takes a message.
-const OUTAGE: SignedDuration = SignedDuration::from_mins(15);
+const OUTAGE: SignedDuration = SignedDuration::from_mins(6);
+/// Faults go on after it.
+const FAULTS: SignedDuration = SignedDuration::from_mins(8);
 
 /// Adds a task that waits for many objects, which all come, some of them twice,
 /// while every replica is down.
@@ -44,5 +46,8 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp) {
         scenario.events.push((origin + OUTAGE, MachineEvent::Run(replica)));
     }
     scenario.events.sort_by_key(|(at, _)| *at);
+    scenario.ends = scenario.ends.max(origin + OUTAGE + FAULTS);
+    // Somebody has to take them.
+    scenario.all_die = false;
     scenario.busy_until = busy_until(origin, &scenario.messages, &scenario.events);
 }

@@ -71,7 +71,7 @@ fn instant(text: &str) -> Timestamp {
 /// Adds the two tasks; nothing arrives for them.
 pub fn adapt(scenario: &mut Scenario) {
     let night = Night::of_seed(scenario.seed);
-    for (name, cron) in [(NIGHTLY, night.cron), ("local", "5 * * * *")] {
+    for (name, cron) in [(NIGHTLY, night.cron), ("local", "2 * * * *")] {
         let task = Task {
             name: name.to_owned(),
             profile: scenario.profiles[0].name.clone(),
@@ -85,7 +85,7 @@ pub fn adapt(scenario: &mut Scenario) {
         let mut text = String::new();
         config::task_text(&mut text, &task);
         let schedule = format!("cron = \"{cron}\", time-zone = \"{}\"", night.zone);
-        let text = text.replace("cron = \"5 * * * *\"", &schedule);
+        let text = text.replace("cron = \"2 * * * *\"", &schedule);
         for all in [&mut scenario.text, &mut scenario.next_text] {
             all.push_str(&text);
         }

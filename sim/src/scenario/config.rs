@@ -17,7 +17,7 @@ pub struct Task {
     /// Names of datasets.
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
-    /// Due at minute 5 of every hour, for the hour before.
+    /// Due at minute 2 of every hour, for the hour before.
     pub scheduled: bool,
     pub steps: Vec<Step>,
     /// A step that runs longer is cancelled.
@@ -86,7 +86,7 @@ pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<
         })
         .collect();
     let (mut tasks, mut datasets) = (Vec::new(), Vec::new());
-    let count = [1, 1, 2, 2, 3][rng.usize(..5)];
+    let count = [1, 1, 1, 2, 3][rng.usize(..5)];
     for number in 0..count {
         let name = format!("t{number}");
         let mut inputs = Vec::new();
@@ -268,9 +268,9 @@ fn dataset_text(text: &mut String, Dataset { name, kind }: &Dataset) {
     let complete = match kind {
         DatasetKind::Object | DatasetKind::Output | DatasetKind::Folder => String::new(),
         DatasetKind::Marker => "complete = \"marker\"\n".to_owned(),
-        DatasetKind::Closed => "complete = \"closed\"\nsettle = \"5m\"\n".to_owned(),
+        DatasetKind::Closed => "complete = \"closed\"\nsettle = \"3m\"\n".to_owned(),
         DatasetKind::Count(count) => format!("complete = \"count\"\nobjects = {count}\n"),
-        DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"3m\"\n".to_owned(),
+        DatasetKind::Quiet => "complete = \"quiet\"\nquiet = \"2m\"\n".to_owned(),
     };
     text.push_str(&complete);
 }
@@ -279,7 +279,7 @@ pub fn task_text(text: &mut String, task: &Task) {
     let Task { name, profile, inputs, outputs, scheduled, steps, .. } = task;
     let _ = writeln!(text, "[tasks.{name}]\nprofile = \"{profile}\"\npartition = \"hour\"");
     if *scheduled {
-        text.push_str("schedule = { cron = \"5 * * * *\", partition = \"previous\" }\n");
+        text.push_str("schedule = { cron = \"2 * * * *\", partition = \"previous\" }\n");
         text.push_str("start-by = \"2m\"\nend-by = \"12m\"\n");
     }
     // What takes so long is told of, and nothing else follows.

@@ -89,20 +89,21 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp, bounds: Bounds) {
     texts[1] = texts[1].replace("role/copy", "role/other");
     let [text, next_text] = texts;
     let ends = origin + SignedDuration::from_mins(MINUTES);
-    let messages = arrivals::messages(rng, &datasets, origin, ends);
+    // Loads come at the end of work.
+    let late = origin + SignedDuration::from_mins(LATE_MINUTES);
+    let messages = arrivals::messages(rng, scenario.seed, &datasets, origin, ends);
     scenario.busy_until = busy_until(origin, &messages, &scenario.events);
-    let late = loads.slow.then(|| origin + SignedDuration::from_mins(LATE_MINUTES));
     scenario.clusters.step_hangs = 0;
     (scenario.text, scenario.next_text) = (text, next_text);
     (scenario.tasks, scenario.datasets, scenario.profiles) = (tasks, datasets, profiles);
-    (scenario.messages, scenario.ends, scenario.bounds) = (messages, late.unwrap_or(ends), bounds);
+    (scenario.messages, scenario.ends, scenario.bounds) = (messages, late, bounds);
     // What was lost was of other datasets.
     scenario.untold.clear();
     (scenario.bare, scenario.all_die) = (false, false);
     scenario.loads = Some(loads);
 }
 
-/// Two to four tasks that load, each into a table of its own, and now and then
+/// One to three tasks that load, each into a table of its own, and now and then
 /// one that reads what was loaded.
 fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
     let profile = Profile {
@@ -113,7 +114,7 @@ fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         step_concurrency: 1,
     };
     let (mut tasks, mut datasets) = (Vec::new(), Vec::new());
-    for number in 0..rng.usize(2..5) {
+    for number in 0..rng.usize(1..4) {
         let (input, output) = (format!("d{number}-0"), format!("o{number}"));
         let counted = DatasetKind::Count(rng.u32(2..4));
         let kind = if rng.bool() { DatasetKind::Object } else { counted };

@@ -75,6 +75,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether an item is to be left alone: what is about others can go on.
+    pub fn is_about_one_item(&self) -> bool {
+        matches!(self, StoreError::Newer { .. } | StoreError::Unreadable { .. })
+    }
+
     /// Whether the same write would be refused again: what it holds is at
     /// fault (an item too large), not permissions or the moment.
     pub fn is_permanent(&self) -> bool {

@@ -65,19 +65,22 @@ impl Run {
     }
 
     /// The claim of the last submission is held: by nobody, and then none of its
-    /// copies is ever executed, or by one that EMR does not show yet.
+    /// copies is ever executed, or by one that EMR does not show yet. One whose guard
+    /// got it and failed then, without an answer, is as good as nobody.
     pub(super) fn submission_claimed(
         &mut self,
         holder: &str,
         hints: &Hints,
         now: Timestamp,
     ) -> Decision {
-        let hidden = holder != NOBODY && !self.is_gone_for(STEPS_LAG_MAX, now);
+        let failed = |attempt: &Attempt| attempt.failed_guards.iter().any(|id| id == holder);
+        let is_nobody = holder == NOBODY || self.attempts.last().is_some_and(failed);
+        let hidden = !is_nobody && !self.is_gone_for(STEPS_LAG_MAX, now);
         let Some(attempt) = self.attempts.last_mut().filter(|_| !hidden) else {
             return Decision::rest_until(self.look_soon(now));
         };
         attempt.settled = number(attempt.guards.len());
-        if holder == NOBODY {
+        if is_nobody {
             attempt.adding = None;
             attempt.guards.last_mut().into_iter().for_each(|guard| *guard = StepState::Failed);
             let unseen = |step_try: &&mut StepTry| step_try.state == StepState::Submitted;
@@ -121,8 +124,10 @@ impl Run {
             return self.close(Vec::new(), now);
         }
         if attempt.cluster.as_ref() == Some(&holder) {
-            // It has executed what EMR does not show yet.
-            return match self.awaits_steps(now) {
+            // It has executed what EMR does not show yet, unless its guard got the claim,
+            // no answer, and ended it.
+            let failed = attempt.guards.first() == Some(&StepState::Failed);
+            return match self.awaits_steps(now) && !failed {
                 true => Decision::rest_until(self.look_soon(now)),
                 false => self.close(Vec::new(), now),
             };

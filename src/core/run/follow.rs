@@ -142,7 +142,16 @@ impl Run {
         let Some(attempt) = self.attempts.last_mut() else { return Vec::new() };
         for (index, guard) in attempt.guards.iter_mut().enumerate() {
             let name = format!("{GUARD_PREFIX}{}", index + 1);
-            let copies = steps.iter().filter(|step| step.name == name).map(|step| step.state);
+            let copies = steps.iter().filter(|step| step.name == name);
+            let failed = |step: &&StepSeen| {
+                index > 0 && step.state.has_ended() && step.state != StepState::Completed
+            };
+            for step in copies.clone().filter(failed) {
+                if !attempt.failed_guards.contains(&step.id) {
+                    attempt.failed_guards.push(step.id.clone());
+                }
+            }
+            let copies = copies.map(|step| step.state);
             if copies.clone().any(|state| state == StepState::Completed) {
                 attempt.settled = attempt.settled.max(number(index + 1));
             }

@@ -201,6 +201,10 @@ pub struct Attempt {
     /// with the launch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<StepState>,
+    /// Steps of later guards that ended without passing: a claim that one of them got
+    /// all the same is as good as nobody's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_guards: Vec<String>,
     /// For so many of the submissions it is certain who executes them: a guard was
     /// seen to pass, or nobody can any more.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -425,6 +429,7 @@ impl Run {
             unterminated: false,
             tries: Vec::new(),
             guards: Vec::new(),
+            failed_guards: Vec::new(),
             settled: 0,
             ended_at: None,
             ended: None,

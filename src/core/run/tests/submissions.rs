@@ -115,6 +115,49 @@ fn a_submission_that_nobody_can_execute_any_more_is_repeated() {
     assert_eq!(run.attempt().unwrap().guards.len(), 3);
 }
 
+/// Its guard got the claim, no answer, and gave up: the claim that it holds keeps
+/// everybody else out, and it does no work itself.
+#[test]
+fn a_submission_whose_guard_failed_with_the_claim_is_repeated() {
+    let (mut run, steps) = resubmitted();
+    let refused = refused_copy(&run, &steps);
+    assert_eq!(decide(&mut run, Observation::Steps(refused.clone()), 100), second_claim(&run));
+    let guard = refused.iter().find(|step| step.name == guard(2)).unwrap();
+    let held = Observation::Claimed { key: run.claim(2), holder: guard.id.clone() };
+    let act = decide(&mut run, held, 100);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
+    assert_eq!(run.attempt().unwrap().guards.len(), 3);
+}
+
+/// The same with the guard of the launch, which ends its cluster.
+#[test]
+fn an_attempt_whose_first_guard_failed_with_the_claim_is_given_up() {
+    let mut run = run(1, 1);
+    run.cluster.guard = true;
+    let _ = decide(&mut run, Observation::Nothing, 0);
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let first = run.attempt().unwrap().tries[0].name.clone();
+    let steps =
+        vec![shown(&guard(1), StepState::Failed, 1), shown(&first, StepState::Cancelled, 2)];
+    let act = decide(&mut run, Observation::Steps(steps.clone()), 3);
+    let ended = ClusterSeen {
+        state: ClusterState::TerminatedWithErrors,
+        reason: String::new(),
+        ended: None,
+    };
+    // EMR does not want more steps on a cluster that ends.
+    if matches!(act, Act::AddSteps { .. }) {
+        let refused = CallFailure::Refused("the cluster is terminating".into());
+        let _ = decide(&mut run, Observation::Added(Err(refused)), 3);
+    }
+    let _ = decide(&mut run, Observation::Described(ended), 60);
+    let act = decide(&mut run, Observation::Steps(steps), 60);
+    assert_eq!(act, Act::Claim { key: run.claim(1), holder: "nobody".into() });
+    let own = Observation::Claimed { key: run.claim(1), holder: "j-0".into() };
+    let _ = decide(&mut run, own, 60);
+    assert_eq!(run.attempts.len(), 2);
+}
+
 #[test]
 fn an_attempt_whose_last_submission_is_hidden_is_not_given_up() {
     let (mut run, steps) = resubmitted();
