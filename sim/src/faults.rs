@@ -8,7 +8,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::call::{Call, Phase, Service};
-use crate::scenario::{DatasetKind, Scenario};
+use crate::scenario::{self, DatasetKind, Scenario};
 
 /// What can happen to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -249,6 +249,14 @@ impl Unlucky {
         if has(|kind| kind == DatasetKind::Closed) && !scenario.untold.is_empty() {
             // An hour that nobody told of cannot be listed when it closes.
             return unlucky(Phase::List, Fault::FailedBefore, 850);
+        }
+        if scenario::folds(scenario.seed) {
+            // The summary of what was folded does not get through.
+            return unlucky(Phase::Publish, Fault::FailedBefore, 600);
+        }
+        if scenario.seed % 10 == 6 && scenario.profiles.iter().all(|p| p.max_attempts == 1) {
+            // A launch that does not count as an attempt.
+            return unlucky(Phase::Launch, Fault::Throttled, 700);
         }
         let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
         if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {

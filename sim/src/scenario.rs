@@ -166,6 +166,9 @@ impl Scenario {
         if seed % 10 == 3 {
             // Where bootstrapping fails, several partitions fail at once: that is folded.
             profiles.iter_mut().for_each(|profile| profile.batch_size = 3);
+            if folds(seed) {
+                profiles.iter_mut().for_each(|profile| profile.max_attempts = 1);
+            }
         }
         let mut text = config::text(&tasks, &datasets, &profiles, rng);
         let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
@@ -318,6 +321,11 @@ fn busy_until(
     let messages = messages.last().map(|(at, _)| *at);
     let events = events.last().map(|(at, _)| *at);
     calendar.max(messages.unwrap_or(calendar)).max(events.unwrap_or(calendar))
+}
+
+/// Repeats are folded early, so that faults still go on when their window ends.
+pub fn folds(seed: u64) -> bool {
+    seed % 20 == 3
 }
 
 fn is_bare(seed: u64) -> bool {

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::catalog::Task;
 use super::partition::Partition;
 
 /// A task partition that a task's calendar calls into being.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Entry {
     /// Its schedule's slot.
     Slot { partition: Partition, slot: Timestamp },
@@ -20,6 +22,12 @@ pub enum Entry {
 }
 
 impl Entry {
+    pub fn partition(&self) -> Partition {
+        match self {
+            Entry::Slot { partition, .. } | Entry::End { partition, .. } => *partition,
+        }
+    }
+
     /// The instant by which its partition is expected to be there.
     pub fn expected(&self) -> Timestamp {
         match self {
@@ -70,12 +78,8 @@ pub fn due_entries(task: &Task, mark: Timestamp, now: Timestamp, limit: usize) -
     let next = if steps.len() == limit { Some(now) } else { next };
     let mark = steps.last().map_or(mark, |(at, _)| *at);
     // Slots that stand for the same partition are one to it: the last counts.
-    let by_partition: BTreeMap<_, _> = steps
-        .into_iter()
-        .map(|(_, entry)| match entry {
-            Entry::Slot { partition, .. } | Entry::End { partition, .. } => (partition, entry),
-        })
-        .collect();
+    let by_partition: BTreeMap<_, _> =
+        steps.into_iter().map(|(_, entry)| (entry.partition(), entry)).collect();
     Due { entries: by_partition.into_values().collect(), mark, next, passed_over }
 }
 

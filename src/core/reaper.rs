@@ -89,19 +89,33 @@ pub fn verdict(
 pub fn reaped(cluster: &str, name: &str, reason: Reason, now: Timestamp) -> Notice {
     let id = format!("cluster/{cluster}/reaped");
     let headline = format!("cluster {cluster} is terminated");
-    let mut notice =
+    let notice =
         Notice::new(Kind::Service, id, now, Severity::Warning, "cluster-reaped", &headline)
             .detailed(reason.words())
-            .saying(format!("Cluster {cluster} is terminated: {}", reason.words()))
-            .with([
-                Fact::new("cluster", cluster),
-                Fact::new("name", name),
-                Fact::new(
-                    "next",
-                    "nothing, if it stays the only one: an answer of EMR or a whole sluicegate was \
-                     lost. If there are more, look at the log of sluicegate for what went wrong",
-                ),
-            ]);
+            .saying(format!("Cluster {cluster} is terminated: {}", reason.words()));
+    let next = "nothing, if it stays the only one: an answer of EMR or a whole sluicegate was \
+                lost. If there are more, look at the log of sluicegate for what went wrong";
+    about(notice, cluster, name, next)
+}
+
+/// What people are told when EMR refuses to end it.
+pub fn not_terminated(cluster: &str, name: &str, why: &str, now: Timestamp) -> Notice {
+    let id = format!("cluster/{cluster}/not-terminated");
+    let headline = format!("EMR refuses to terminate cluster {cluster}");
+    let notice =
+        Notice::new(Kind::Service, id, now, Severity::Failure, "not-terminated", &headline)
+            .detailed(why)
+            .saying(format!(
+                "Nobody needs cluster {cluster}, and EMR refuses to terminate it: {why}"
+            ));
+    let next = "terminate it by hand, it costs money: take its termination protection away, or \
+                give the role of sluicegate its rights back. The reaper goes on trying";
+    about(notice, cluster, name, next)
+}
+
+fn about(notice: Notice, cluster: &str, name: &str, next: &str) -> Notice {
+    let facts = [Fact::new("cluster", cluster), Fact::new("name", name), Fact::new("next", next)];
+    let mut notice = notice.with(facts);
     notice.run = name.split('/').nth(1).map(str::to_owned);
     notice
 }
@@ -211,5 +225,9 @@ mod tests {
         let now = "2013-01-01T06:30:00Z".parse().unwrap();
         let notice = reaped("j-1", "prod/R/1", Reason::Double, now);
         insta::assert_snapshot!("service-cluster-reaped", notice.message("prod").as_text());
+        let why = "ValidationException: Could not shut down one or more job flows since they are \
+                   termination protected.";
+        let notice = not_terminated("j-1", "prod/R/1", why, now);
+        insta::assert_snapshot!("service-not-terminated", notice.message("prod").as_text());
     }
 }

@@ -30,6 +30,7 @@ mod untold;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -69,8 +70,8 @@ pub use why::why;
 const TURNS_MAX: usize = 32;
 /// How many task partitions are remembered as already stored.
 const KNOWN_MAX: usize = 100_000;
-/// How many items that cannot be read are remembered.
-const UNREADABLE_MAX: usize = 1_000;
+/// How many things that people were told of once are remembered, at 8 bytes each.
+const TOLD_MAX: usize = 100_000;
 /// How many places of unexpected objects are reported.
 const UNKNOWN_MAX: usize = 1_000;
 
@@ -192,8 +193,8 @@ struct Memory {
     known: BTreeSet<TaskKey>,
     /// Places of objects that no dataset expects, already reported.
     unknown: BTreeSet<String>,
-    /// Items that cannot be read, already told of.
-    unreadable: BTreeSet<String>,
+    /// What people were told of, and is met again and again: hashes of it.
+    told: BTreeSet<u64>,
     /// SNS has just failed: nothing is published before this.
     publish_from: Option<Timestamp>,
     /// Clusters in use, and some that nobody is known to use.
@@ -380,16 +381,6 @@ impl Engine {
     async fn tell_unreadable(&self, key: &Key, error: &StoreError) {
         let (task, partition, run) = (key.task(), key.partition(), key.run());
         let reason = with_causes(error);
-        if self.memory().unreadable.contains(&reason) {
-            return;
-        }
-        tracing::error!(
-            task,
-            partition,
-            run,
-            reason,
-            "left alone: written by a newer version, or damaged"
-        );
         let headline = "an item in the tables cannot be read and is left alone";
         let id = format!(
             "item/{}",
@@ -407,13 +398,26 @@ impl Engine {
                          damaged, restore it from the table's point-in-time recovery",
                     ),
                 ]);
-        // Nobody was told: the next sweep tries again.
-        if self.announce(&notice).await {
-            let mut memory = self.memory();
-            if memory.unreadable.len() < UNREADABLE_MAX {
-                memory.unreadable.insert(reason);
-            }
+        self.announce_once(&reason, &notice).await;
+    }
+
+    /// Announces what is met again and again once in the life of this process, and
+    /// logs it then; `what` is the same each time. True when people were told.
+    pub async fn announce_once(&self, what: &str, notice: &Notice) -> bool {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.memory().told.contains(&hash) {
+            return true;
         }
+        let Notice { task, partition, run, headline, .. } = notice;
+        tracing::error!(task, partition, run, what, "{headline}");
+        let told = self.announce(notice).await;
+        let mut memory = self.memory();
+        if told && memory.told.len() < TOLD_MAX {
+            memory.told.insert(hash);
+        }
+        told
     }
 
     /// Finds what no event announced: after a start, after a crash, and what

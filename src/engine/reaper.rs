@@ -7,7 +7,7 @@ use super::{Engine, Key};
 use crate::aws::error::AwsError;
 use crate::aws::store::StoreError;
 use crate::core::quota::Call;
-use crate::core::reaper::{Origin, Reason, reaped, verdict};
+use crate::core::reaper::{Origin, Reason, not_terminated, reaped, verdict};
 use crate::core::run::CallFailure;
 use crate::planted::{Bug, planted};
 
@@ -121,20 +121,20 @@ impl Engine {
 
     /// Told first, but whether or not anybody can be told.
     async fn end(&self, cluster: &str, name: &str, reason: Reason) -> Result<(), String> {
-        tracing::warn!(
-            cluster,
-            name,
-            reason = reason.words(),
-            "nobody needs this cluster, it is terminated"
-        );
-        self.announce(&reaped(cluster, name, reason, self.clock.now())).await;
+        let now = self.clock.now();
+        let what = format!("cluster {cluster} of {name}: {}", reason.words());
+        self.announce_once(&what, &reaped(cluster, name, reason, now)).await;
         self.wait_for(Call::TerminateJobFlows).await;
-        self.emr.terminate(cluster).await.map_err(|failure| match failure {
-            CallFailure::Deferred(why) | CallFailure::Refused(why) | CallFailure::Unknown(why) => {
-                why
+        match self.emr.terminate(cluster).await {
+            Ok(()) => Ok(()),
+            Err(CallFailure::Refused(why)) => {
+                let notice = not_terminated(cluster, name, &why, self.clock.now());
+                self.announce_once(&format!("{what}, refused: {why}"), &notice).await;
+                Err(why)
             }
-            CallFailure::Postponed(until) => format!("postponed until {until}"),
-        })
+            Err(CallFailure::Deferred(why) | CallFailure::Unknown(why)) => Err(why),
+            Err(CallFailure::Postponed(until)) => Err(format!("postponed until {until}")),
+        }
     }
 
     async fn wait_for(&self, call: Call) {

@@ -94,7 +94,7 @@ impl Engine {
     ) -> Result<Vec<Entry>, StoreError> {
         let mut young = Vec::with_capacity(entries.len());
         for entry in entries {
-            let (Entry::Slot { partition, .. } | Entry::End { partition, .. }) = entry;
+            let partition = entry.partition();
             match self.is_too_old(&TaskKey::new(&task.name, partition)).await? {
                 true => tracing::warn!(
                     task = task.name, %partition,

@@ -4,16 +4,20 @@
 //! too, should a tick not come: the scheduler reads some expressions and the
 //! change of clocks differently.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, Key};
-use crate::aws::store::{Mark, StoreError};
+use crate::aws::store::{Fired, Mark, StoreError};
 use crate::core::calendar::{Entry, due_entries};
 use crate::core::task::TaskKey;
 use crate::planted::{Bug, planted};
 
 /// Partitions in one transaction; more go into the next.
 const ENTRIES_MAX: usize = 50;
+/// Of those that are owed, so many are tried with them; DynamoDB takes 100 actions.
+const OWED_MAX: usize = 40;
 
 impl Engine {
     pub(super) async fn turn_schedule(&self, task: &str) -> Result<Option<Timestamp>, StoreError> {
@@ -26,9 +30,14 @@ impl Engine {
         // A calendar begins when it is first seen: no past is made up.
         let begins =
             if planted(Bug::PastMadeUp) { now - SignedDuration::from_hours(3) } else { now };
-        let from = mark.map_or(begins, |mark| mark.0);
+        let from = mark.as_ref().map_or(begins, |mark| mark.reached);
         let due = due_entries(task, from, now, ENTRIES_MAX);
-        if mark == Some(Mark(due.mark)) {
+        let (owed, later) = match mark.as_ref().map(|mark| mark.owed.as_slice()) {
+            Some(owed) => owed.split_at(owed.len().min(OWED_MAX)),
+            None => (&[][..], &[][..]),
+        };
+        let reached = Mark::at(due.mark);
+        if mark.as_ref() == Some(&reached) {
             return Ok(due.next);
         }
         if let Some((first, until)) = due.passed_over {
@@ -38,13 +47,30 @@ impl Engine {
                 "slots that were missed are passed over, as the schedule says; a backfill runs them"
             );
         }
-        let entries = self.young_enough(task, due.entries).await?;
+        // A transaction names an item once: what came last counts.
+        let entries: BTreeMap<_, _> =
+            owed.iter().chain(&due.entries).map(|entry| (entry.partition(), *entry)).collect();
+        let entries = entries.into_values().collect();
+        let mut entries = self.young_enough(task, entries).await?;
+        let mut new = Mark { owed: later.to_vec(), ..reached };
         let mut mark = mark;
         if planted(Bug::MarkBeforeSlots) {
-            self.store.fire(&task.name, mark, Mark(due.mark), &[]).await?;
-            mark = Some(Mark(due.mark));
+            self.store.fire(&task.name, mark.as_ref(), &new, &[]).await?;
+            mark = Some(new.clone());
         }
-        self.store.fire(&task.name, mark, Mark(due.mark), &entries).await?;
+        // One item keeps nothing from the others: its entry is owed to it.
+        while !(entries.is_empty() && mark.as_ref() == Some(&new))
+            && let Fired::Newer(newer) =
+                self.store.fire(&task.name, mark.as_ref(), &new, &entries).await?
+        {
+            entries.retain(|entry| !newer.contains(entry));
+            for entry in &newer {
+                let key = TaskKey::new(&task.name, entry.partition());
+                let error = self.store.newer(&key);
+                self.tell_unreadable(&Key::Task(key), &error).await;
+            }
+            new.owed.extend(newer);
+        }
         for entry in entries {
             let (partition, at) = match entry {
                 Entry::Slot { partition, slot } => {
@@ -55,6 +81,7 @@ impl Engine {
             };
             self.agenda.wake(Key::Task(TaskKey::new(&task.name, partition)), at);
         }
-        Ok(due.next)
+        let again = (!new.owed.is_empty()).then(|| super::after(now, self.sweep_interval));
+        Ok(due.next.into_iter().chain(again).min())
     }
 }

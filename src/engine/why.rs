@@ -32,7 +32,7 @@ pub async fn why(
         None => None,
     };
     let mark = match task.has_calendar() {
-        true => store.mark(&task.name).await?.map(|mark| mark.0),
+        true => store.mark(&task.name).await?.map(|mark| mark.reached),
         false => None,
     };
     let unstored = TaskPartition::new(key.clone());

@@ -153,10 +153,10 @@ impl Inbox {
     /// better than many copies.
     async fn quarantine(&self, message: &Received, content: &Content) -> bool {
         let reason = content.reason();
-        tracing::error!(message = message.id, reason, "message cannot be read, goes to quarantine");
         let queue = self.sqs.quarantine_url();
         let notice = quarantined(message, &reason, queue, self.engine.clock().now());
-        if !self.engine.announce(&notice).await {
+        let what = format!("message {}: {reason}", message.id);
+        if !self.engine.announce_once(&what, &notice).await {
             return false;
         }
         let kept = self.sqs.quarantine(message, &reason).await;

@@ -306,7 +306,7 @@ async fn a_calendar_passes_over_what_is_too_old() {
     }
     let moved = || async {
         let mark = store(&world).await.mark("t").await.unwrap();
-        mark.filter(|mark| mark.0 > left + DAY * 4_000)
+        mark.filter(|mark| mark.reached > left + DAY * 4_000)
     };
     world.until_async("the mark of this year", moved).await;
 }
@@ -439,7 +439,10 @@ async fn items_of_earlier_versions_are_read() {
     assert_eq!(state("two", "2026-01-01").await, Waiting);
     let pending = stored(&world, "t", "2025-01-15").await.unwrap();
     assert_eq!((pending.state, pending.notices.len()), (Succeeded, 3));
-    assert_eq!(store.mark("t").await.unwrap().unwrap().0, "2026-10-29T00:30:00Z".parse().unwrap());
+    assert_eq!(
+        store.mark("t").await.unwrap().unwrap().reached,
+        "2026-10-29T00:30:00Z".parse().unwrap()
+    );
     for (id, state) in [
         ("01M7Y68CFWPFV21VKH6B6CYX97", RunState::Succeeded),
         ("01KDVE72Y81S7HDRXV5AB1JXPP", RunState::Failed),

@@ -84,8 +84,8 @@ async fn made_up(catch_up: &str) -> Vec<String> {
     let mark = || async { store.mark("etl").await.unwrap() };
     let begun = world.until_async("the schedule's mark", mark).await;
     world.stop().await;
-    let left = Mark("2013-01-01T05:30:00Z".parse().unwrap());
-    store.fire("etl", Some(begun), left, &[]).await.unwrap();
+    let left = Mark::at("2013-01-01T05:30:00Z".parse().unwrap());
+    store.fire("etl", Some(&begun), &left, &[]).await.unwrap();
     world.start().await;
     let slot = |hour: u32| async move {
         let partition: Partition = format!("2013-01-01T{hour:02}").parse().unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 
 use aws_sdk_dynamodb::types::AttributeValue::{self, N, S};
 use sluicegate::aws;
-use sluicegate::aws::store::DueKey;
+use sluicegate::aws::store::{DueKey, Store};
 
 use crate::world::{BUCKET, World, daily_file, daily_task, requests_file};
 
@@ -150,16 +150,25 @@ async fn listings_go_on_beside_an_item_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_slot_for_a_newer_item_is_made_up_when_it_can_be() {
+async fn a_slot_for_a_newer_item_is_owed_to_it_and_keeps_no_other_waiting() {
     let task = "[tasks.t]\nprofile = \"p\"\npartition = \"hour\"\nschedule = { cron = \"5 * * * *\" }\n\
         [[tasks.t.steps]]\nname = \"work\"\nkind = \"command\"\nargs = [\"true\"]\n";
-    // A minute a second.
-    let world = World::at(task, "2013-01-01T05:58:00Z", 60.0).await;
+    // Ten minutes a second.
+    let world = World::at(task, "2013-01-01T05:38:00Z", 600.0).await;
     let newer = write_newer(&world, "t", "2013-01-01T05").await;
-    refused(&world, "t", "2013-01-01T05", 2).await;
+    world.mail("item/t/2013-01-01T05").await;
+    world.mail("t/2013-01-01T06/succeeded").await;
+    world.mail("t/2013-01-01T07/succeeded").await;
     assert_eq!(read(&world, "t", "2013-01-01T05").await, newer);
+    assert_eq!(world.mails_about("item/t/2013-01-01T05").len(), 1);
     remove(&world, "t", "2013-01-01T05").await;
     world.mail("t/2013-01-01T05/succeeded").await;
+    let store = &Store::new(&aws::connect(&world.access()).await, "test-");
+    let paid = || async {
+        let mark = store.mark("t").await.unwrap();
+        mark.filter(|mark| mark.owed.is_empty())
+    };
+    world.until_async("that nothing is owed", paid).await;
 }
 
 /// While a run of two partitions runs, the first one's item becomes such that it

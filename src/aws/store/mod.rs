@@ -3,6 +3,7 @@
 //! attributes; the access patterns stand one a file.
 
 mod backfill;
+mod calendar;
 mod claim;
 mod document;
 mod expression;
@@ -29,12 +30,12 @@ use crate::core::pause::Scope;
 use crate::core::retention::{Horizon, Retention};
 use crate::core::task::{TaskKey, Unreadable};
 
+pub use calendar::{Fired, Mark};
 pub use fold::Folding;
 pub use gc::{Kept, Remnant, Scanned, Table};
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use notice::{NOTICES_KEPT, NOTICES_OF_ITEM, Notices};
-pub use task::Mark;
 pub use unit::{Identified, Journal, ObjectId, RowId};
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";

@@ -1,27 +1,22 @@
-//! Task partitions and schedules' marks, in the task table.
+//! Task partitions, in the task table. Not for what calls them into being by time
+//! alone (`calendar`).
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    TransactWriteItem, Update,
+    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use jiff::Timestamp;
 
 use super::expression::Expression;
 use super::item::{self, Item};
-use super::{CONDITION_FAILED, Store, StoreError, write_error};
+use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
-use crate::core::calendar::Entry;
 use crate::core::late::Late;
 use crate::core::lateness::Told;
 use crate::core::load::{Load, words};
 use crate::core::notice::Notice;
-use crate::core::partition::Partition;
 use crate::core::retention::Retention;
 use crate::core::task::{
     Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState, URGENT, Unreadable,
@@ -41,22 +36,15 @@ pub(super) const ROUND: &str = "round";
 pub(super) const BACKFILL: &str = "backfill";
 pub(super) const LATE: &str = "late";
 pub(super) const UNLISTED: &str = "unlisted";
-const EXPECTED: &str = "expected";
+pub(super) const EXPECTED: &str = "expected";
 const BEGAN: &str = "began";
 /// Since when it has failed, with no success since.
 pub(super) const FAILED: &str = "failed";
 pub(super) const TOLD: &str = "told";
 const OUTPUTS_PENDING: &str = "outputs-pending";
-const MARK: &str = "mark";
-/// Where a schedule's mark stands among the partitions; sorts after them all.
-const MARK_PARTITION: &str = "~schedule";
 
 /// Receipts in one write: an expression of DynamoDB holds 4 KB.
 const RECEIPTS_MAX: usize = 100;
-
-/// How far a task's schedule has been turned into slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub Timestamp);
 
 /// Some task partitions, and where to go on.
 pub struct Page {
@@ -426,101 +414,8 @@ impl Store {
             .map_err(|error| write_error(error, key))
     }
 
-    pub async fn mark(&self, task: &str) -> Result<Option<Mark>, StoreError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.task_table)
-            .key(item::TASK, item::text(task))
-            .key(item::PARTITION, item::text(MARK_PARTITION))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| AwsError::new("DynamoDB", "GetItem", &error))?;
-        let Some(found) = answer.item else { return Ok(None) };
-        let mark = item::check_format(&found)
-            .and_then(|()| item::read_instant(&found, MARK))
-            .map_err(|source| self.unreadable_task(task, MARK_PARTITION, source))?;
-        Ok(mark.map(Mark))
-    }
-
-    /// Moves a calendar's mark from `old` to `new` and stores each partition
-    /// that it called into being, all or nothing; refused when another replica
-    /// was faster, or when a newer version has written one of them.
-    pub async fn fire(
-        &self,
-        task: &str,
-        old: Option<Mark>,
-        new: Mark,
-        entries: &[Entry],
-    ) -> Result<(), StoreError> {
-        let mut put = Put::builder()
-            .table_name(&self.task_table)
-            .item(item::TASK, item::text(task))
-            .item(item::PARTITION, item::text(MARK_PARTITION))
-            .item(item::FORMAT, item::number(item::THIS_FORMAT))
-            .item(MARK, item::instant(new.0))
-            .expression_attribute_names("#mark", MARK);
-        put = match old {
-            Some(old) => put
-                .condition_expression("#mark = :old")
-                .expression_attribute_values(":old", item::instant(old.0)),
-            None => put.condition_expression("attribute_not_exists(#mark)"),
-        };
-        let put = put.build().map_err(super::run::build_error)?;
-        let mut actions = vec![TransactWriteItem::builder().put(put).build()];
-        for entry in entries {
-            let since = match entry {
-                Entry::Slot { slot, .. } => *slot,
-                Entry::End { .. } => new.0,
-            };
-            let mut expression = Expression::first(since);
-            expression.set_once(EXPECTED, item::instant(entry.expected()));
-            let partition = match entry {
-                Entry::Slot { partition, slot } => {
-                    let attribute = format!("{}{}", item::RECEIVED_PREFIX, Element::Slot);
-                    expression.set(&attribute, item::text(Receipt::Slot(*slot).to_string()));
-                    expression.set(item::DUE, item::instant(*slot));
-                    partition
-                }
-                // What is to be looked at by now is, whatever was planned before.
-                Entry::End { partition, look } if *look <= new.0 => {
-                    expression.set(item::DUE, item::instant(*look));
-                    partition
-                }
-                Entry::End { partition, look } => {
-                    expression.set_once(item::DUE, item::instant(*look));
-                    partition
-                }
-            };
-            let condition = expression.not_newer();
-            let update = Update::builder()
-                .table_name(&self.task_table)
-                .set_key(Some(item::task_key(&TaskKey::new(task, *partition))))
-                .update_expression(expression.text())
-                .condition_expression(condition)
-                .set_expression_attribute_names(Some(expression.names))
-                .set_expression_attribute_values(Some(expression.values))
-                .build();
-            let update = update.map_err(super::run::build_error)?;
-            actions.push(TransactWriteItem::builder().update(update).build());
-        }
-        self.client
-            .transact_write_items()
-            .set_transact_items(Some(actions))
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| match newer_entry(&error, entries) {
-                Some(partition) => self.newer(&TaskKey::new(task, partition)),
-                None => {
-                    let error = AwsError::new("DynamoDB", "TransactWriteItems", &error);
-                    write_error(error, format!("the schedule of {task}"))
-                }
-            })
-    }
-
-    pub(super) fn newer(&self, key: &TaskKey) -> StoreError {
+    /// That an item is left to a newer version.
+    pub fn newer(&self, key: &TaskKey) -> StoreError {
         StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }
     }
 
@@ -533,29 +428,15 @@ impl Store {
             .map_err(|source| self.unreadable_task(&key.task, &key.partition.to_string(), source))
     }
 
-    fn unreadable_task(&self, task: &str, partition: &str, source: Unreadable) -> StoreError {
+    pub(super) fn unreadable_task(
+        &self,
+        task: &str,
+        partition: &str,
+        source: Unreadable,
+    ) -> StoreError {
         let key = format!("{task} {partition}");
         StoreError::Unreadable { table: self.task_table.clone(), key, source }
     }
-}
-
-/// The entry of a transaction of `fire` that a newer version has written: the
-/// mark, which comes first, is as it was read, but the entry's condition fails.
-fn newer_entry(
-    error: &SdkError<TransactWriteItemsError, HttpResponse>,
-    entries: &[Entry],
-) -> Option<Partition> {
-    let TransactWriteItemsError::TransactionCanceledException(cancelled) =
-        error.as_service_error()?
-    else {
-        return None;
-    };
-    let failed = |reason: &CancellationReason| reason.code() == Some(CONDITION_FAILED);
-    let (mark, of_entries) = cancelled.cancellation_reasons().split_first()?;
-    let newer = of_entries.iter().position(failed).filter(|_| !failed(mark))?;
-    entries.get(newer).map(|entry| match entry {
-        Entry::Slot { partition, .. } | Entry::End { partition, .. } => *partition,
-    })
 }
 
 pub(super) fn given_text(given: &[(Element, Receipt)]) -> AttributeValue {
