@@ -1,6 +1,6 @@
 //! Why something failed, as one of a few classes: a profile says by class how
-//! often a run gets a new cluster, and readers filter by it. Decided from EMR's own
-//! words and nothing else. Not for what follows from a class: `run` decides that.
+//! often a run gets a new cluster, and readers filter by it. Decided from EMR's and
+//! Redshift's own words and nothing else. Not for what follows from a class: `run` decides that.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +15,17 @@ pub enum FailureClass {
     Capacity,
     /// Spot instances were taken away.
     SpotLoss,
-    /// EMR does not take what it is asked for; it will not take it later either.
+    /// EMR, S3 or the warehouse does not take what it is asked for; it will not take
+    /// it later either.
     Validation,
     /// The task's own step failed.
     UserCode,
     /// It took longer than it was allowed to.
     TimeOut,
-    /// Somebody else ended the cluster, or cancelled the step.
+    /// Somebody else ended the cluster, cancelled the step or the statement, or
+    /// was at the same rows.
     External,
-    /// EMR's own error, or an end for which it gives no reason.
+    /// AWS's own error, or an end for which it gives no reason.
     Internal,
 }
 
@@ -42,6 +44,12 @@ const CAPACITY_WORDS: [&str; 10] = [
 ];
 /// YARN's words for machines that went away under a step, in lower case.
 const LOST_NODE_WORDS: [&str; 3] = ["on a *lost* node", "exitcode: -100", "spot interruption"];
+
+/// Redshift's words for others at work on the same rows, in lower case.
+const CONFLICT_WORDS: [&str; 4] =
+    ["serializable isolation violation", "could not serialize", "deadlock", "lock timeout"];
+/// Its words for trouble of its own, and for a full disk.
+const TROUBLE_WORDS: [&str; 3] = ["internal error", "connection", "disk full"];
 
 impl FailureClass {
     /// The class as the configuration writes it.
@@ -87,6 +95,17 @@ impl FailureClass {
         }
     }
 
+    /// Of a statement that the warehouse says has failed; `words` are its own.
+    pub fn of_statement(words: &str) -> Self {
+        let words = words.to_lowercase();
+        let has = |any: &[&str]| any.iter().any(|some| words.contains(some));
+        match () {
+            () if has(&CONFLICT_WORDS) => FailureClass::External,
+            () if has(&TROUBLE_WORDS) => FailureClass::Internal,
+            () => FailureClass::Validation,
+        }
+    }
+
     /// Of a step that EMR says has failed; `details` are its words.
     pub fn of_step(details: &str) -> Self {
         let words = details.to_lowercase();
@@ -105,6 +124,23 @@ fn is_capacity(words: &str) -> bool {
 mod tests {
     use super::FailureClass::*;
     use super::*;
+
+    #[test]
+    fn failed_statements_have_their_classes() {
+        for (words, class) in [
+            ("ERROR: 1023 Detail: Serializable isolation violation on table in Redshift", External),
+            ("ERROR: deadlock detected", External),
+            ("ERROR: Disk Full", Internal),
+            (
+                "ERROR: Spectrum Scan Error: File 'x' has an incompatible Parquet schema for \
+                 column 'delay'",
+                Validation,
+            ),
+            ("ERROR: permission denied for relation flights", Validation),
+        ] {
+            assert_eq!(FailureClass::of_statement(words), class, "{words}");
+        }
+    }
 
     /// What EMR and EC2 are known to say.
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task, WaitLimit, WhenEmpty};
+use super::class::FailureClass;
 use super::notice::Fact;
 use super::partition::Partition;
 use super::task::{Element, Receipt, TaskChange, TaskPartition, TaskState};
@@ -248,7 +249,10 @@ fn out_of_time(
         .keys()
         .any(|element| matches!(element, Element::Data { .. }) && item.has_data(element));
     match wait.then {
-        OnTimeout::Fail => failed(task, item, now, &reason, "on-timeout"),
+        OnTimeout::Fail => {
+            let class = Some(FailureClass::TimeOut);
+            failed(task, item, now, &reason, "on-timeout").of_class(class)
+        }
         OnTimeout::Run if any_data => {
             let sentence =
                 format!("{} is ready without all of its inputs: its time is up", item.key);

@@ -300,7 +300,8 @@ fn ended(
 ) -> String {
     let at = item.since.map_or_else(String::new, |at| format!(" at {}", clock(at, now)));
     if item.state == TaskState::Failed {
-        why.class = run.and_then(|run| run.class_of(item));
+        let of_load = item.load.as_ref().and_then(|load| load.class);
+        why.class = run.and_then(|run| run.class_of(item)).or(of_load);
     }
     let run = item.run.as_ref().map_or_else(String::new, |run| format!(" in run {run}"));
     let reason = item.reason.as_deref().unwrap_or("no reason is stored");

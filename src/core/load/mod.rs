@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::table::{Name, Table, Type};
+use super::class::FailureClass;
 use super::notice::clipped;
 use super::run::CallFailure;
 use super::task::TaskKey;
@@ -139,6 +140,9 @@ pub struct Load {
     /// What the warehouse said to the last attempt that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Of that, or of the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     /// Its calls get no answer that decides anything.
@@ -208,6 +212,7 @@ pub enum End {
     /// `advice` is what a person can do.
     Failed {
         reason: String,
+        class: FailureClass,
         advice: &'static str,
     },
 }
@@ -263,6 +268,7 @@ impl Load {
             stage: Stage::Prepare { from: now },
             files: None,
             failure: None,
+            class: None,
             rows: None,
             trouble: None,
         }
@@ -286,8 +292,9 @@ impl Load {
                 self.stage = Stage::Send { since: now };
                 self.go_on(about, now)
             }
-            Observation::Prepared(Err(CallFailure::Refused(words))) => failed(
+            Observation::Prepared(Err(CallFailure::Refused(words))) => self.fail(
                 &format!("its files cannot be listed, or the manifest not be written: {words}"),
+                FailureClass::Validation,
                 CORRECT_IT,
             ),
             Observation::Prepared(Err(failure)) => later(failure, now),
@@ -297,7 +304,8 @@ impl Load {
             }
             // A call before this one may have been heard, and its answer lost.
             Observation::Sent(Err(CallFailure::Refused(words))) => {
-                self.settle(Some(&format!("the warehouse refuses its statements: {words}")))
+                let words = format!("the warehouse refuses its statements: {words}");
+                self.settle(Some((FailureClass::Validation, &words)))
             }
             Observation::Sent(Err(failure)) => {
                 if planted(Bug::TokenPerCall) {
@@ -316,8 +324,9 @@ impl Load {
             Observation::Cancelled(Err(_)) => Act::Rest(after(now, AGAIN_AFTER)),
             Observation::Ledger(Ok(Some(run))) if run == self.run => Act::End(End::Loaded),
             Observation::Ledger(Ok(other)) => self.not_loaded(other, about, now),
-            Observation::Ledger(Err(CallFailure::Refused(words))) => failed(
+            Observation::Ledger(Err(CallFailure::Refused(words))) => self.fail(
                 &format!("the ledger of loads cannot be read, so it may be loaded or not: {words}"),
+                FailureClass::Validation,
                 LOOK_YOURSELF,
             ),
             Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
@@ -380,27 +389,42 @@ impl Load {
                 self.rows = rows;
                 None
             }
-            Ok(Seen::Failed(words)) | Err(CallFailure::Refused(words)) => Some(words),
-            Ok(Seen::Aborted) if cancelled => {
-                Some(format!("it took longer than its timeout, {:#}", about.warehouse.timeout))
+            Ok(Seen::Failed(words)) | Err(CallFailure::Refused(words)) => {
+                Some((FailureClass::of_statement(&words), words))
             }
-            Ok(Seen::Aborted) => Some("somebody cancelled its statements".to_owned()),
-            Ok(Seen::Gone) => Some("the Data API has forgotten its statements".to_owned()),
+            Ok(Seen::Aborted) if cancelled => {
+                let timeout = about.warehouse.timeout;
+                let words = format!("it took longer than its timeout, {timeout:#}");
+                Some((FailureClass::TimeOut, words))
+            }
+            Ok(Seen::Aborted) => {
+                Some((FailureClass::External, "somebody cancelled its statements".to_owned()))
+            }
+            Ok(Seen::Gone) => Some((
+                FailureClass::Internal,
+                "the Data API has forgotten its statements".to_owned(),
+            )),
             Err(_) => return Act::Rest(after(now, AGAIN_AFTER)),
         };
         if planted(Bug::FirstFailureCounts)
-            && let Some(words) = &failure
+            && let Some((class, words)) = &failure
         {
-            return failed(&format!("the load failed: {words}"), CORRECT_IT);
+            return self.fail(&format!("the load failed: {words}"), *class, CORRECT_IT);
         }
-        self.settle(failure.as_deref())
+        self.settle(failure.as_ref().map(|(class, words)| (*class, words.as_str())))
     }
 
     /// A statement says how it ended, the ledger what is loaded.
-    fn settle(&mut self, failure: Option<&str>) -> Act {
-        self.failure = failure.map(|words| clipped(words, FAILURE_CHARS_MAX));
+    fn settle(&mut self, failure: Option<(FailureClass, &str)>) -> Act {
+        self.failure = failure.map(|(_, words)| clipped(words, FAILURE_CHARS_MAX));
+        self.class = failure.map(|(class, _)| class);
         self.stage = Stage::Settle;
         Act::AskLedger
+    }
+
+    fn fail(&mut self, reason: &str, class: FailureClass, advice: &'static str) -> Act {
+        self.class = Some(class);
+        Act::End(End::Failed { reason: clipped(reason, FAILURE_CHARS_MAX), class, advice })
     }
 
     /// The ledger shows no load by this run.
@@ -408,14 +432,15 @@ impl Load {
         let words = self.failure.as_deref().unwrap_or("no answer says why");
         if let Some(other) = other.filter(|_| about.spec.mode == Mode::Append) {
             let reason = format!("run {other} has loaded this partition already");
-            return failed(&reason, USE_ANOTHER_MODE);
+            return self.fail(&reason, FailureClass::External, USE_ANOTHER_MODE);
         }
         if self.attempt >= about.warehouse.attempts {
             let times = match self.attempt {
                 1 => String::new(),
                 more => format!(" {more} times"),
             };
-            return failed(&format!("the load failed{times}: {words}"), CORRECT_IT);
+            let class = self.class.unwrap_or(FailureClass::Internal);
+            return self.fail(&format!("the load failed{times}: {words}"), class, CORRECT_IT);
         }
         let delay = about.warehouse.retry_delay * i32::try_from(self.attempt).unwrap_or(i32::MAX);
         self.attempt += 1;
@@ -431,10 +456,6 @@ fn later(failure: CallFailure, now: Timestamp) -> Act {
         CallFailure::Postponed(until) => Act::Rest(until),
         _ => Act::Rest(after(now, AGAIN_AFTER)),
     }
-}
-
-fn failed(reason: &str, advice: &'static str) -> Act {
-    Act::End(End::Failed { reason: clipped(reason, FAILURE_CHARS_MAX), advice })
 }
 
 fn after(instant: Timestamp, duration: SignedDuration) -> Timestamp {

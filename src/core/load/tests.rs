@@ -216,11 +216,13 @@ fn a_lost_answer_loads_nothing_twice() {
 fn a_load_that_fails_is_tried_so_often_and_then_says_what_the_warehouse_said() {
     let fates: Vec<_> = [Fate::Works, Fate::Fails, Fate::Works, Fate::Works].repeat(3);
     let mut warehouse = FakeWarehouse::default();
-    let End::Failed { reason, .. } = follow(&Mode::Append, &mut warehouse, &fates, |_| false)
+    let End::Failed { reason, class, .. } =
+        follow(&Mode::Append, &mut warehouse, &fates, |_| false)
     else {
         panic!("it cannot be loaded")
     };
     assert_eq!(reason, "the load failed 3 times: no such column");
+    assert_eq!(class, FailureClass::Validation);
     assert_eq!((warehouse.copies, warehouse.sent), (0, 3));
 }
 
@@ -233,8 +235,9 @@ fn what_another_run_has_loaded_is_replaced_but_never_appended_to() {
         assert_eq!(warehouse.copies, 1);
         match mode {
             Mode::Append => {
-                let End::Failed { reason, .. } = end else { panic!("appended twice") };
+                let End::Failed { reason, class, .. } = end else { panic!("appended twice") };
                 assert_eq!(reason, "run R0 has loaded this partition already");
+                assert_eq!(class, FailureClass::External);
             }
             _ => assert_eq!((end, warehouse.ledger.as_deref()), (End::Loaded, Some("R1"))),
         }

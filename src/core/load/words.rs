@@ -61,6 +61,7 @@ impl Load {
             _ => format!("attempt {} at once", self.attempt),
         };
         self.notice(about.key, FAILED, &failed.to_string(), "retries its load", now)
+            .of_class(self.class)
             .detailed(why)
             .saying(format!("The load of {} has failed and is tried again", about.key))
             .with([
@@ -123,7 +124,9 @@ impl Load {
             .since(Some(self.began));
         match end {
             End::Loaded => change,
-            End::Failed { reason, advice } => change.because(reason).then(advice),
+            End::Failed { reason, class, advice } => {
+                change.because(reason).of_class(Some(*class)).then(advice)
+            }
         }
     }
 }
