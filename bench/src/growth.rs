@@ -1,11 +1,13 @@
 //! More and more task partitions that wait: what an event costs then, how much
-//! memory each takes, how long a start takes with all of them.
+//! memory each takes, how long a start takes with all of them, and an operator's
+//! commands.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::bench::Bench;
+use crate::operator;
 use crate::process::Daemon;
 use crate::report::{Row, Section};
 use crate::stand::{Setup, Stand};
@@ -13,6 +15,8 @@ use crate::stats::Stats;
 use crate::workload::{FILES, daily_task, day, file_event, head, profile, task_name};
 
 const TASKS: u32 = 50;
+/// Longer than the bench: what a backfill begins does not end.
+const STARTING: Duration = Duration::from_secs(3600);
 /// Events that are in the queue at most.
 const QUEUED_MAX: u32 = 5_000;
 /// Events that a cost is measured with.
@@ -28,8 +32,8 @@ struct Point {
 
 pub async fn growth(bench: &Bench) -> anyhow::Result<Section> {
     let sizes: &[u32] = if bench.quick { &[100, 200] } else { &[100, 1_000, 10_000, 100_000] };
-    let stand = Stand::start(Setup::default()).await?;
-    let mut config = head("30s") + &profile("p", 1);
+    let stand = Stand::start(Setup { starting: STARTING, ..Setup::default() }).await?;
+    let mut config = head("30s") + &profile("p", 1) + &operator::hourly_task("p");
     for number in 0..TASKS {
         config.push_str(&daily_task(&task_name(number), "p", &FILES));
     }
@@ -67,10 +71,14 @@ pub async fn growth(bench: &Bench) -> anyhow::Result<Section> {
             after.memory.peak_rss_kib as f64 * 1024.0 / 1e6,
         ),
     ];
+    let (task, date) = (task_name(0), day(0).to_string());
+    let asked = [task.as_str(), &date];
+    let operator = operator::rows(bench, &program, (&stand, &daemon), asked, there).await?;
     daemon.stop().await?;
     stand.end().await;
     let mut rows = rows(&points);
     rows.extend(restart);
+    rows.extend(operator);
     Ok(Section {
         name: "growth",
         title: "more and more task partitions that wait for a file",

@@ -7,6 +7,7 @@ mod capacity;
 mod growth;
 mod idle;
 mod latency;
+mod operator;
 mod process;
 mod report;
 mod restart;
@@ -81,7 +82,7 @@ enum Name {
     Runs,
     /// A start with many runs in flight.
     Restart,
-    /// More and more waiting partitions.
+    /// More and more waiting partitions, and an operator's commands with all of them.
     Growth,
 }
 

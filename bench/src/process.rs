@@ -51,11 +51,15 @@ pub struct Program {
 
 impl Program {
     pub async fn create_tables(&self) -> anyhow::Result<()> {
-        let mut command = self.command(&["tables", "create"]);
-        let output = command.output().await;
+        self.run(&["tables", "create"]).await
+    }
+
+    /// Runs one of its commands to the end.
+    pub async fn run(&self, words: &[&str]) -> anyhow::Result<()> {
+        let output = self.command(words).output().await;
         let output = output.with_context(|| format!("cannot run {}", self.path.display()))?;
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the tables were not created: {errors}");
+        ensure!(output.status.success(), "{} went wrong: {errors}", words.join(" "));
         Ok(())
     }
 

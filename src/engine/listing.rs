@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::untold::Untold;
 use super::{Engine, after};
-use crate::aws::error::{AwsError, with_causes};
+use crate::aws::error::AwsError;
 use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
 use crate::core::arrival::{Arrival, Source};
 use crate::core::catalog::{Catalog, Completeness, Dataset};
@@ -155,8 +155,10 @@ impl Engine {
         let catalog = &catalog;
         let found: u64 = futures::stream::iter(chosen)
             .map(|place| async move {
-                let listed = self.list_place(catalog, &place, now).await;
-                listed.or_else(|error| self.passed_over(&place, error))
+                match self.list_place(catalog, &place, now).await {
+                    Err(error) => self.passed_over(&place, error).await,
+                    listed => listed,
+                }
             })
             .buffer_unordered(LISTINGS_MAX)
             .try_fold(0, |sum, found| async move { Ok(sum + found) })
@@ -168,12 +170,13 @@ impl Engine {
 
     /// One item that cannot be read or is a newer version's keeps no other place from
     /// being listed.
-    fn passed_over(&self, place: &Place, error: StoreError) -> Result<u64, StoreError> {
+    async fn passed_over(&self, place: &Place, error: StoreError) -> Result<u64, StoreError> {
         if !error.is_about_one_item() {
             return Err(error);
         }
         let Place { dataset, partition, .. } = place;
-        tracing::error!(dataset, %partition, error = with_causes(&error), "left alone; other places are listed");
+        tracing::warn!(dataset, %partition, "passed over for an item of a reader; other places are listed");
+        self.tell_unreadable(&error).await;
         Ok(0)
     }
 
@@ -281,9 +284,16 @@ impl Engine {
             Completeness::Quiet { .. } => {
                 let element = Element::data(&dataset.name, place.partition);
                 for key in &place.readers {
-                    let item = self.store.task(key).await?;
-                    if item.is_none_or(|item| !item.received.contains_key(&element)) {
-                        return Ok(true);
+                    match self.store.task(key).await {
+                        Ok(item) => {
+                            if item.is_none_or(|item| !item.received.contains_key(&element)) {
+                                return Ok(true);
+                            }
+                        }
+                        Err(error) if error.is_about_one_item() => {
+                            self.tell_unreadable(&error).await;
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
                 Ok(false)

@@ -366,7 +366,7 @@ impl Engine {
                 self.agenda.failed(key, now);
             }
             Err(error @ StoreError::Unreadable { .. }) => {
-                self.tell_unreadable(&key, &error).await;
+                self.tell_unreadable(&error).await;
                 // It may be mended, and not all that met it is found by the sweep.
                 self.agenda.done(key, Some(after(now, self.sweep_interval)));
             }
@@ -377,15 +377,15 @@ impl Engine {
         }
     }
 
-    /// Says so once: the sweep finds the item again and again.
-    async fn tell_unreadable(&self, key: &Key, error: &StoreError) {
-        let (task, partition, run) = (key.task(), key.partition(), key.run());
+    /// An item is left alone: says so once, for it is met again and again.
+    async fn tell_unreadable(&self, error: &StoreError) {
+        let (StoreError::Newer { table, key } | StoreError::Unreadable { table, key, .. }) = error
+        else {
+            return;
+        };
         let reason = with_causes(error);
         let headline = "an item in the tables cannot be read and is left alone";
-        let id = format!(
-            "item/{}",
-            [task, partition, run].into_iter().flatten().collect::<Vec<_>>().join("/")
-        );
+        let id = format!("item/{}", key.replace(' ', "/"));
         let notice =
             Notice::new(notice::Kind::Service, id, self.clock.now(), Severity::Failure, "item-unreadable", headline)
                 .detailed(&reason)
@@ -398,26 +398,28 @@ impl Engine {
                          damaged, restore it from the table's point-in-time recovery",
                     ),
                 ]);
-        self.announce_once(&reason, &notice).await;
+        self.announce_once(&format!("item {key} in table {table}"), &notice).await;
     }
 
     /// Announces what is met again and again once in the life of this process, and
     /// logs it then; `what` is the same each time. True when people were told.
     pub async fn announce_once(&self, what: &str, notice: &Notice) -> bool {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash_of(what);
         if self.memory().told.contains(&hash) {
             return true;
         }
-        let Notice { task, partition, run, headline, .. } = notice;
-        tracing::error!(task, partition, run, what, "{headline}");
+        tracing::error!(what, reason = notice.detail, "{}", notice.headline);
         let told = self.announce(notice).await;
         let mut memory = self.memory();
         if told && memory.told.len() < TOLD_MAX {
             memory.told.insert(hash);
         }
         told
+    }
+
+    /// What was announced once will not be met again.
+    pub fn forget_told(&self, what: &str) {
+        self.memory().told.remove(&hash_of(what));
     }
 
     /// Finds what no event announced: after a start, after a crash, and what
@@ -461,6 +463,12 @@ impl Engine {
 fn new_id(now: Timestamp) -> String {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
     Ulid::from_parts(millis, fastrand::u128(..)).to_string()
+}
+
+fn hash_of(what: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {

@@ -21,8 +21,12 @@ impl Engine {
         if !self.store.is_beyond(key, seen, now).await? {
             return Ok(false);
         }
-        let item = self.store.task(key).await?;
-        Ok(item.is_none_or(|item| item.is_gone(now)))
+        match self.store.task(key).await {
+            Ok(item) => Ok(item.is_none_or(|item| item.is_gone(now))),
+            // It is there, and whoever writes to it learns what it is.
+            Err(StoreError::Unreadable { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether nobody can read a partition of a dataset any more: what comes for it is

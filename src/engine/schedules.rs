@@ -47,9 +47,11 @@ impl Engine {
                 "slots that were missed are passed over, as the schedule says; a backfill runs them"
             );
         }
-        // A transaction names an item once: what came last counts.
-        let entries: BTreeMap<_, _> =
-            owed.iter().chain(&due.entries).map(|entry| (entry.partition(), *entry)).collect();
+        // A transaction names an item once: what came last counts. A task whose
+        // partitions have become days runs no hour.
+        let fits = |entry: &&Entry| entry.partition().grain() == task.grain;
+        let all = owed.iter().chain(&due.entries).filter(fits);
+        let entries: BTreeMap<_, _> = all.map(|entry| (entry.partition(), *entry)).collect();
         let entries = entries.into_values().collect();
         let mut entries = self.young_enough(task, entries).await?;
         let mut new = Mark { owed: later.to_vec(), ..reached };
@@ -59,17 +61,17 @@ impl Engine {
             mark = Some(new.clone());
         }
         // One item keeps nothing from the others: its entry is owed to it.
+        let mut refusals = Vec::new();
         while !(entries.is_empty() && mark.as_ref() == Some(&new))
-            && let Fired::Newer(newer) =
+            && let Fired::Refused(refused) =
                 self.store.fire(&task.name, mark.as_ref(), &new, &entries).await?
         {
-            entries.retain(|entry| !newer.contains(entry));
-            for entry in &newer {
-                let key = TaskKey::new(&task.name, entry.partition());
-                let error = self.store.newer(&key);
-                self.tell_unreadable(&Key::Task(key), &error).await;
-            }
-            new.owed.extend(newer);
+            entries.retain(|entry| refused.iter().all(|(other, _)| other != entry));
+            new.owed.extend(refused.iter().map(|(entry, _)| *entry));
+            refusals.extend(refused);
+        }
+        for (_, error) in refusals {
+            self.tell_unreadable(&error).await;
         }
         for entry in entries {
             let (partition, at) = match entry {

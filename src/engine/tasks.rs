@@ -8,7 +8,7 @@ use super::listing::{self, Counted};
 use super::outbox::Published;
 use super::{Engine, Key};
 use crate::aws::store::StoreError;
-use crate::core::catalog::{Catalog, Dataset};
+use crate::core::catalog::{Catalog, Completeness, Dataset};
 use crate::core::lateness::look;
 use crate::core::partition::Partition;
 use crate::core::readiness::{Readiness, readiness};
@@ -253,16 +253,27 @@ impl Engine {
         let receipts: Vec<_> = counts.iter().map(closed).collect();
         let mut item = self.store.receive(&item.key, &receipts, None, true, now).await?;
         // Whoever took an object in between has put it into the journal, and found no
-        // count yet that it could correct.
-        let mut more = Vec::new();
-        for (dataset, partition, before) in counts {
-            let objects = self.count(dataset, partition).await?;
-            if objects > before {
-                more.push(closed(&(dataset, partition, objects)));
-            }
-        }
+        // count yet that it could correct. What comes while it is quiet says so itself.
+        counts.retain(|(dataset, ..)| matches!(dataset.completeness, Completeness::Closed { .. }));
+        let named: Vec<_> = counts.iter().map(|(it, at, n)| (it.name.clone(), *at, *n)).collect();
+        let recounted: Vec<_> = futures::stream::iter(named)
+            .map(|(name, partition, before)| async move {
+                let Some(dataset) = catalog.datasets.get(&name) else { return Ok(None) };
+                let objects = self.count(dataset, partition).await?;
+                Ok::<_, StoreError>((objects > before).then_some((dataset, partition, objects)))
+            })
+            .buffered(listing::LISTINGS_MAX)
+            .try_collect()
+            .await?;
+        let more: Vec<_> = recounted.iter().flatten().map(closed).collect();
         if !more.is_empty() {
             item = self.store.receive(&item.key, &more, None, true, now).await?;
+            // Somebody has decided by the first count.
+            if let Some(task) = catalog.tasks.get(&item.key.task)
+                && !item.state.takes_inputs()
+            {
+                item = self.take_late(catalog, task, item, &more).await?;
+            }
         }
         Ok(Closed::As(Box::new(item)))
     }

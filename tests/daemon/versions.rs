@@ -150,19 +150,25 @@ async fn listings_go_on_beside_an_item_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_slot_for_a_newer_item_is_owed_to_it_and_keeps_no_other_waiting() {
+async fn a_slot_for_an_item_that_cannot_be_written_is_owed_to_it_and_keeps_no_other_waiting() {
     let task = "[tasks.t]\nprofile = \"p\"\npartition = \"hour\"\nschedule = { cron = \"5 * * * *\" }\n\
         [[tasks.t.steps]]\nname = \"work\"\nkind = \"command\"\nargs = [\"true\"]\n";
     // Ten minutes a second.
     let world = World::at(task, "2013-01-01T05:38:00Z", 600.0).await;
     let newer = write_newer(&world, "t", "2013-01-01T05").await;
-    world.mail("item/t/2013-01-01T05").await;
-    world.mail("t/2013-01-01T06/succeeded").await;
+    let mut damaged = key("t", "2013-01-01T06");
+    damaged.extend([("format".into(), N("1".into())), ("version".into(), S("broken".into()))]);
+    let put = tables(&world).await.put_item().table_name("test-task");
+    put.set_item(Some(damaged.clone())).send().await.unwrap();
+    let left = [("2013-01-01T05", newer), ("2013-01-01T06", damaged)];
     world.mail("t/2013-01-01T07/succeeded").await;
-    assert_eq!(read(&world, "t", "2013-01-01T05").await, newer);
-    assert_eq!(world.mails_about("item/t/2013-01-01T05").len(), 1);
-    remove(&world, "t", "2013-01-01T05").await;
-    world.mail("t/2013-01-01T05/succeeded").await;
+    world.mail("t/2013-01-01T08/succeeded").await;
+    for (partition, item) in left {
+        assert_eq!(read(&world, "t", partition).await, item);
+        assert_eq!(world.mails_about(&format!("item/t/{partition}")).len(), 1);
+        remove(&world, "t", partition).await;
+        world.mail(&format!("t/{partition}/succeeded")).await;
+    }
     let store = &Store::new(&aws::connect(&world.access()).await, "test-");
     let paid = || async {
         let mark = store.mark("t").await.unwrap();

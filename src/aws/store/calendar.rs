@@ -15,6 +15,7 @@ use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
 use crate::core::task::{Element, Receipt, TaskKey, Unreadable};
 
+const VALIDATION_ERROR: &str = "ValidationError";
 const MARK: &str = "mark";
 const OWED: &str = "owed";
 /// Where it stands among a task's partitions; sorts after them all.
@@ -24,8 +25,8 @@ const MARK_PARTITION: &str = "~schedule";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     pub reached: Timestamp,
-    /// Entries before it that are not stored yet, because a newer version has
-    /// written their items.
+    /// Entries before it that are not stored yet, because their items are a newer
+    /// version's, or damaged.
     pub owed: Vec<Entry>,
 }
 
@@ -45,8 +46,9 @@ impl Mark {
 #[derive(Debug)]
 pub enum Fired {
     Stored,
-    /// Nothing is stored: a newer version has written the items of these.
-    Newer(Vec<Entry>),
+    /// Nothing is stored: the items of these are a newer version's, or damaged so
+    /// that they cannot be written.
+    Refused(Vec<(Entry, StoreError)>),
 }
 
 impl Store {
@@ -108,13 +110,24 @@ impl Store {
         let sent =
             self.client.transact_write_items().set_transact_items(Some(actions)).send().await;
         let Err(error) = sent else { return Ok(Fired::Stored) };
-        match newer_entries(&error, entries) {
-            newer if !newer.is_empty() => Ok(Fired::Newer(newer)),
-            _ => {
-                let error = AwsError::new("DynamoDB", "TransactWriteItems", &error);
-                Err(write_error(error, format!("the schedule of {task}")))
-            }
+        let refused: Vec<_> = refused_entries(&error, entries)
+            .map(|(entry, damage)| {
+                let key = TaskKey::new(task, entry.partition());
+                let error = match damage {
+                    None => self.newer(&key),
+                    Some(damage) => {
+                        let source = Unreadable::new("what cannot be written:", damage);
+                        self.unreadable_task(task, &key.partition.to_string(), source)
+                    }
+                };
+                (entry, error)
+            })
+            .collect();
+        if !refused.is_empty() {
+            return Ok(Fired::Refused(refused));
         }
+        let error = AwsError::new("DynamoDB", "TransactWriteItems", &error);
+        Err(write_error(error, format!("the schedule of {task}")))
     }
 
     fn entry_action(
@@ -168,23 +181,31 @@ fn read_mark(found: &Item) -> Result<Option<Mark>, Unreadable> {
     Ok(Some(Mark { reached, owed }))
 }
 
-/// The entries of a transaction of `fire` that a newer version has written: the
-/// mark, which comes first, is as it was read, but their conditions fail.
-fn newer_entries(
-    error: &SdkError<TransactWriteItemsError, HttpResponse>,
-    entries: &[Entry],
-) -> Vec<Entry> {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-        error.as_service_error()
-    else {
-        return Vec::new();
-    };
-    let failed = |reason: &CancellationReason| reason.code() == Some(CONDITION_FAILED);
-    match cancelled.cancellation_reasons().split_first() {
-        Some((mark, of_entries)) if !failed(mark) => {
-            let refused = entries.iter().zip(of_entries).filter(|(_, reason)| failed(reason));
-            refused.map(|(entry, _)| *entry).collect()
+/// The entries of a transaction of `fire` whose items are not to be written, with
+/// DynamoDB's words where they are damaged: the mark, which comes first, is as it was
+/// read.
+fn refused_entries<'a>(
+    error: &'a SdkError<TransactWriteItemsError, HttpResponse>,
+    entries: &'a [Entry],
+) -> impl Iterator<Item = (Entry, Option<&'a str>)> {
+    let reasons = match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
         }
-        _ => Vec::new(),
-    }
+        _ => &[],
+    };
+    let is = |reason: &CancellationReason, code| reason.code() == Some(code);
+    let damaged = move |reason: &CancellationReason| is(reason, VALIDATION_ERROR);
+    let refused =
+        move |reason: &CancellationReason| is(reason, CONDITION_FAILED) || damaged(reason);
+    let of_entries = match reasons.split_first() {
+        Some((mark, of_entries)) if !refused(mark) => of_entries,
+        _ => &[],
+    };
+    let words = |reason: &'a CancellationReason| reason.message().unwrap_or_default();
+    entries
+        .iter()
+        .zip(of_entries)
+        .filter(move |(_, reason)| refused(reason))
+        .map(move |(entry, reason)| (*entry, damaged(reason).then(|| words(reason))))
 }

@@ -143,9 +143,8 @@ impl Run {
         for (index, guard) in attempt.guards.iter_mut().enumerate() {
             let name = format!("{GUARD_PREFIX}{}", index + 1);
             let copies = steps.iter().filter(|step| step.name == name);
-            let failed = |step: &&StepSeen| {
-                index > 0 && step.state.has_ended() && step.state != StepState::Completed
-            };
+            // One that somebody cancels has not held up what follows it.
+            let failed = |step: &&StepSeen| index > 0 && step.state == StepState::Failed;
             for step in copies.clone().filter(failed) {
                 if !attempt.failed_guards.contains(&step.id) {
                     attempt.failed_guards.push(step.id.clone());

@@ -129,6 +129,21 @@ fn a_submission_whose_guard_failed_with_the_claim_is_repeated() {
     assert_eq!(run.attempt().unwrap().guards.len(), 3);
 }
 
+/// EMR goes on with what follows a step that somebody cancels, and a list may not show
+/// it yet.
+#[test]
+fn a_submission_whose_guard_was_cancelled_with_the_claim_is_not_repeated() {
+    let (mut run, steps) = resubmitted();
+    let mut cancelled = refused_copy(&run, &steps);
+    let guard = cancelled.iter_mut().find(|step| step.name == guard(2)).unwrap();
+    guard.state = StepState::Cancelled;
+    let holder = guard.id.clone();
+    assert_eq!(decide(&mut run, Observation::Steps(cancelled), 100), second_claim(&run));
+    let held = Observation::Claimed { key: run.claim(2), holder };
+    let act = decide(&mut run, held, 100);
+    assert!(matches!(act, Act::Rest(Some(_))), "{act:?}");
+}
+
 /// The same with the guard of the launch, which ends its cluster.
 #[test]
 fn an_attempt_whose_first_guard_failed_with_the_claim_is_given_up() {
