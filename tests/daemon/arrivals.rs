@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use sluicegate::aws;
 
+use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
 
 #[tokio::test]
@@ -109,6 +110,19 @@ async fn what_cannot_be_read_goes_to_quarantine_and_stops_nothing() {
         assert!(alert.subject.starts_with(expected), "{}", alert.subject);
         assert!(alert.text.contains("/quarantine\n"), "{}", alert.text);
     }
+}
+
+#[tokio::test]
+async fn a_message_that_the_quarantine_does_not_take_comes_again_and_is_told_once() {
+    let mut world = World::new(&(daily_file("a") + &daily_task("t", &["a"], "true"))).await;
+    let network = Network::to(world.local.cloud()).await;
+    world.through(&network).await;
+    network.order("SendMessage", Fault::Refused, 2);
+    world.send("{\"half\": ").await;
+    let kept = async || (world.queued("quarantine").await == 1).then_some(());
+    world.until_async("the message in quarantine", kept).await;
+    assert_eq!(network.met("SendMessage"), 2);
+    assert_eq!(world.mails_about("message/").len(), 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sluicegate::aws;
 
 use crate::commands::{answer, ask, json};
+use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
 
 /// A cluster as a daemon that is gone may have left it, or as others make them.
@@ -36,6 +37,26 @@ async fn is_alive(world: &World, id: &str) -> bool {
     let found = emr.describe_cluster().cluster_id(id).send().await.unwrap();
     let state = found.cluster.unwrap().status.unwrap().state.unwrap();
     !state.as_str().starts_with("TERMINAT")
+}
+
+#[tokio::test]
+async fn a_cluster_that_emr_refuses_to_end_is_told_once_and_tried_again() {
+    let task = daily_file("a") + &daily_task("t", &["a"], "true");
+    // Ten minutes a second.
+    let mut world = World::at(&task, "2013-01-01T05:00:00Z", 600.0).await;
+    let network = Network::to(world.local.cloud()).await;
+    network.order("TerminateJobFlows", Fault::Refused, usize::MAX);
+    world.through(&network).await;
+    let tags =
+        [("sluicegate:deployment", "test"), ("sluicegate:expires-at", "2013-01-01T00:00:00Z")];
+    let id = cluster(&world, "test/01UNKNOWN/1", &tags).await;
+    let tried = || (network.met("TerminateJobFlows") >= 3).then_some(());
+    world.until("three looks", tried).await;
+    for what in ["reaped", "not-terminated"] {
+        assert_eq!(world.mails_about(&format!("cluster/{id}/{what}")).len(), 1);
+    }
+    network.lift();
+    world.until_async("its end", || async { (!is_alive(&world, &id).await).then_some(()) }).await;
 }
 
 #[tokio::test]
