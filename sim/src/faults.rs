@@ -199,6 +199,9 @@ const COSTLY_MAX: u32 = 7;
 /// So many of them are for the phase that meets one far more often.
 const COSTLY_KEPT: u32 = 2;
 
+/// What the events of summaries have in their names.
+const SUMMARY: &str = "/and-more/";
+
 /// One phase that meets one fault far more often than the others: what takes
 /// two rare things at once would otherwise hardly ever happen.
 #[derive(Debug, Clone, Copy)]
@@ -209,13 +212,16 @@ struct Unlucky {
     rate: u32,
     /// The next call meets it for sure: of some phases there is but one.
     next: bool,
+    /// Only calls whose subject has this in it.
+    about: &'static str,
 }
 
 impl Unlucky {
     /// Seeds that end so have a scenario that makes these phases likely.
     fn choose(rng: &mut Rng, scenario: &Scenario) -> Option<Self> {
         let seed = scenario.seed;
-        if let Some(chosen) = Self::fitting(scenario).filter(|_| rng.bool()) {
+        let surely = scenario::folds(seed);
+        if let Some(chosen) = Self::fitting(scenario).filter(|_| surely || rng.bool()) {
             return Some(chosen);
         }
         let phases = match (seed % 10, rng.u8(0..4)) {
@@ -245,14 +251,17 @@ impl Unlucky {
         let has = |kind: fn(DatasetKind) -> bool| {
             scenario.datasets.iter().any(|dataset| kind(dataset.kind))
         };
-        let unlucky = |phase, fault, rate| Some(Self { phase, fault, rate, next: false });
+        let unlucky =
+            |phase, fault, rate| Some(Self { phase, fault, rate, next: false, about: "" });
+        if scenario::folds(scenario.seed) {
+            // The summary of what was folded does not get through, the SDK's repeats
+            // included.
+            let (phase, fault) = (Phase::Publish, Fault::FailedBefore);
+            return Some(Self { phase, fault, rate: 900, next: false, about: SUMMARY });
+        }
         if has(|kind| kind == DatasetKind::Closed) && !scenario.untold.is_empty() {
             // An hour that nobody told of cannot be listed when it closes.
             return unlucky(Phase::List, Fault::FailedBefore, 850);
-        }
-        if scenario::folds(scenario.seed) {
-            // The summary of what was folded does not get through.
-            return unlucky(Phase::Publish, Fault::FailedBefore, 600);
         }
         if scenario.seed % 10 == 6 && scenario.profiles.iter().all(|p| p.max_attempts == 1) {
             // A launch that does not count as an attempt.
@@ -278,11 +287,11 @@ impl Unlucky {
         // is for.
         let (late, rate) = (!slow && rng.u8(0..4) == 0, rng.u32(150..600));
         let (send, fault) = (Phase::SendLoad, Fault::Delayed);
-        let late = late.then_some(Self { phase: send, fault, rate, next: false });
+        let late = late.then_some(Self { phase: send, fault, rate, next: false, about: "" });
         let effects: Vec<_> = phases.into_iter().filter(|phase| phase.has_effect()).collect();
         let phase = effects[rng.usize(..effects.len())];
         let fault = Fault::CRASHES[rng.usize(..Fault::CRASHES.len())];
-        let crash = Self { phase, fault, rate: rng.u32(200..700), next: false };
+        let crash = Self { phase, fault, rate: rng.u32(200..700), next: false, about: "" };
         any.into_iter().chain(late).chain([crash]).collect()
     }
 
@@ -307,7 +316,7 @@ impl Unlucky {
         // Where what is asked most fails too often, little else is seen.
         let often = [Phase::Start, Phase::Receive, Phase::Read, Phase::Find].contains(&phase);
         let rate = if often { rng.u32(50..200) } else { rng.u32(150..600) };
-        Some(Self { phase, fault, rate, next: !often })
+        Some(Self { phase, fault, rate, next: !often, about: "" })
     }
 }
 
@@ -436,7 +445,10 @@ impl Faults {
         if let Some(outage) = self.outages.iter().find(hit) {
             return Some(outage.fault);
         }
-        let unlucky = self.unlucky.iter_mut().filter(|unlucky| unlucky.phase == call.phase);
+        let is_hit = |unlucky: &&mut Unlucky| {
+            unlucky.phase == call.phase && call.about.contains(unlucky.about)
+        };
+        let unlucky = self.unlucky.iter_mut().filter(is_hit);
         let unlucky = unlucky.map(|unlucky| {
             let rate = if std::mem::take(&mut unlucky.next) { 1000 } else { unlucky.rate };
             (unlucky.fault, rate, 0)

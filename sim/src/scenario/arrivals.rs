@@ -127,14 +127,15 @@ pub fn plain(datasets: &[Dataset], origin: Timestamp) -> Vec<(Timestamp, Message
 pub fn heap(
     rng: &mut Rng,
     dataset: &Dataset,
+    hours: &[Partition],
     origin: Timestamp,
     outage: SignedDuration,
 ) -> Vec<(Timestamp, Message)> {
     let DatasetKind::Count(count) = dataset.kind else { return Vec::new() };
     let mut messages = Vec::new();
-    for hour in hours(origin).into_iter().filter(|hour| hour.end() <= origin) {
+    for hour in hours {
         for index in 0..count {
-            let object = object(dataset, hour, index, rng);
+            let object = object(dataset, *hour, index, rng);
             for _ in 0..=u32::from(rng.u8(0..5) == 0) {
                 let at = origin + SignedDuration::from_secs(rng.i64(1..outage.as_secs()));
                 messages.push((at, of_object(&object, at)));

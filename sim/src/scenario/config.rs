@@ -192,7 +192,7 @@ poll-interval = "2m"
 sweep-interval = "5m"
 list-interval = "20m"
 list-window = "3h"
-fold-window = "2m"
+fold-window = "4m"
 receivers = 1
 [http]
 listen = "off"
