@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::untold::Untold;
 use super::{Engine, after};
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, with_causes};
 use crate::aws::store::{Identified, Journal, ObjectId, RowId, StoreError};
 use crate::core::arrival::{Arrival, Source};
 use crate::core::catalog::{Catalog, Completeness, Dataset};
@@ -171,11 +171,11 @@ impl Engine {
     /// One item that cannot be read or is a newer version's keeps no other place from
     /// being listed.
     async fn passed_over(&self, place: &Place, error: StoreError) -> Result<u64, StoreError> {
-        if !error.is_about_one_item() {
+        if !error.is_about_one_item() && !error.is_permanent() {
             return Err(error);
         }
-        let Place { dataset, partition, .. } = place;
-        tracing::warn!(dataset, %partition, "passed over for an item of a reader; other places are listed");
+        let (Place { dataset, partition, .. }, reason) = (place, with_causes(&error));
+        tracing::warn!(dataset, %partition, reason, "passed over for an item of a reader; other places are listed");
         self.tell_unreadable(&error).await;
         Ok(0)
     }

@@ -70,7 +70,8 @@ pub use why::why;
 const TURNS_MAX: usize = 32;
 /// How many task partitions are remembered as already stored.
 const KNOWN_MAX: usize = 100_000;
-/// How many things that people were told of once are remembered, at 8 bytes each.
+/// How many things that people were told of once are remembered, by their hashes; then
+/// each is told once more.
 const TOLD_MAX: usize = 100_000;
 /// How many places of unexpected objects are reported.
 const UNKNOWN_MAX: usize = 1_000;
@@ -182,6 +183,14 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
+/// How far it is that people are told of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// SNS is being asked.
+    Now,
+    Already,
+}
+
 /// What is kept in memory to save work; all of it can be lost.
 #[derive(Default)]
 struct Memory {
@@ -194,7 +203,7 @@ struct Memory {
     /// Places of objects that no dataset expects, already reported.
     unknown: BTreeSet<String>,
     /// What people were told of, and is met again and again: hashes of it.
-    told: BTreeSet<u64>,
+    told: BTreeMap<u64, Told>,
     /// SNS has just failed: nothing is published before this.
     publish_from: Option<Timestamp>,
     /// Clusters in use, and some that nobody is known to use.
@@ -366,6 +375,7 @@ impl Engine {
                 self.agenda.failed(key, now);
             }
             Err(error @ StoreError::Unreadable { .. }) => {
+                tracing::warn!(task, partition, run, reason = with_causes(&error), "left alone");
                 self.tell_unreadable(&error).await;
                 // It may be mended, and not all that met it is found by the sweep.
                 self.agenda.done(key, Some(after(now, self.sweep_interval)));
@@ -405,21 +415,27 @@ impl Engine {
     /// logs it then; `what` is the same each time. True when people were told.
     pub async fn announce_once(&self, what: &str, notice: &Notice) -> bool {
         let hash = hash_of(what);
-        if self.memory().told.contains(&hash) {
-            return true;
+        {
+            let mut memory = self.memory();
+            match memory.told.get(&hash) {
+                Some(Told::Already) => return true,
+                // Whether it works is not known yet.
+                Some(Told::Now) => return false,
+                None => {}
+            }
+            if memory.told.len() >= TOLD_MAX {
+                memory.told.retain(|_, told| *told == Told::Now);
+            }
+            memory.told.insert(hash, Told::Now);
         }
         tracing::error!(what, reason = notice.detail, "{}", notice.headline);
-        let told = self.announce(notice).await;
+        let accepted = self.announce(notice).await;
         let mut memory = self.memory();
-        if told && memory.told.len() < TOLD_MAX {
-            memory.told.insert(hash);
-        }
-        told
-    }
-
-    /// What was announced once will not be met again.
-    pub fn forget_told(&self, what: &str) {
-        self.memory().told.remove(&hash_of(what));
+        match accepted {
+            true => memory.told.insert(hash, Told::Already),
+            false => memory.told.remove(&hash),
+        };
+        accepted
     }
 
     /// Finds what no event announced: after a start, after a crash, and what

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::listing::{self, Counted};
 use super::outbox::Published;
 use super::{Engine, Key};
+use crate::aws::error::with_causes;
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Completeness, Dataset};
 use crate::core::lateness::look;
@@ -252,6 +253,7 @@ impl Engine {
         };
         let receipts: Vec<_> = counts.iter().map(closed).collect();
         let mut item = self.store.receive(&item.key, &receipts, None, true, now).await?;
+        let mut last = receipts;
         // Whoever took an object in between has put it into the journal, and found no
         // count yet that it could correct. What comes while it is quiet says so itself.
         counts.retain(|(dataset, ..)| matches!(dataset.completeness, Completeness::Closed { .. }));
@@ -268,12 +270,14 @@ impl Engine {
         let more: Vec<_> = recounted.iter().flatten().map(closed).collect();
         if !more.is_empty() {
             item = self.store.receive(&item.key, &more, None, true, now).await?;
-            // Somebody has decided by the first count.
-            if let Some(task) = catalog.tasks.get(&item.key.task)
-                && !item.state.takes_inputs()
-            {
-                item = self.take_late(catalog, task, item, &more).await?;
-            }
+            last.retain(|(element, _)| more.iter().all(|(other, _)| other != element));
+            last.extend(more);
+        }
+        // Somebody has decided by another count.
+        if let Some(task) = catalog.tasks.get(&item.key.task)
+            && !item.state.takes_inputs()
+        {
+            item = self.take_late(catalog, task, item, &last).await?;
         }
         Ok(Closed::As(Box::new(item)))
     }
@@ -324,8 +328,12 @@ impl Engine {
                         all_told = false;
                     }
                     Err(error @ StoreError::Unreadable { .. }) => {
-                        let TaskKey { task, partition } = &reader;
-                        tracing::error!(task, %partition, %error, "left alone: written by a newer version, or damaged");
+                        self.tell_unreadable(&error).await;
+                    }
+                    Err(error) if error.is_permanent() => {
+                        let error = self.store.unwritable(&reader, &with_causes(&error));
+                        self.tell_unreadable(&error).await;
+                        all_told = false;
                     }
                     result => result?,
                 }

@@ -161,10 +161,7 @@ impl Inbox {
         }
         let kept = self.sqs.quarantine(message, &reason).await;
         match &kept {
-            Ok(()) => {
-                self.engine.metrics().message_quarantined();
-                self.engine.forget_told(&what);
-            }
+            Ok(()) => self.engine.metrics().message_quarantined(),
             Err(error) => {
                 tracing::error!(message = message.id, %error, "not in quarantine, the message comes again");
             }

@@ -109,6 +109,31 @@ async fn an_output_for_a_newer_item_is_told_later_and_to_others_at_once() {
 const COUNTED: &str = "[datasets.c]\nlocation = \"s3://landing/c/{yyyy}/{MM}/{dd}/*\"\n\
     complete = \"count\"\nobjects = 2\n";
 
+/// One that DynamoDB cannot count up a version of.
+async fn write_damaged(world: &World, task: &str, partition: &str) -> Item {
+    let mut item = key(task, partition);
+    item.extend([("format".into(), N("1".into())), ("version".into(), S("broken".into()))]);
+    let put = tables(world).await.put_item().table_name("test-task");
+    put.set_item(Some(item.clone())).send().await.unwrap();
+    item
+}
+
+#[tokio::test]
+async fn an_output_for_an_item_that_cannot_be_written_is_told_to_others_at_once() {
+    let produced =
+        format!("[datasets.made]\nlocation = \"s3://{BUCKET}/made/{{yyyy}}/{{MM}}/{{dd}}/\"\n");
+    let maker =
+        daily_task("maker", &["a"], "true").replace("[[tasks", "outputs = [\"made\"]\n[[tasks");
+    let readers = ["broken", "other"].map(|name| daily_task(name, &["made"], "true")).concat();
+    let world = World::new(&(daily_file("a") + &produced + &maker + &readers)).await;
+    let damaged = write_damaged(&world, "broken", "2013-01-01").await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("other/2013-01-01/succeeded").await;
+    world.mail("maker/2013-01-01/succeeded").await;
+    world.mail("item/broken/2013-01-01").await;
+    assert_eq!(read(&world, "broken", "2013-01-01").await, damaged);
+}
+
 #[tokio::test]
 async fn a_newer_item_keeps_no_counted_input_from_other_readers() {
     let readers = ["a", "b"].map(|name| daily_task(name, &["c"], "true")).concat();
@@ -156,10 +181,7 @@ async fn a_slot_for_an_item_that_cannot_be_written_is_owed_to_it_and_keeps_no_ot
     // Ten minutes a second.
     let world = World::at(task, "2013-01-01T05:38:00Z", 600.0).await;
     let newer = write_newer(&world, "t", "2013-01-01T05").await;
-    let mut damaged = key("t", "2013-01-01T06");
-    damaged.extend([("format".into(), N("1".into())), ("version".into(), S("broken".into()))]);
-    let put = tables(&world).await.put_item().table_name("test-task");
-    put.set_item(Some(damaged.clone())).send().await.unwrap();
+    let damaged = write_damaged(&world, "t", "2013-01-01T06").await;
     let left = [("2013-01-01T05", newer), ("2013-01-01T06", damaged)];
     world.mail("t/2013-01-01T07/succeeded").await;
     world.mail("t/2013-01-01T08/succeeded").await;

@@ -115,10 +115,7 @@ impl Store {
                 let key = TaskKey::new(task, entry.partition());
                 let error = match damage {
                     None => self.newer(&key),
-                    Some(damage) => {
-                        let source = Unreadable::new("what cannot be written:", damage);
-                        self.unreadable_task(task, &key.partition.to_string(), source)
-                    }
+                    Some(damage) => self.unwritable(&key, damage),
                 };
                 (entry, error)
             })

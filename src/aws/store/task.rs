@@ -414,6 +414,12 @@ impl Store {
             .map_err(|error| write_error(error, key))
     }
 
+    /// That an item is damaged so that it cannot be written; `words` are DynamoDB's.
+    pub fn unwritable(&self, key: &TaskKey, words: &str) -> StoreError {
+        let source = Unreadable::new("what cannot be written:", words);
+        self.unreadable_task(&key.task, &key.partition.to_string(), source)
+    }
+
     /// That an item is left to a newer version.
     pub fn newer(&self, key: &TaskKey) -> StoreError {
         StoreError::Newer { table: self.task_table.clone(), key: key.to_string() }

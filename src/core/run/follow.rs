@@ -70,7 +70,7 @@ impl Attempt {
 impl Run {
     /// Takes the states of steps in; returns the task partitions that ended.
     pub(super) fn follow_steps(&mut self, steps: &[StepSeen], now: Timestamp) -> Vec<TaskChange> {
-        let newly_failed = self.take_step_states(steps);
+        let newly_failed = self.take_step_states(steps, now);
         let started = |step: &StepSeen| {
             matches!(step.state, StepState::Running | StepState::Completed | StepState::Failed)
         };
@@ -138,13 +138,21 @@ impl Run {
     /// those that failed since the last look. A submission that went out twice
     /// is there twice: the copy that got further is the one that counts, and
     /// guards let no more than one of them run.
-    fn take_step_states(&mut self, steps: &[StepSeen]) -> Vec<StepTry> {
+    fn take_step_states(&mut self, steps: &[StepSeen], now: Timestamp) -> Vec<StepTry> {
+        let list_lag = self.limits.list_lag;
         let Some(attempt) = self.attempts.last_mut() else { return Vec::new() };
         for (index, guard) in attempt.guards.iter_mut().enumerate() {
             let name = format!("{GUARD_PREFIX}{}", index + 1);
             let copies = steps.iter().filter(|step| step.name == name);
-            // One that somebody cancels has not held up what follows it.
-            let failed = |step: &&StepSeen| index > 0 && step.state == StepState::Failed;
+            // EMR goes on with what follows one that is cancelled; by then lists show it.
+            let lags = |step: &StepSeen| match step.state {
+                StepState::Failed => false,
+                _ => step.ended.is_none_or(|ended| now.duration_since(ended) < list_lag),
+            };
+            let failed = |step: &&StepSeen| {
+                let ended = step.state.has_ended() && step.state != StepState::Completed;
+                index > 0 && ended && !lags(step)
+            };
             for step in copies.clone().filter(failed) {
                 if !attempt.failed_guards.contains(&step.id) {
                     attempt.failed_guards.push(step.id.clone());

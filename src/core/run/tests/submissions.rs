@@ -132,16 +132,24 @@ fn a_submission_whose_guard_failed_with_the_claim_is_repeated() {
 /// EMR goes on with what follows a step that somebody cancels, and a list may not show
 /// it yet.
 #[test]
-fn a_submission_whose_guard_was_cancelled_with_the_claim_is_not_repeated() {
+fn a_submission_whose_guard_was_cancelled_with_the_claim_is_repeated_when_lists_show_all() {
     let (mut run, steps) = resubmitted();
     let mut cancelled = refused_copy(&run, &steps);
     let guard = cancelled.iter_mut().find(|step| step.name == guard(2)).unwrap();
     guard.state = StepState::Cancelled;
-    let holder = guard.id.clone();
-    assert_eq!(decide(&mut run, Observation::Steps(cancelled), 100), second_claim(&run));
-    let held = Observation::Claimed { key: run.claim(2), holder };
-    let act = decide(&mut run, held, 100);
+    let (holder, ended) = (guard.id.clone(), 91);
+    assert_eq!(guard.ended, Some(at(ended)));
+    let lag = run.limits.list_lag.as_secs();
+    let mut look = |secs| {
+        let steps = Observation::Steps(cancelled.clone());
+        assert_eq!(decide(&mut run, steps, secs), second_claim(&run));
+        let held = Observation::Claimed { key: run.claim(2), holder: holder.clone() };
+        decide(&mut run, held, secs)
+    };
+    let act = look(ended + lag - 1);
     assert!(matches!(act, Act::Rest(Some(_))), "{act:?}");
+    let act = look(ended + lag);
+    assert!(matches!(act, Act::AddSteps { .. }), "{act:?}");
 }
 
 /// The same with the guard of the launch, which ends its cluster.
