@@ -35,7 +35,7 @@ sim-pairs: ## Play two crashes of a small world: all near ones, and some of the 
 
 sim-loads: ## Play worlds whose tasks load their output into the warehouse
 	cargo build --release --workspace --bin sluicegate-sim
-	@target/release/sluicegate-sim loads --seeds $(or $(SEEDS),1000) --from $(or $(FROM),1)
+	@target/release/sluicegate-sim loads --seeds $(or $(SEEDS),1500) --from $(or $(FROM),1)
 
 # SEEDS: in how many worlds each has to be found. The tables go to out/planted-bugs.
 planted-bugs: ## Plant mistakes in the daemon, one at a time; each has to be found
