@@ -17,8 +17,6 @@ use crate::core::run::RunState;
 use crate::core::task::{TaskKey, TaskState};
 use crate::core::why::Timing;
 
-/// A task's partitions are counted up to this many, the newest first.
-const COUNTED_MAX: usize = 10_000;
 /// Runs that a filtered list looks through.
 const SEARCHED_MAX: usize = 10_000;
 
@@ -82,11 +80,12 @@ pub struct Runs {
 }
 
 impl Store {
-    /// A task's newest partitions and its counts by state.
+    /// A task's newest partitions, and the counts by state of the `most` newest.
     pub async fn glance(
         &self,
         task: &str,
         newest: usize,
+        most: usize,
         now: Timestamp,
     ) -> Result<TaskGlance, StoreError> {
         let mut glance = TaskGlance::default();
@@ -106,6 +105,7 @@ impl Store {
                 .expression_attribute_names("#expires", item::EXPIRES)
                 .expression_attribute_values(":task", item::text(task))
                 .scan_index_forward(false)
+                .limit(i32::try_from(most - counted).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(from)
                 .send()
                 .await
@@ -124,7 +124,7 @@ impl Store {
                 }
             }
             from = page.last_evaluated_key;
-            if from.is_none() || counted >= COUNTED_MAX {
+            if from.is_none() || counted >= most {
                 glance.truncated = from.is_some();
                 return Ok(glance);
             }
