@@ -18,11 +18,21 @@ pub struct AskedArgs {
 
 impl AskedArgs {
     pub fn asked(&self, now: Timestamp) -> Result<Asked, Failure> {
-        let from = |name: &str| std::env::var(name).ok();
-        let by = self.by.clone().or_else(|| from("USER")).or_else(|| from("LOGNAME"));
-        let by = by.filter(|by| !by.trim().is_empty()).ok_or_else(|| {
-            Failure::Use("nobody is named who asks for this: add --by NAME".to_owned())
+        let by = self.by().ok_or_else(|| {
+            let words = "nobody is named who asks for this: add --by NAME, or set SLUICEGATE_BY";
+            Failure::Use(words.to_owned())
         })?;
         Ok(Asked::new(&by, self.reason.as_deref(), now))
+    }
+
+    /// For what is only shown, whoever asks.
+    pub fn asked_by_anybody(&self, now: Timestamp) -> Asked {
+        Asked::new(&self.by().unwrap_or_default(), self.reason.as_deref(), now)
+    }
+
+    fn by(&self) -> Option<String> {
+        let from = |name: &str| std::env::var(name).ok();
+        let by = self.by.clone().or_else(|| from("USER")).or_else(|| from("LOGNAME"));
+        by.filter(|by| !by.trim().is_empty())
     }
 }

@@ -182,7 +182,10 @@ async fn order(args: &BackfillArgs) -> Result<Output, Failure> {
     let session = args.aws.open().await?;
     let task = find_task(&session.config, args.task.as_deref().unwrap_or_default())?;
     let window = window(args, &session, task)?;
-    let asked = args.asked.asked(session.now())?;
+    let asked = match args.dry_run {
+        true => args.asked.asked_by_anybody(session.now()),
+        false => args.asked.asked(session.now())?,
+    };
     let millis = u64::try_from(asked.at.as_millisecond()).unwrap_or(0);
     let id = Ulid::from_parts(millis, fastrand::u128(..)).to_string();
     let mut backfill = Backfill::new(&id, window, asked);

@@ -13,6 +13,8 @@ pub fn sluicegate(args: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
         .args(args)
         .env("RUST_LOG", "off")
+        .env_remove("USER")
+        .env_remove("LOGNAME")
         // The default port may be taken here.
         .env("SLUICEGATE_HTTP", "off")
         .output()
