@@ -166,6 +166,7 @@ fn the_email_filter_takes_failures_lateness_and_recoveries_and_nothing_else() {
         "not-terminated",
         "refused-task-failed",
         "run-not-seen",
+        "service-not-terminated",
         "step-step-log",
         "task-end-late",
         "task-failed",
