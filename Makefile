@@ -28,10 +28,11 @@ sim: ## Play the daemon in worlds of faults and crashes, on virtual time
 	@target/release/sluicegate-sim boundaries
 	@target/release/sluicegate-sim run --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1) $(if $(SEEDS),,--all-marks)
 
-# ALL=1 plays every pair: hours.
-sim-pairs: ## Play two crashes of a small world: all near ones, and some of the others
+# ALL=1 plays every pair of the larger world too: hours.
+sim-pairs: ## Play every two crashes of a small world, and near and some other pairs of a larger one
 	cargo build --release --workspace --bin sluicegate-sim
-	@target/release/sluicegate-sim pairs $(if $(ALL),--all)
+	@target/release/sluicegate-sim pairs --world single --all
+	@target/release/sluicegate-sim pairs --world chain $(if $(ALL),--all)
 
 sim-loads: ## Play worlds whose tasks load their output into the warehouse
 	cargo build --release --workspace --bin sluicegate-sim

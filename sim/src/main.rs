@@ -18,7 +18,7 @@ use sluicegate_sim::pairs::{self, Extent, Pair};
 use sluicegate_sim::planted::{self, Hunt};
 use sluicegate_sim::report::{Summary, failure};
 use sluicegate_sim::runner;
-use sluicegate_sim::scenario::Kind;
+use sluicegate_sim::scenario::{Fixed, Kind};
 use sluicegate_sim::world::Outcome;
 
 /// A world is mostly the SDK's allocations: a fifteenth less time for all.
@@ -36,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   sluicegate-sim replay 42                world 42 with all that happened in it
   sluicegate-sim boundaries               every crash at every effect
   sluicegate-sim pairs                    two of them: near pairs, a sample of the others
-  sluicegate-sim pairs --all              every two of them
+  sluicegate-sim pairs --world single --all   every two of them in the smallest world
   sluicegate-sim loads --seeds 300        worlds whose tasks load their output
 
 Exit codes: 0 every invariant held, 1 one was violated or never put to the
@@ -107,6 +107,9 @@ enum Command {
     },
     /// Plays a small world once for each effect and each way to crash there.
     Boundaries {
+        /// Which of the two.
+        #[arg(long, value_enum, default_value_t = Fixed::Chain)]
+        world: Fixed,
         /// Only this one, as a violation names it: EFFECT:POSITION[,EFFECT:POSITION]
         #[arg(long, value_parser = crashes)]
         only: Option<Crashes>,
@@ -114,17 +117,21 @@ enum Command {
         how: How,
     },
     /// Plays it with two crashes: with every second one soon after every first,
-    /// where the recovery of a recovery is, and with some of the others: some 18,000
-    /// pairs of about 300,000. The output says exactly how many of how many.
+    /// where the recovery of a recovery is, and with some of the others. The output says
+    /// exactly how many of how many.
     Pairs {
-        /// Every pair: hours.
+        /// Which of the two small worlds.
+        #[arg(long, value_enum, default_value_t = Fixed::Chain)]
+        world: Fixed,
+        /// Every pair: minutes in the world of a single task partition, hours in the
+        /// other.
         #[arg(long, conflicts_with_all = ["near", "sample", "seed"])]
         all: bool,
         /// All pairs whose second crash comes within so many effects of the first.
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 2)]
         near: u64,
         /// How many of the other pairs.
-        #[arg(long, default_value_t = 5000)]
+        #[arg(long, default_value_t = 2000)]
         sample: usize,
         /// Chooses those.
         #[arg(long, default_value_t = 1)]
@@ -179,13 +186,15 @@ fn main() -> ExitCode {
         Command::Replay { seed, .. } => {
             replay(|data| runner::play_seed(seed, data), &format!("replay {seed}"))
         }
-        Command::Boundaries { only: Some(Crashes(crashes)), .. } => {
-            let words = format!("boundaries --only {}", named(&crashes));
-            replay(|data| runner::play_fixed(&crashes, data), &words)
+        Command::Boundaries { world, only: Some(Crashes(crashes)), .. } => {
+            let play = |data: &std::path::Path| runner::play_fixed(world, &crashes, data);
+            replay(play, &named(world, &crashes))
         }
-        Command::Boundaries { only: None, how } => boundaries(&how).map(|(held, _)| held),
-        Command::Pairs { all, near, sample, seed, how } => {
-            pairs((!all).then_some(Extent { near, sample, seed }), &how)
+        Command::Boundaries { world, only: None, how } => {
+            boundaries(world, &how).map(|(held, _)| held)
+        }
+        Command::Pairs { world, all, near, sample, seed, how } => {
+            pairs(world, (!all).then_some(Extent { near, sample, seed }), &how)
         }
     };
     match result {
@@ -272,25 +281,33 @@ fn planted_bugs(
     Ok(found == hunts.len())
 }
 
-/// Every effect of the fixed world × every position; the effects that each of
+/// Every effect of a fixed world × every position; the effects that each of
 /// these worlds had, by its crash.
-fn boundaries(how: &How) -> anyhow::Result<(bool, Vec<(Crash, u64)>)> {
+fn boundaries(world: Fixed, how: &How) -> anyhow::Result<(bool, Vec<(Crash, u64)>)> {
     let folder = tempfile::tempdir()?;
-    let plain = runner::play_fixed(&[], folder.path())?;
-    if let Some(words) = failure(&plain, "sluicegate-sim boundaries", true) {
+    let plain = runner::play_fixed(world, &[], folder.path())?;
+    let words = format!("sluicegate-sim boundaries --world {}", world.name());
+    if let Some(words) = failure(&plain, &words, true) {
         print(&words)?;
         return Ok((false, Vec::new()));
     }
     let jobs: Vec<Crash> = (1..=plain.effects).flat_map(Crash::all_at).collect();
-    print(&format!("{} effects, {} ways to crash at each", plain.effects, Fault::CRASHES.len()))?;
+    if !how.json {
+        let ways = Fault::CRASHES.len();
+        print(&format!(
+            "{}: {} effects, {ways} ways to crash at each",
+            world.name(),
+            plain.effects
+        ))?;
+    }
     let effects = Mutex::new(Vec::new());
     let play = |crash: &Crash, data: &std::path::Path| {
-        let outcome = runner::play_fixed(&[*crash], data)?;
+        let outcome = runner::play_fixed(world, &[*crash], data)?;
         let mut effects = effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.push((*crash, outcome.effects));
         Ok(outcome)
     };
-    let name = |crash: &Crash| format!("boundaries --only {}", named(&[*crash]));
+    let name = |crash: &Crash| named(world, &[*crash]);
     let (summary, took) = play_all(&jobs, how, play, name)?;
     say(&summary, took, how, false)?;
     let mut effects = effects.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -298,8 +315,8 @@ fn boundaries(how: &How) -> anyhow::Result<(bool, Vec<(Crash, u64)>)> {
     Ok((summary.violations.is_empty(), effects))
 }
 
-fn pairs(extent: Option<Extent>, how: &How) -> anyhow::Result<bool> {
-    let (held, singles) = boundaries(how)?;
+fn pairs(world: Fixed, extent: Option<Extent>, how: &How) -> anyhow::Result<bool> {
+    let (held, singles) = boundaries(world, how)?;
     if !held {
         return Ok(false);
     }
@@ -307,16 +324,17 @@ fn pairs(extent: Option<Extent>, how: &How) -> anyhow::Result<bool> {
     if !how.json {
         print(&chosen.words())?;
     }
-    let play = |pair: &Pair, data: &std::path::Path| runner::play_fixed(pair, data);
-    let name = |pair: &Pair| format!("boundaries --only {}", named(pair));
+    let play = |pair: &Pair, data: &std::path::Path| runner::play_fixed(world, pair, data);
+    let name = |pair: &Pair| named(world, pair);
     let (summary, took) = play_all(&chosen.pairs, how, play, name)?;
     say(&summary, took, how, false)?;
     Ok(summary.violations.is_empty())
 }
 
-fn named(crashes: &[Crash]) -> String {
+/// The command that plays these crashes again.
+fn named(world: Fixed, crashes: &[Crash]) -> String {
     let names = crashes.iter().map(|crash| format!("{}:{}", crash.effect, crash.position));
-    names.collect::<Vec<_>>().join(",")
+    format!("boundaries --world {} --only {}", world.name(), names.collect::<Vec<_>>().join(","))
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a run takes is real time")]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::faults::{Bounds, Crash, Faults};
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::{Fixed, Kind, Scenario};
 use crate::time;
 use crate::world::{self, Outcome};
 
@@ -26,10 +26,11 @@ pub fn play_kind(seed: u64, kind: Kind, data: &Path) -> anyhow::Result<Outcome> 
     world::play(origin, scenario, faults, data)
 }
 
-/// Plays the fixed small world with these crashes.
-pub fn play_fixed(crashes: &[Crash], data: &Path) -> anyhow::Result<Outcome> {
+/// Plays a fixed world with these crashes.
+pub fn play_fixed(world: Fixed, crashes: &[Crash], data: &Path) -> anyhow::Result<Outcome> {
     let origin = time::origin();
-    world::play(origin, Scenario::fixed(origin), Faults::scripted(1, crashes.to_vec()), data)
+    let scenario = Scenario::fixed(world, origin);
+    world::play(origin, scenario, Faults::scripted(1, crashes.to_vec()), data)
 }
 
 /// Plays many worlds on several threads and hands each outcome over as it

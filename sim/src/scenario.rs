@@ -74,6 +74,27 @@ pub struct Scenario {
     pub night: Option<&'static Night>,
 }
 
+/// The small worlds in which crashes are played systematically.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fixed {
+    /// Two partitions of a task in one batch, a step that is tried again, a task that
+    /// follows and one that counts its objects.
+    Chain,
+    /// One partition of one task, whose step is tried again: small enough for every
+    /// two crashes.
+    Single,
+}
+
+impl Fixed {
+    /// As the command line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Single => "single",
+        }
+    }
+}
+
 /// Quotas that worlds as small as these can use up.
 pub const SCARCE: Quota = Quota { burst: 1, per_second: 0.02 };
 
@@ -227,13 +248,14 @@ impl Scenario {
         }
     }
 
-    /// The small world of the systematic runs: one replica, nothing by chance.
-    pub fn fixed(origin: Timestamp) -> Self {
-        let (tasks, datasets, profiles) = config::fixed();
+    /// A small world of the systematic runs: one replica, nothing by chance.
+    pub fn fixed(world: Fixed, origin: Timestamp) -> Self {
+        let (tasks, datasets, profiles) = config::fixed(world);
         let mut rng = Rng::with_seed(1);
         let text = config::text(&tasks, &datasets, &profiles, &mut rng);
         let ends = origin + SignedDuration::from_mins(MINUTES);
-        let messages = arrivals::plain(&datasets, origin);
+        let hours = if world == Fixed::Chain { 2 } else { 1 };
+        let messages = arrivals::plain(&datasets, hours, origin);
         Self {
             seed: 1,
             busy_until: busy_until(origin, &messages, &[]),

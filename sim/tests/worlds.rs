@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
+use sluicegate_sim::faults::Crash;
 use sluicegate_sim::runner;
-use sluicegate_sim::scenario::Kind;
+use sluicegate_sim::scenario::{Fixed, Kind};
 
 const SEEDS: std::ops::Range<u64> = 1..21;
 
@@ -81,4 +82,21 @@ fn slots_come_once_when_clocks_are_changed_by_law() {
     assert_eq!(nights.len(), 7);
     // Each has one of the hourly task, and four nights one of the nightly task.
     assert!(slots >= 12, "only {slots}");
+}
+
+/// Some neighbouring crashes of the smallest world. Every two of
+/// them are for `make sim-pairs`.
+#[test]
+fn a_recovery_that_is_interrupted_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for first in (1..60).step_by(7) {
+        for (one, other) in [(0, 3), (1, 2), (2, 1), (3, 0)] {
+            let crashes = [
+                Crash { effect: first, position: one },
+                Crash { effect: first + 1, position: other },
+            ];
+            let outcome = runner::play_fixed(Fixed::Single, &crashes, folder.path()).unwrap();
+            assert_eq!(outcome.violation, None, "{crashes:?}");
+        }
+    }
 }

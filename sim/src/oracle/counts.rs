@@ -71,14 +71,14 @@ fn settled(scenario: &Scenario, partition: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Dataset, MachineEvent, Object};
+    use crate::scenario::{Dataset, Fixed, MachineEvent, Object};
     use crate::tables;
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
     use serde_json::json;
 
     fn scenario(kind: DatasetKind) -> Scenario {
-        let mut scenario = Scenario::fixed(Timestamp::UNIX_EPOCH);
+        let mut scenario = Scenario::fixed(Fixed::Chain, Timestamp::UNIX_EPOCH);
         scenario.datasets = vec![Dataset { name: "d".to_owned(), kind }];
         scenario
     }

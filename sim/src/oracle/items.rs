@@ -163,6 +163,7 @@ fn run_may_become(from: &str, to: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Fixed;
     use serde_json::json;
 
     fn partition(version: u64, state: &str, notice: bool) -> Value {
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn each_write_continues_what_it_found() {
         let origin = jiff::Timestamp::UNIX_EPOCH;
-        let scenario = Scenario::fixed(origin);
+        let scenario = Scenario::fixed(Fixed::Chain, origin);
         let name = "t1 2013-01-01T03";
         let running = partition(4, "running", false);
         for (old, new, broken) in [

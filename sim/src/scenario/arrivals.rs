@@ -103,12 +103,12 @@ pub fn untold(seed: u64, messages: &mut Vec<(Timestamp, Message)>) -> Vec<(Times
     untold
 }
 
-/// Each object once, soon.
-pub fn plain(datasets: &[Dataset], origin: Timestamp) -> Vec<(Timestamp, Message)> {
+/// Each object of the first so many hours once, soon.
+pub fn plain(datasets: &[Dataset], count: usize, origin: Timestamp) -> Vec<(Timestamp, Message)> {
     let mut rng = Rng::with_seed(1);
     let mut messages = Vec::new();
     for dataset in datasets.iter().filter(|dataset| dataset.kind != DatasetKind::Output) {
-        for (number, hour) in hours(origin).into_iter().take(2).enumerate() {
+        for (number, hour) in hours(origin).into_iter().take(count).enumerate() {
             let count = if let DatasetKind::Count(count) = dataset.kind { count } else { 1 };
             for index in 0..count {
                 let object = object(dataset, hour, index, &mut rng);

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use fastrand::Rng;
 
 use super::loads::Load;
-use super::{BUCKET, DEPLOYMENT, SCARCE};
+use super::{BUCKET, DEPLOYMENT, Fixed, SCARCE};
 use crate::objects::LOG_URI;
 use crate::oracle::Quota;
 
@@ -143,12 +143,12 @@ pub fn changed(profiles: &[Profile], rng: &mut Rng) -> Vec<Profile> {
     changed
 }
 
-/// One task with a batch of two, a retry and a task that follows it.
-pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
+/// What one of the two fixed worlds is about.
+pub fn fixed(world: Fixed) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
     let step = |name: &str, retries| Step { name: name.to_owned(), retries };
     let profile = Profile {
         name: "p0".to_owned(),
-        batch_size: 2,
+        batch_size: if world == Fixed::Chain { 2 } else { 1 },
         max_attempts: 2,
         lifetime_minutes: LONG_LIFETIME,
         step_concurrency: 1,
@@ -164,6 +164,10 @@ pub fn fixed() -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         steps,
         load: None,
     };
+    if world == Fixed::Single {
+        let tasks = vec![task("t0", "d0-0", None, vec![step("s0", 1)])];
+        return (tasks, vec![dataset("d0-0", DatasetKind::Object)], vec![profile]);
+    }
     let tasks = vec![
         task("t0", "d0-0", Some("o1"), vec![step("s0", 1), step("s1", 0)]),
         task("t1", "o1", None, vec![step("s0", 0)]),
