@@ -101,6 +101,7 @@ bugs! {
     NewerOverwritten, "newer-overwritten", "An item of a newer version is written to.";
     RunFollowsConfig, "run-follows-config", "A run goes on with limits that were changed after it began.";
     LedgerNotChecked, "ledger-not-checked", "A load does not fail when its partition stands in the ledger.";
+    LedgerLockedLate, "ledger-locked-late", "A load locks the ledger after a statement that fixes what it sees.";
     TokenPerCall, "token-per-call", "A load whose answer was lost is sent again as another attempt.";
     FirstFailureCounts, "first-failure-counts", "A load fails by what its statement says; the ledger is not asked.";
 }

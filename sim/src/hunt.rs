@@ -13,7 +13,8 @@ use crate::scenario::Kind;
 use crate::world::Outcome;
 
 /// Mistakes that only worlds of loads can show, which are few among the others.
-const OF_LOADS: [Bug; 3] = [Bug::LedgerNotChecked, Bug::TokenPerCall, Bug::FirstFailureCounts];
+const OF_LOADS: [Bug; 4] =
+    [Bug::LedgerNotChecked, Bug::LedgerLockedLate, Bug::TokenPerCall, Bug::FirstFailureCounts];
 
 /// Plays the world of a seed with a bug.
 pub fn play_with(bug: Bug, seed: u64, data: &Path) -> anyhow::Result<Outcome> {

@@ -10,7 +10,7 @@ use crate::aws::store::StoreError;
 use crate::core::catalog::Catalog;
 use crate::core::load::manifest::{Object, manifest};
 use crate::core::load::sql::{self, Subject};
-use crate::core::load::{About, Act, Files, Load, Observation, Seen};
+use crate::core::load::{About, Act, Files, Load, Observation, Seen, Warehouse};
 use crate::core::notice::Notice;
 use crate::core::run::CallFailure;
 use crate::core::task::TaskPartition;
@@ -19,7 +19,7 @@ use crate::core::task::TaskPartition;
 const ACTS_MAX: usize = 8;
 /// More files than a manifest is meant for.
 const FILES_MAX: usize = 50_000;
-/// The ledger is asked by a statement of its own, which takes a moment.
+/// The ledger is created and asked by statements of their own, which take a moment.
 const LEDGER_LOOKS: u32 = 20;
 const LEDGER_LOOK_AFTER: SignedDuration = SignedDuration::from_millis(500);
 /// Its configuration may come back.
@@ -97,6 +97,9 @@ impl Engine {
                 }
             };
             let (task, partition) = (&key.task, key.partition);
+            if let Observation::Looked(Ok(Seen::Failed(_))) = &observation {
+                self.memory().ledgers.remove(&ledger_of(&about));
+            }
             if let Some(failure) = observation.failure() {
                 tracing::warn!(task, %partition, run = load.run, ?failure, "a call of the load failed");
             }
@@ -162,6 +165,7 @@ impl Engine {
             manifest: &format!("s3://{bucket}/{key}"),
             now: load.began,
         };
+        self.ensure_ledger(about).await?;
         let statements = sql::statements(about.warehouse, about.spec, &subject);
         let name = format!("{} {} {}", about.deployment, about.key, load.run);
         self.redshift.execute(about.warehouse, &name, statements, Some(token)).await
@@ -169,28 +173,62 @@ impl Engine {
 
     /// Which run has loaded the partition, as the ledger says.
     async fn ask_ledger(&self, about: &About<'_>) -> Result<Option<String>, AwsError> {
+        self.ensure_ledger(about).await?;
         let question = sql::question(about.warehouse, about.deployment, about.key);
-        let (number, name) = (question.len(), format!("{} ledger", about.deployment));
-        let id = self.redshift.execute(about.warehouse, &name, question, None).await?;
+        let number = question.len();
+        let id = self.do_at_ledger(about, question).await?;
+        self.redshift.only_text(&id, number).await
+    }
+
+    /// The statements of loads expect that the ledger is there. Once for each
+    /// replica, and again after a failure: somebody may have dropped it.
+    async fn ensure_ledger(&self, about: &About<'_>) -> Result<(), AwsError> {
+        let ledger = ledger_of(about);
+        if self.memory().ledgers.contains(&ledger) {
+            return Ok(());
+        }
+        self.do_at_ledger(about, sql::create_ledger(about.warehouse)).await?;
+        self.memory().ledgers.insert(ledger);
+        Ok(())
+    }
+
+    /// Carries out statements that take a moment, and waits for their end;
+    /// returns their id.
+    async fn do_at_ledger(
+        &self,
+        about: &About<'_>,
+        statements: Vec<String>,
+    ) -> Result<String, AwsError> {
+        let name = format!("{} ledger", about.deployment);
+        let id = self.redshift.execute(about.warehouse, &name, statements, None).await?;
         for _ in 0..LEDGER_LOOKS {
             match self.redshift.look(&id).await? {
-                Seen::Finished { .. } => return self.redshift.only_text(&id, number).await,
+                Seen::Finished { .. } => return Ok(id),
                 Seen::Working => {
                     let until = super::after(self.clock.now(), LEDGER_LOOK_AFTER);
                     self.clock.sleep_until(until).await;
                 }
-                Seen::Failed(words) => return Err(unknown(words)),
+                Seen::Failed(words) => {
+                    self.memory().ledgers.remove(&ledger_of(about));
+                    return Err(unknown(words));
+                }
                 Seen::Aborted | Seen::Gone => {
-                    return Err(unknown("the question was cancelled".to_owned()));
+                    return Err(unknown("its statements were cancelled".to_owned()));
                 }
             }
         }
-        // A question that has ended meanwhile cannot be cancelled, and need not be.
+        // What has ended meanwhile cannot be cancelled, and need not be.
         if let Err(error) = self.redshift.cancel(&id).await {
-            tracing::debug!(%error, "the question is left to itself");
+            tracing::debug!(%error, "statements at the ledger are left to themselves");
         }
         Err(unknown("another load holds the ledger".to_owned()))
     }
+}
+
+/// Which ledger it is, for the replica's memory.
+fn ledger_of(about: &About<'_>) -> String {
+    let Warehouse { name, place, database, ledger, .. } = about.warehouse;
+    format!("{name} {place:?} {database} {ledger}")
 }
 
 /// Bucket and key of the manifest of a run's load.

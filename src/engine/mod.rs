@@ -214,6 +214,8 @@ struct Memory {
     /// Ends of logs that their runs have yet to take.
     logs: logs::LogsRead,
     listings: listing::Listings,
+    /// Ledgers of loads that are known to be there.
+    ledgers: BTreeSet<String>,
 }
 
 impl Engine {

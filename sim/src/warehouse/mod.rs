@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::time::pass;
 use crate::world::World;
 
-use self::transaction::{Tables, Transaction, conflict};
+use self::transaction::{Isolation, Tables, Transaction, conflict};
 
 pub use self::sql::{Statement, Value, parse};
 
@@ -44,6 +44,7 @@ struct State {
     /// Those that have not ended.
     open: u64,
     rng: Rng,
+    isolation: Isolation,
     /// The rows that loads have written into the ledger, oldest first.
     loads: Vec<Vec<Value>>,
 }
@@ -90,6 +91,10 @@ impl FakeWarehouse {
             sessions: 0,
             open: 0,
             rng: Rng::with_seed(seed ^ 0x10ad_ab1e),
+            isolation: match seed / 10 % 2 {
+                0 => Isolation::Snapshot,
+                _ => Isolation::Serializable,
+            },
             loads: Vec::new(),
         };
         let (world, freed) = (OnceLock::new(), Notify::new());
@@ -159,9 +164,10 @@ impl Warehouse for FakeWarehouse {
         let mishap = Mishap::choose(&mut state.rng, rates);
         let slow = (state.rng.u32(0..1000) < rates.slow)
             .then(|| (state.rng.usize(..EARLY), state.rng.u64(60..SLOW_SECS_MAX)));
+        let transaction = Transaction::new(state.isolation);
         drop(state);
         let slow = slow.map(|(at, secs)| (at, Duration::from_secs(secs)));
-        let (inner, transaction) = (Arc::clone(inner), Transaction::default());
+        let inner = Arc::clone(inner);
         Ok(Box::new(FakeSession { inner, number, mishap, slow, executed: 0, transaction }))
     }
 
@@ -255,7 +261,7 @@ impl Session for FakeSession {
             self.inner.tell("lock conflict", "");
             return Err(conflict());
         }
-        let transaction = std::mem::take(&mut self.transaction);
+        let transaction = self.end();
         let committed = {
             let mut state = self.inner.state();
             let State { tables, loads, .. } = &mut *state;
@@ -281,7 +287,7 @@ impl Session for FakeSession {
     }
 
     async fn rollback(&mut self) {
-        self.transaction = Transaction::default();
+        self.end();
         self.release();
     }
 }
@@ -300,6 +306,12 @@ impl FakeSession {
             }
             freed.await;
         }
+    }
+
+    /// What it has done so far; nothing of it is committed.
+    fn end(&mut self) -> Transaction {
+        let anew = self.transaction.anew();
+        std::mem::replace(&mut self.transaction, anew)
     }
 
     fn release(&self) {

@@ -1,7 +1,7 @@
-//! One transaction on tables in memory: what it reads and writes is its own
-//! until it commits, and it commits only if nobody has changed meanwhile what
-//! it touched, as Redshift's serializable isolation demands. Not for locks,
-//! time and mishaps: those are the session's.
+//! One transaction on tables in memory. It sees what was committed when its first
+//! statement other than LOCK began; what it writes is its own until it commits.
+//! Whether it may commit is a matter of its isolation. Not for locks, time and
+//! mishaps: those are the session's.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,22 @@ pub struct Table {
 /// Tables by their names, `schema.name`.
 pub type Tables = BTreeMap<String, Table>;
 
-#[derive(Debug, Default)]
+/// The two that Redshift has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Nobody may have changed meanwhile what it has touched.
+    Serializable,
+    /// Nobody may have deleted meanwhile what it deletes.
+    Snapshot,
+}
+
+#[derive(Debug)]
 pub struct Transaction {
-    /// Its own copies, each with the version that it was copied at.
-    touched: BTreeMap<String, (Option<u64>, Table)>,
+    isolation: Isolation,
+    /// What was committed when it began to look.
+    seen: Option<Tables>,
+    /// Its own copies, each beside what it saw; none of what it has created.
+    touched: BTreeMap<String, (Option<Table>, Table)>,
     temporary: Tables,
     /// Rows that were inserted by their values: those of the ledger.
     inserted: Vec<Vec<Value>>,
@@ -36,6 +48,16 @@ pub fn conflict() -> SqlError {
 }
 
 impl Transaction {
+    pub fn new(isolation: Isolation) -> Self {
+        let (touched, temporary, inserted) = (BTreeMap::new(), Tables::new(), Vec::new());
+        Self { isolation, seen: None, touched, temporary, inserted }
+    }
+
+    /// Another one like it.
+    pub fn anew(&self) -> Self {
+        Self::new(self.isolation)
+    }
+
     /// One statement; `read` gives the objects of the bucket.
     pub fn carry_out(
         &mut self,
@@ -43,6 +65,9 @@ impl Transaction {
         committed: &Tables,
         read: impl Fn(&str) -> Option<Bytes>,
     ) -> Result<Outcome, SqlError> {
+        if self.seen.is_none() && !matches!(statement, Statement::Lock { .. }) {
+            self.seen = Some(committed.clone());
+        }
         match statement {
             Statement::Create { table, columns, temporary: true } => {
                 let new = Table { columns, ..Table::default() };
@@ -126,17 +151,24 @@ impl Transaction {
 
     /// All or nothing; says which rows were inserted by their values.
     pub fn commit(self, committed: &mut Tables) -> Result<Vec<Vec<Value>>, SqlError> {
-        let version = |name: &String| committed.get(name).map(|table| table.version);
-        if self.touched.iter().any(|(name, (base, _))| version(name) != *base) {
-            return Err(conflict());
-        }
-        for (name, (base, mut table)) in self.touched {
-            let unchanged = committed.get(&name).is_some_and(|before| *before == table);
-            if !unchanged {
-                table.version = base.unwrap_or(0) + 1;
-                committed.insert(name, table);
+        let mut after = Tables::new();
+        for (name, (base, own)) in self.touched {
+            let now = committed.get(&name);
+            let version = |table: Option<&Table>| table.map(|table| table.version);
+            let (rows, known) = if version(now) == version(base.as_ref()) {
+                (own.rows, base.map_or(0, |base| base.version))
+            } else if let (Isolation::Snapshot, Some(base), Some(now)) =
+                (self.isolation, &base, now)
+            {
+                (merged(base, &own, now)?, now.version)
+            } else {
+                return Err(conflict());
+            };
+            if now.is_none_or(|now| now.rows != rows) {
+                after.insert(name, Table { rows, version: known + 1, ..own });
             }
         }
+        committed.extend(after);
         Ok(self.inserted)
     }
 
@@ -144,7 +176,11 @@ impl Transaction {
     fn table(&mut self, name: &str, committed: &Tables) -> Result<&mut Table, SqlError> {
         if !self.touched.contains_key(name) {
             let table = committed.get(name).ok_or_else(|| missing(name))?;
-            self.touched.insert(name.to_owned(), (Some(table.version), table.clone()));
+            let seen = self.seen.as_ref().and_then(|seen| seen.get(name));
+            // What was created since is there, and shows nothing.
+            let new = || Table { columns: table.columns.clone(), ..Table::default() };
+            let base = seen.cloned().unwrap_or_else(new);
+            self.touched.insert(name.to_owned(), (Some(base.clone()), base));
         }
         let own = self.touched.get_mut(name).ok_or_else(|| missing(name))?;
         Ok(&mut own.1)
@@ -161,6 +197,29 @@ impl Transaction {
         let rows = table.rows.iter();
         let found = rows.filter(|row| places.iter().all(|(at, value)| row[*at] == **value));
         Ok(found.cloned().collect())
+    }
+}
+
+/// The rows that are there now, changed as a transaction has changed those that it
+/// saw.
+fn merged(base: &Table, own: &Table, now: &Table) -> Result<Vec<Vec<Value>>, SqlError> {
+    let without = |rows: &[Vec<Value>], others: &[Vec<Value>]| {
+        let mut rows = rows.to_vec();
+        let missed = others.iter().filter(|other| {
+            let at = rows.iter().position(|row| row == *other);
+            at.map(|at| rows.remove(at)).is_none()
+        });
+        let missed = missed.count();
+        (rows, missed)
+    };
+    let (deleted, _) = without(&base.rows, &own.rows);
+    let (added, _) = without(&own.rows, &base.rows);
+    match without(&now.rows, &deleted) {
+        (mut rows, 0) => {
+            rows.extend(added);
+            Ok(rows)
+        }
+        _ => Err(conflict()),
     }
 }
 
@@ -232,8 +291,16 @@ mod tests {
     use super::super::sql::parse;
     use super::*;
 
-    /// Runs statements as one transaction, up to its commit.
     fn begin(sqls: &[&str], committed: &Tables) -> Result<Transaction, SqlError> {
+        begin_in(Isolation::Serializable, sqls, committed)
+    }
+
+    /// Runs statements as one transaction, up to its commit.
+    fn begin_in(
+        isolation: Isolation,
+        sqls: &[&str],
+        committed: &Tables,
+    ) -> Result<Transaction, SqlError> {
         let read = |key: &str| match key {
             "m.json" => Some(Bytes::from_static(
                 br#"{"entries":[{"url":"s3://landing/f","meta":{"content_length":19}}]}"#,
@@ -241,7 +308,7 @@ mod tests {
             "f" => Some(Bytes::from_static(br#"[["one",1],["b",2]]"#)),
             _ => None,
         };
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction::new(isolation);
         for sql in sqls {
             transaction.carry_out(parse(sql).unwrap(), committed, read)?;
         }
@@ -285,6 +352,40 @@ mod tests {
         one.commit(&mut tables).unwrap();
         assert_eq!(other.commit(&mut tables), Err(conflict()));
         assert_eq!(tables["public.t"].rows.len(), 2);
+    }
+
+    /// Under snapshot isolation two that only add are no conflict: only the lock
+    /// keeps them apart, and only if nothing was looked at before.
+    #[test]
+    fn what_is_seen_is_fixed_by_the_first_look_and_not_by_a_lock() {
+        let snapshot =
+            |sqls: &[&str], tables: &Tables| begin_in(Isolation::Snapshot, sqls, tables).unwrap();
+        let mut tables = Tables::new();
+        snapshot(&[LEDGER, LOAD[2]], &tables).commit(&mut tables).unwrap();
+        let lock = r#"LOCK TABLE "public"."l""#;
+        let (mut looked, mut waited) = (snapshot(&[LEDGER], &tables), snapshot(&[lock], &tables));
+        snapshot(&LOAD, &tables).commit(&mut tables).unwrap();
+        let read = |_: &str| None;
+        let check = || parse(CHECK).unwrap();
+        assert!(looked.carry_out(check(), &tables, read).is_ok(), "it sees what was");
+        let refused = waited.carry_out(check(), &tables, read);
+        assert_eq!(refused.unwrap_err(), SqlError::failed("division by zero"));
+        let add = r#"INSERT INTO "public"."l" VALUES ('p', 'S')"#;
+        looked.carry_out(parse(add).unwrap(), &tables, read).unwrap();
+        looked.commit(&mut tables).unwrap();
+        assert_eq!(tables["public.l"].rows.len(), 2);
+    }
+
+    /// Two that delete the same are a conflict.
+    #[test]
+    fn what_another_has_deleted_cannot_be_deleted() {
+        let mut tables = Tables::new();
+        begin(&LOAD, &tables).unwrap().commit(&mut tables).unwrap();
+        let delete = r#"DELETE FROM "public"."t""#;
+        let both = [(); 2].map(|()| begin_in(Isolation::Snapshot, &[delete], &tables).unwrap());
+        let [one, other] = both.map(|transaction| transaction.commit(&mut tables));
+        assert_eq!((one, other), (Ok(Vec::new()), Err(conflict())));
+        assert_eq!(tables["public.t"].rows.len(), 0);
     }
 
     #[test]

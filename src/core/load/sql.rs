@@ -5,6 +5,12 @@
 //! batch of statements cannot branch, so a loaded partition makes one of them
 //! raise. A lost answer, a repeated request and a second replica are therefore
 //! all harmless, whatever becomes of the client token.
+//!
+//! The lock comes before all else: a transaction sees what was committed when its
+//! first SELECT, change or CREATE TABLE began, so after anything but LOCK it would
+//! not see what the load did that it waited for. Hence the ledger is created by a
+//! request of its own. Source: Amazon Redshift Database Developer Guide, "Isolation
+//! levels in Amazon Redshift".
 
 use jiff::Timestamp;
 
@@ -58,7 +64,6 @@ pub fn statements(warehouse: &Warehouse, spec: &LoadSpec, subject: &Subject<'_>)
     let mut stored = staged.clone();
     stored.extend(spec.partition_column.as_ref().map(|name| format!("{name} timestamp")));
     let mut statements = vec![
-        format!("CREATE TABLE IF NOT EXISTS {ledger} ({LEDGER_COLUMNS})"),
         format!("LOCK TABLE {ledger}"),
         format!(
             "SELECT 1 / CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END FROM {ledger} WHERE {refused}"
@@ -73,6 +78,9 @@ pub fn statements(warehouse: &Warehouse, spec: &LoadSpec, subject: &Subject<'_>)
         }
         // DELETE, because TRUNCATE commits on Redshift.
         Mode::ReplaceTable => statements.push(format!("DELETE FROM {table}")),
+    }
+    if planted(Bug::LedgerLockedLate) {
+        statements.splice(0..0, create_ledger(warehouse));
     }
     if planted(Bug::LedgerNotChecked) {
         statements.retain(|statement| !statement.starts_with("SELECT"));
@@ -123,15 +131,19 @@ pub fn is_insert(statement: &str) -> bool {
     statement.starts_with("INSERT INTO") && statement.ends_with(&format!("FROM {STAGE}"))
 }
 
+/// Creates the ledger unless it is there.
+pub fn create_ledger(warehouse: &Warehouse) -> Vec<String> {
+    vec![format!("CREATE TABLE IF NOT EXISTS {} ({LEDGER_COLUMNS})", warehouse.ledger)]
+}
+
 /// Asks the ledger which run has loaded a partition; the last statement gives
-/// no row, or one of one text. The ledger may not be there yet, and a load that is
-/// under way holds its lock: the answer waits for its end.
+/// no row, or one of one text. A load that is under way holds its lock: the answer
+/// waits for its end.
 pub fn question(warehouse: &Warehouse, deployment: &str, key: &TaskKey) -> Vec<String> {
     let subject =
         Subject { deployment, key, run: "", files: 0, manifest: "", now: Timestamp::UNIX_EPOCH };
     let ledger = &warehouse.ledger;
     vec![
-        format!("CREATE TABLE IF NOT EXISTS {ledger} ({LEDGER_COLUMNS})"),
         format!("LOCK TABLE {ledger}"),
         format!("SELECT run FROM {ledger} WHERE {}", subject.ledger_row()),
     ]
@@ -178,10 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn the_ledger_is_locked_before_it_is_asked() {
+    fn the_ledger_is_locked_before_all_else() {
         let text = all(&spec(Mode::Append), 1);
         let place = |what: &str| text.find(what).unwrap();
-        assert!(place("LOCK TABLE") < place("SELECT 1 /"));
+        assert!(text.starts_with("LOCK TABLE"), "{text}");
+        let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+        assert!(question(&warehouse(), "prod", &key)[0].starts_with("LOCK TABLE"));
         assert!(place("SELECT 1 /") < place("COPY"));
         assert!(place("COPY") < place("INSERT INTO \"public\".\"sluicegate_loads\""));
     }

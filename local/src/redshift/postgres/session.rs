@@ -30,6 +30,10 @@ const COLUMNS: &str = "
     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum";
 
+/// As Redshift's SNAPSHOT isolation: what a transaction sees is fixed by its first
+/// statement other than LOCK.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
 /// A session of one request.
 pub struct PostgresSession {
     client: Client,
@@ -49,7 +53,7 @@ impl PostgresSession {
                 let outcome = self.plain(&sql).await?;
                 if self.in_transaction {
                     self.command("COMMIT").await?;
-                    self.command("BEGIN").await?;
+                    self.command(BEGIN).await?;
                 }
                 Ok(outcome)
             }
@@ -145,7 +149,7 @@ impl PostgresSession {
 #[async_trait]
 impl Session for PostgresSession {
     async fn begin(&mut self) -> Result<(), SqlError> {
-        self.command("BEGIN").await?;
+        self.command(BEGIN).await?;
         self.in_transaction = true;
         Ok(())
     }
