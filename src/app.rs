@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -136,6 +137,15 @@ pub async fn start(
         Err(error) if matches!(error.kind, Kind::Unknown | Kind::Deferred) => {
             tracing::warn!(%error, "SNS does not answer, notices are kept until it does");
         }
+        // Whoever starts the service for the first time sees the mistake; one that was
+        // ended over it would follow and end no cluster.
+        Err(error) if has_open_runs(&store, clock.now()).await => {
+            tracing::error!(
+                topic = settings.topic_arn, %error,
+                "nobody can be told of anything, notices are kept: runs are under way, so the \
+                 service goes on; create the topic, or correct the configuration or the role"
+            );
+        }
         Err(error) => return Err(start_error(&settings.topic_arn, error)),
     }
     let engine = Arc::new(Engine::new(Parts {
@@ -168,6 +178,11 @@ pub async fn start(
     Ok(engine)
 }
 
+/// Whether there may be clusters that somebody has to follow and end.
+async fn has_open_runs(store: &Store, now: Timestamp) -> bool {
+    store.open(now).await.is_ok_and(|(runs, _)| !runs.is_empty())
+}
+
 async fn check_tables(store: &Store) -> Result<(), ServiceError> {
     match store.missing_tables().await {
         Ok(missing) if missing.is_empty() => {
@@ -177,9 +192,12 @@ async fn check_tables(store: &Store) -> Result<(), ServiceError> {
         Ok(missing) => Err(ServiceError::MissingTables(missing)),
         Err(StoreError::Aws(error)) => Err(start_error("the tables", error)),
         // Describing tables reads no items.
-        Err(StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. }) => {
-            Ok(())
-        }
+        Err(
+            StoreError::Conflict(_)
+            | StoreError::Newer { .. }
+            | StoreError::Unreadable { .. }
+            | StoreError::Unwritable { .. },
+        ) => Ok(()),
     }
 }
 

@@ -97,6 +97,13 @@ impl AwsError {
         UNSIGNED.contains(&code)
     }
 
+    /// Whether EMR knows no cluster of the id that was asked for.
+    pub fn names_no_cluster(&self) -> bool {
+        self.kind == Kind::Refused
+            && self.message.contains("Cluster id")
+            && self.message.contains("is not valid")
+    }
+
     /// Whether what the request says is at fault, and not permissions or the
     /// moment: the same request would be refused again, another one may pass.
     pub fn is_about_the_request(&self) -> bool {

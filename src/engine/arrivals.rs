@@ -31,6 +31,8 @@ pub struct NotRecorded {
     pub reason: String,
     /// It would fail again in the same way.
     pub permanent: bool,
+    /// One item is at fault, and people are told of that.
+    pub told: bool,
 }
 
 type Receipts = Vec<(Element, Receipt)>;
@@ -63,8 +65,8 @@ impl Engine {
         let mut recorded = Recorded::default();
         for (result, touched) in results {
             if let Err(error) = result {
-                let failed =
-                    NotRecorded { reason: error.to_string(), permanent: error.is_permanent() };
+                let (permanent, told) = (error.is_permanent(), self.tell_unreadable(&error).await);
+                let failed = NotRecorded { reason: error.to_string(), permanent, told };
                 recorded.failed.extend(touched.into_iter().map(|index| (index, failed.clone())));
             }
         }
@@ -262,6 +264,16 @@ impl Engine {
     /// Records receipts and decides about the partition as it is now. One that is too
     /// old is not begun.
     pub(super) async fn receive(
+        &self,
+        catalog: &Catalog,
+        key: &TaskKey,
+        receipts: &[(Element, Receipt)],
+    ) -> Result<(), StoreError> {
+        let received = self.take_receipts(catalog, key, receipts).await;
+        received.map_err(|error| self.store.about(key, error))
+    }
+
+    async fn take_receipts(
         &self,
         catalog: &Catalog,
         key: &TaskKey,

@@ -130,13 +130,20 @@ impl Engine {
         };
         let seen: Vec<_> = futures::stream::iter(new)
             .map(|name| async move {
-                let since = self.store.first_seen(&name, now).await?;
-                Ok::<_, StoreError>((name, since))
+                match self.store.first_seen(&name, now).await {
+                    Ok(since) => Ok(Some((name, since))),
+                    // It keeps no other task from being listed for.
+                    Err(error) if error.is_about_one_item() => {
+                        self.tell_unreadable(&error).await;
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
             })
             .buffer_unordered(LISTINGS_MAX)
             .try_collect()
             .await?;
-        self.memory().listings.first_seen.extend(seen);
+        self.memory().listings.first_seen.extend(seen.into_iter().flatten());
         Ok(())
     }
 
@@ -171,7 +178,7 @@ impl Engine {
     /// One item that cannot be read or is a newer version's keeps no other place from
     /// being listed.
     async fn passed_over(&self, place: &Place, error: StoreError) -> Result<u64, StoreError> {
-        if !error.is_about_one_item() && !error.is_permanent() {
+        if !error.is_about_one_item() {
             return Err(error);
         }
         let (Place { dataset, partition, .. }, reason) = (place, with_causes(&error));

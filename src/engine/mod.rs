@@ -376,7 +376,7 @@ impl Engine {
                 tracing::debug!(task, partition, run, %what, "changed by another writer, reading again");
                 self.agenda.failed(key, now);
             }
-            Err(error @ StoreError::Unreadable { .. }) => {
+            Err(error @ (StoreError::Unreadable { .. } | StoreError::Unwritable { .. })) => {
                 tracing::warn!(task, partition, run, reason = with_causes(&error), "left alone");
                 self.tell_unreadable(&error).await;
                 // It may be mended, and not all that met it is found by the sweep.
@@ -389,11 +389,14 @@ impl Engine {
         }
     }
 
-    /// An item is left alone: says so once, for it is met again and again.
-    async fn tell_unreadable(&self, error: &StoreError) {
-        let (StoreError::Newer { table, key } | StoreError::Unreadable { table, key, .. }) = error
+    /// An item is left alone: says so once, for it is met again and again. True when
+    /// people were told; other errors are not for them.
+    async fn tell_unreadable(&self, error: &StoreError) -> bool {
+        let (StoreError::Newer { table, key }
+        | StoreError::Unreadable { table, key, .. }
+        | StoreError::Unwritable { table, key, .. }) = error
         else {
-            return;
+            return false;
         };
         let reason = with_causes(error);
         let headline = "an item in the tables cannot be read and is left alone";
@@ -410,7 +413,7 @@ impl Engine {
                          damaged, restore it from the table's point-in-time recovery",
                     ),
                 ]);
-        self.announce_once(&format!("item {key} in table {table}"), &notice).await;
+        self.announce_once(&format!("item {key} in table {table}"), &notice).await
     }
 
     /// Announces what is met again and again once in the life of this process, and

@@ -53,6 +53,7 @@ impl Engine {
             };
         }
         self.remember(&run, hints);
+        next = next.into_iter().chain(self.pay(&mut run).await?).min();
         let again = loop {
             self.take_logs(&mut run).await?;
             let again = self.publish_run(&mut run).await?;
@@ -139,19 +140,19 @@ impl Engine {
 
     /// The changes whose partitions still belong to the run. One that somebody
     /// removed, changed or damaged by hand, or that a newer version has written,
-    /// must not keep the run from ending.
+    /// must not keep the run from ending; to one that cannot be read its end is owed.
     async fn still_ours(
         &self,
-        run: &Run,
+        run: &mut Run,
         changes: Vec<TaskChange>,
     ) -> Result<Vec<TaskChange>, StoreError> {
         let mut kept = Vec::with_capacity(changes.len());
         for change in changes {
             let item = match self.store.task(&change.key).await {
-                // Left alone, and told of by a turn of its own.
-                Err(StoreError::Unreadable { .. }) => {
-                    self.wake_tasks(std::iter::once(&change.key));
-                    None
+                Err(error @ StoreError::Unreadable { .. }) => {
+                    self.tell_unreadable(&error).await;
+                    run.owes(&change.key);
+                    continue;
                 }
                 item => item?,
             };
@@ -169,6 +170,30 @@ impl Engine {
             }
         }
         Ok(kept)
+    }
+
+    /// Stores what the run owes to partitions that could not be read when they ended in
+    /// it; says when to try again.
+    async fn pay(&self, run: &mut Run) -> Result<Option<Timestamp>, StoreError> {
+        let mut again = None;
+        for key in run.owed() {
+            let now = self.clock.now();
+            match self.store.task(&key).await {
+                Ok(_) => {}
+                Err(error) if error.is_about_one_item() => {
+                    self.tell_unreadable(&error).await;
+                    again = Some(super::after(now, self.sweep_interval));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let change = run.paid(&key, now);
+            let changes = self.still_ours(run, change.into_iter().collect()).await?;
+            self.store.commit_run(run, &changes).await?;
+            self.wake_tasks(changes.iter().map(|change| &change.key));
+            self.count_changes(run, &changes);
+        }
+        Ok(again)
     }
 
     async fn act(&self, run: &Run, act: Act) -> Observation {
@@ -280,6 +305,10 @@ impl Engine {
             Err(error) if error.kind == Kind::Deferred => {
                 tracing::warn!(run = run.id, %error, "will look again soon");
                 Observation::Postponed(self.throttled(call))
+            }
+            Err(error) if error.names_no_cluster() => {
+                tracing::warn!(run = run.id, %error, "EMR does not know the cluster");
+                Observation::Absent
             }
             Err(error) => {
                 tracing::warn!(run = run.id, %error, "could not look, nothing follows from that");

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::listing::{self, Counted};
 use super::outbox::Published;
 use super::{Engine, Key};
-use crate::aws::error::with_causes;
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Completeness, Dataset};
 use crate::core::lateness::look;
@@ -119,13 +118,17 @@ impl Engine {
             let page = self.store.waiting(task, from).await?;
             for item in page.items {
                 let decided = match item {
-                    Ok(item) => self.decide_and_keep(&catalog, item).await,
+                    Ok(item) => {
+                        let key = item.key.clone();
+                        let decided = self.decide_and_keep(&catalog, item).await;
+                        decided.map_err(|error| self.store.about(&key, error))
+                    }
                     Err(error) => Err(error),
                 };
                 match decided {
                     Ok(decided) => self.plan_look(&decided.item, decided.until),
-                    Err(error @ (StoreError::Unreadable { .. } | StoreError::Newer { .. })) => {
-                        tracing::error!(task, %error, "left alone: written by a newer version, or damaged");
+                    Err(error) if error.is_about_one_item() => {
+                        self.tell_unreadable(&error).await;
                     }
                     Err(error) => return Err(error),
                 }
@@ -321,17 +324,10 @@ impl Engine {
             let element = Element::data(output, item.key.partition);
             for reader in catalog.readers_of(output, &item.key.partition) {
                 match self.receive(catalog, &reader, &[(element.clone(), receipt.clone())]).await {
-                    // One item keeps nothing from the others.
-                    Err(error @ StoreError::Newer { .. }) => {
+                    // One item keeps nothing from the others, and may be mended.
+                    Err(error) if error.is_about_one_item() => {
                         let TaskKey { task, partition } = &reader;
                         tracing::warn!(task, %partition, %error, "not told of its input, will be tried again");
-                        all_told = false;
-                    }
-                    Err(error @ StoreError::Unreadable { .. }) => {
-                        self.tell_unreadable(&error).await;
-                    }
-                    Err(error) if error.is_permanent() => {
-                        let error = self.store.unwritable(&reader, &with_causes(&error));
                         self.tell_unreadable(&error).await;
                         all_told = false;
                     }

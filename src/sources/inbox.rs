@@ -131,9 +131,14 @@ impl Inbox {
                 );
                 continue;
             }
+            // A mail for each of its messages would say nothing new of the item.
+            let told = content.problems.is_empty() && failed.iter().all(|failed| failed.told);
             content.problems.extend(failed.iter().map(|failed| failed.reason.clone()));
             let dropped = planted(Bug::UnreadableDropped);
-            if content.problems.is_empty() || dropped || self.quarantine(&message, &content).await {
+            if content.problems.is_empty()
+                || dropped
+                || self.quarantine(&message, &content, told).await
+            {
                 done.push(message);
             }
         }
@@ -148,15 +153,15 @@ impl Inbox {
         }
     }
 
-    /// Tells people and keeps the message; true when it may be deleted. Told
-    /// first: a message comes again until both are done, and a second mail is
-    /// better than many copies.
-    async fn quarantine(&self, message: &Received, content: &Content) -> bool {
+    /// Tells people, unless they are `told`, and keeps the message; true when it may
+    /// be deleted. Told first: a message comes again until both are done, and a second
+    /// mail is better than many copies.
+    async fn quarantine(&self, message: &Received, content: &Content, told: bool) -> bool {
         let reason = content.reason();
         let queue = self.sqs.quarantine_url();
         let notice = quarantined(message, &reason, queue, self.engine.clock().now());
         let what = format!("message {}: {reason}", message.id);
-        if !self.engine.announce_once(&what, &notice).await {
+        if !told && !self.engine.announce_once(&what, &notice).await {
             return false;
         }
         let kept = self.sqs.quarantine(message, &reason).await;

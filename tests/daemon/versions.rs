@@ -32,9 +32,13 @@ async fn write_newer(world: &World, task: &str, partition: &str) -> Item {
     ] {
         item.insert(name.into(), value);
     }
+    write(world, &item).await;
+    item
+}
+
+async fn write(world: &World, item: &Item) {
     let put = tables(world).await.put_item().table_name("test-task");
     put.set_item(Some(item.clone())).send().await.unwrap();
-    item
 }
 
 async fn read(world: &World, task: &str, partition: &str) -> Item {
@@ -77,6 +81,8 @@ async fn an_arrival_for_a_newer_item_waits_in_the_queue() {
     world.put("a/2013-01-02.csv", "1").await;
     world.mail("t/2013-01-02/succeeded").await;
     refused(&world, "t", "2013-01-01", 2).await;
+    world.mail("item/t/2013-01-01").await;
+    assert_eq!(world.mails_about("item/t/2013-01-01").len(), 1);
     assert_eq!(read(&world, "t", "2013-01-01").await, newer);
     assert_eq!(world.queued("inbox").await, 1);
     assert_eq!(world.queued("quarantine").await, 0);
@@ -113,8 +119,7 @@ const COUNTED: &str = "[datasets.c]\nlocation = \"s3://landing/c/{yyyy}/{MM}/{dd
 async fn write_damaged(world: &World, task: &str, partition: &str) -> Item {
     let mut item = key(task, partition);
     item.extend([("format".into(), N("1".into())), ("version".into(), S("broken".into()))]);
-    let put = tables(world).await.put_item().table_name("test-task");
-    put.set_item(Some(item.clone())).send().await.unwrap();
+    write(world, &item).await;
     item
 }
 
@@ -132,6 +137,63 @@ async fn an_output_for_an_item_that_cannot_be_written_is_told_to_others_at_once(
     world.mail("maker/2013-01-01/succeeded").await;
     world.mail("item/broken/2013-01-01").await;
     assert_eq!(read(&world, "broken", "2013-01-01").await, damaged);
+}
+
+#[tokio::test]
+async fn an_output_for_an_item_that_cannot_be_read_is_told_when_it_is_mended() {
+    let produced =
+        format!("[datasets.made]\nlocation = \"s3://{BUCKET}/made/{{yyyy}}/{{MM}}/{{dd}}/\"\n");
+    let maker =
+        daily_task("maker", &["a"], "true").replace("[[tasks", "outputs = [\"made\"]\n[[tasks");
+    let tasks = daily_file("a") + &daily_file("b") + &produced + &maker;
+    let world = World::new(&(tasks + &daily_task("reader", &["made", "b"], "true"))).await;
+    world.put("b/2013-01-01.csv", "1").await;
+    world.taken().await;
+    let whole = read(&world, "reader", "2013-01-01").await;
+    let mut damaged = whole.clone();
+    damaged.insert("state".into(), S("broken".into()));
+    write(&world, &damaged).await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("maker/2013-01-01/succeeded").await;
+    world.mail("item/reader/2013-01-01").await;
+    assert_eq!(read(&world, "reader", "2013-01-01").await, damaged);
+    write(&world, &whole).await;
+    world.mail("reader/2013-01-01/succeeded").await;
+    assert_eq!(world.mails_about("item/reader/2013-01-01").len(), 1);
+}
+
+#[tokio::test]
+async fn many_objects_for_an_item_that_cannot_be_written_are_kept_and_told_of_once() {
+    let readers = ["a", "b"].map(|name| daily_task(name, &["c"], "true")).concat();
+    let world = World::new(&(COUNTED.to_owned() + &readers)).await;
+    let damaged = write_damaged(&world, "a", "2013-01-01").await;
+    for number in 1..=3 {
+        world.put(&format!("c/2013/01/01/{number}"), "1").await;
+    }
+    world.mail("b/2013-01-01/succeeded").await;
+    world.taken().await;
+    assert_eq!(world.queued("quarantine").await, 3);
+    assert_eq!(read(&world, "a", "2013-01-01").await, damaged);
+    assert_eq!(world.mails_about("item/a/2013-01-01").len(), 1);
+    assert_eq!(world.mails_about("message/").len(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_item_of_one_task_keeps_no_other_from_being_listed() {
+    let tasks =
+        daily_file("x") + &daily_task("a", &["x"], "true") + &daily_task("t", &["x"], "true");
+    let mut world = World::at(&tasks, "2013-01-01T09:00:00Z", 600.0).await;
+    world.taken().await;
+    world.stop().await;
+    world.configure_engine("list-interval = \"5m\"");
+    let mut damaged = key("a", "~first-seen");
+    damaged.insert("since".into(), AttributeValue::Bool(true));
+    write(&world, &damaged).await;
+    world.start().await;
+    world.notify(false).await;
+    world.put("x/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    world.mail("item/a/~first-seen").await;
 }
 
 #[tokio::test]
@@ -157,8 +219,7 @@ async fn listings_go_on_beside_an_item_that_cannot_be_read() {
     let mut damaged = key("a", "2013-01-01");
     damaged.insert("state".into(), N("1".into()));
     damaged.insert("version".into(), N("1".into()));
-    let put = tables(&world).await.put_item().table_name("test-task");
-    put.set_item(Some(damaged.clone())).send().await.unwrap();
+    write(&world, &damaged).await;
     world.start().await;
     for number in 1..=2 {
         world.put(&format!("c/2013/01/01/{number}"), "1").await;
@@ -216,16 +277,22 @@ async fn an_item_of_a_run_becomes(damage: impl Fn(&mut Item)) {
         world.mail(&format!("t/2013-01-{day}/running")).await;
     }
     world.until_due(|due| due.iter().all(|key| matches!(key, DueKey::Run(_)))).await;
-    let mut item = read(&world, "t", "2013-01-01").await;
+    let whole = read(&world, "t", "2013-01-01").await;
+    let mut item = whole.clone();
     damage(&mut item);
-    let put = tables(&world).await.put_item().table_name("test-task");
-    put.set_item(Some(item.clone())).send().await.unwrap();
+    write(&world, &item).await;
     fs::write(go, "").unwrap();
     world.mail("t/2013-01-02/succeeded").await;
     world.mail("run-succeeded").await;
     assert_eq!(world.clusters_ended().await, 1);
     world.mail("item/t/2013-01-01").await;
     assert_eq!(read(&world, "t", "2013-01-01").await, item);
+    // Its end is owed to it until it can be read.
+    write(&world, &whole).await;
+    world.mail("t/2013-01-01/succeeded").await;
+    world.until_due(<[_]>::is_empty).await;
+    assert_eq!(world.mails_about("t/2013-01-01/succeeded").len(), 1);
+    assert_eq!(world.clusters_ended().await, 1);
 }
 
 #[tokio::test]

@@ -73,12 +73,20 @@ pub enum StoreError {
         #[source]
         source: Unreadable,
     },
+    /// DynamoDB refuses what would be written: the item is damaged, or full.
+    #[error("item {key} in table {table} cannot be written: {reason}")]
+    Unwritable { table: String, key: String, reason: String },
 }
 
 impl StoreError {
     /// Whether an item is to be left alone: what is about others can go on.
     pub fn is_about_one_item(&self) -> bool {
-        matches!(self, StoreError::Newer { .. } | StoreError::Unreadable { .. })
+        matches!(
+            self,
+            StoreError::Newer { .. }
+                | StoreError::Unreadable { .. }
+                | StoreError::Unwritable { .. }
+        )
     }
 
     /// Whether the same write would be refused again: what it holds is at
@@ -86,6 +94,7 @@ impl StoreError {
     pub fn is_permanent(&self) -> bool {
         match self {
             StoreError::Aws(error) => error.is_about_the_request(),
+            StoreError::Unwritable { .. } => true,
             StoreError::Conflict(_) | StoreError::Newer { .. } | StoreError::Unreadable { .. } => {
                 false
             }

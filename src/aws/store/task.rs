@@ -330,8 +330,10 @@ impl Store {
         expression.set(item::DUE, item::instant(due));
         let (name, value) = (expression.name(item::DUE), expression.value(item::instant(due)));
         let stored = expression.name(item::STATE);
+        let not_newer = expression.not_newer();
         let condition = format!(
-            "attribute_exists({stored}) AND (attribute_not_exists({name}) OR {name} > {value})"
+            "attribute_exists({stored}) AND ({not_newer}) \
+             AND (attribute_not_exists({name}) OR {name} > {value})"
         );
         match self.update(key, expression, condition).await {
             Err(StoreError::Conflict(_)) => Ok(()),
@@ -414,10 +416,20 @@ impl Store {
             .map_err(|error| write_error(error, key))
     }
 
+    /// The error of a write to an item, which names the item if that is at fault.
+    pub fn about(&self, key: &TaskKey, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Aws(error) if error.is_about_the_request() => {
+                self.unwritable(key, &error.message)
+            }
+            error => error,
+        }
+    }
+
     /// That an item is damaged so that it cannot be written; `words` are DynamoDB's.
     pub fn unwritable(&self, key: &TaskKey, words: &str) -> StoreError {
-        let source = Unreadable::new("what cannot be written:", words);
-        self.unreadable_task(&key.task, &key.partition.to_string(), source)
+        let (table, reason) = (self.task_table.clone(), words.to_owned());
+        StoreError::Unwritable { table, key: key.to_string(), reason }
     }
 
     /// That an item is left to a newer version.

@@ -55,7 +55,7 @@ impl Check {
             ..limits.clone()
         };
         let cluster = self.cluster(name, raw);
-        self.stall_after_spot(raw, &cluster);
+        self.spot_before_the_rest(name, raw, &cluster);
         Some(Profile {
             name: name.get_ref().clone(),
             batch_size: self.count("batch-size", &raw.batch_size, 1..=BATCH_SIZE_MAX) as usize,
@@ -69,11 +69,29 @@ impl Check {
         })
     }
 
-    /// EMR looks for spot instances as long as it was told to, and that is no stall.
-    fn stall_after_spot(&mut self, raw: &schema::Profile, cluster: &ClusterSpec) {
+    /// EMR looks for spot instances as long as it was told to, and that is no stall;
+    /// and only a cluster that has them can end itself when its lifetime is over.
+    fn spot_before_the_rest(
+        &mut self,
+        name: &Placed<String>,
+        raw: &schema::Profile,
+        cluster: &ClusterSpec,
+    ) {
         let launches = cluster.fleets.iter().filter_map(|fleet| fleet.spot_launch);
-        let spot = launches.map(|launch| launch.timeout).max();
-        if let (Some(stall), Some(spot)) = (&raw.stall_timeout, spot)
+        let Some(spot) = launches.map(|launch| launch.timeout).max() else { return };
+        if *raw.lifetime.get_ref() <= spot {
+            let message = format!(
+                "lifetime is {:#}, but EMR may look for spot instances for {spot:#}",
+                raw.lifetime.get_ref()
+            );
+            let place =
+                if raw.lifetime.span().is_empty() { name.span() } else { raw.lifetime.span() };
+            self.report(
+                Mistake::at(place, message)
+                    .help("raise lifetime, or shorten the fleets' spot-timeout"),
+            );
+        }
+        if let Some(stall) = &raw.stall_timeout
             && *stall.get_ref() <= spot
         {
             let message = format!(

@@ -65,8 +65,9 @@ impl Check {
                 self.warn(
                     Mistake::at(profile.guard.span(), "guard = false: a task partition may run twice")
                         .help(format!(
-                            "if an answer of EMR is lost and its list shows the cluster later than \
-                             list-lag ({lag:#}), a second cluster does the same work; with a guard it cannot"
+                            "if an answer of EMR is lost and its list shows the cluster (or its steps) \
+                             later than list-lag ({lag:#}), or a request reaches EMR after its deadline, \
+                             a second cluster (or step) does the same work; with a guard it cannot"
                         )),
                 );
             }

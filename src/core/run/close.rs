@@ -11,7 +11,7 @@ use super::{
 };
 use crate::core::class::FailureClass;
 use crate::core::cluster::ClusterSpec;
-use crate::core::task::{TaskChange, TaskPartition};
+use crate::core::task::{TaskChange, TaskKey, TaskPartition};
 
 /// EMR's clock and ours differ by less.
 const CLOCKS_DIFFER_MAX: SignedDuration = SignedDuration::from_mins(1);
@@ -199,6 +199,28 @@ impl Run {
             member.outcome = Some(Outcome::Failed { reason, class: Some(class) });
         }
         changes
+    }
+
+    /// The end of a member could not be stored with its task partition.
+    pub fn owes(&mut self, key: &TaskKey) {
+        self.members
+            .iter_mut()
+            .filter(|member| member.key == *key)
+            .for_each(|member| member.owed = true);
+    }
+
+    /// Whose ends are owed.
+    pub fn owed(&self) -> Vec<TaskKey> {
+        let owed = self.members.iter().filter(|member| member.owed);
+        owed.map(|member| member.key.clone()).collect()
+    }
+
+    /// The end that is owed to a task partition, and from then on is not; to be
+    /// committed with the run.
+    pub fn paid(&mut self, key: &TaskKey, now: Timestamp) -> Option<TaskChange> {
+        let at = self.members.iter().position(|member| member.owed && member.key == *key)?;
+        self.members[at].owed = false;
+        self.end_again(&self.members[at], now)
     }
 
     pub(super) fn finish(&mut self, now: Timestamp) {

@@ -169,6 +169,7 @@ impl Run {
             Observation::Claimed { holder, .. } => self.submission_claimed(&holder, hints, now),
             Observation::Postponed(at) => Decision::rest_until(self.within_deadlines(at, now)),
             Observation::NotSeen => self.not_seen(now),
+            Observation::Absent => self.absent(now),
         }
     }
 

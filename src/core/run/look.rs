@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hints::{Event, Hints};
 use super::{Act, Attempt, ClusterSeen, ClusterState, Decision, Run, RunState};
+use crate::core::class::FailureClass;
 use crate::planted::{Bug, planted};
 
 /// The first instant after `from` on a grid that is the same for all runs, so
@@ -185,5 +186,24 @@ impl Run {
             self.tell_not_seen(now);
         }
         Decision::act(Act::Terminate { cluster })
+    }
+
+    /// EMR knows no such cluster: it forgets those that ended long ago, and shows a new
+    /// one late. Only when its lifetime is over nothing of it can be left, and nobody
+    /// will ever know how its steps ended.
+    pub(super) fn absent(&mut self, now: Timestamp) -> Decision {
+        if !self.has_outlived(now) {
+            return self.not_seen(now);
+        }
+        let Some(cluster) = self.attempts.last().and_then(|attempt| attempt.cluster.as_deref())
+        else {
+            return self.not_seen(now);
+        };
+        let reason = format!(
+            "EMR does not know its cluster {cluster} any more, so how its steps ended cannot be known"
+        );
+        let advice = "look whether its outputs are whole before it is run again";
+        let changes = self.fail_open(FailureClass::External, &reason, advice, now);
+        self.close(changes, now)
     }
 }

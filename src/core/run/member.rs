@@ -35,6 +35,7 @@ impl Member {
             outcome,
             round: item.round.clone(),
             cancel: None,
+            owed: false,
         }
     }
 }

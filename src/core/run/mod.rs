@@ -137,6 +137,9 @@ pub struct Member {
     /// Who wants it to end, while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Asked>,
+    /// Its task partition could not be read when it ended here: the end is owed to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -345,6 +348,8 @@ pub enum Observation {
     },
     /// A look did not succeed; nothing follows from that.
     NotSeen,
+    /// EMR says that there is no such cluster.
+    Absent,
     /// A look was not made: our quota has no room for it before then.
     Postponed(Timestamp),
 }
@@ -439,7 +444,8 @@ impl Run {
 
     /// Whether nothing of it is left to do or to tell.
     pub fn is_settled(&self) -> bool {
-        self.state.is_final() && self.notices.is_empty() && self.logs.is_empty()
+        let owes = self.members.iter().any(|member| member.owed);
+        self.state.is_final() && self.notices.is_empty() && self.logs.is_empty() && !owes
     }
 }
 

@@ -469,6 +469,18 @@ impl Run {
         self.ended(member, TaskState::Cancelled, facts, now).because(reason).then(&next)
     }
 
+    /// The end of a member again, for a task partition that it is owed to.
+    pub(super) fn end_again(&self, member: &Member, now: Timestamp) -> Option<TaskChange> {
+        Some(match member.outcome.as_ref()? {
+            Outcome::Succeeded => self.succeeded(member, now),
+            Outcome::Cancelled { reason } => self.cancelled(member, reason, now),
+            Outcome::Failed { reason, class } => {
+                let class = class.unwrap_or(FailureClass::Internal);
+                self.failed(member, (class, reason), "the run says more", None, now)
+            }
+        })
+    }
+
     fn ended(
         &self,
         member: &Member,

@@ -204,6 +204,10 @@ fn every_mistake_of_a_profile_is_told() {
             "spot-timeout is 4m: expected 5m to 24h",
         ),
         (
+            "P\nlifetime = \"1h\"\ncore = { instance-types = [\"m5.xlarge\"], spot = 1, spot-timeout = \"24h\" }",
+            "lifetime is 1h, but EMR may look for spot instances for 24h",
+        ),
+        (
             "P\ncore = { instance-types = [\"m5.xlarge\"], spot = 1, spot-strategy = \"cheapest\" }",
             "spot-strategy cannot be \"cheapest\"",
         ),
