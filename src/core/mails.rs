@@ -378,6 +378,14 @@ fn a_run_that_cannot_be_seen() {
 }
 
 #[test]
+fn a_run_whose_cluster_emr_has_forgotten() {
+    let mut story = Story::of(&["05"]);
+    story.launch(5);
+    story.see(130, Observation::Absent);
+    check(&story, "forgotten-", &["task-failed", "run-run-failed"]);
+}
+
+#[test]
 fn a_run_that_emr_refuses() {
     let mut story = Story::of(&["05"]);
     story.see(5, Observation::Nothing);

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use sluicegate::aws;
+use sluicegate_local::clock::Clock;
 use sluicegate_local::{Options, emr};
 
 use crate::world::{World, daily_file, daily_task};
@@ -63,6 +66,40 @@ async fn without_events_runs_share_the_list_of_clusters_and_end() {
     // Once to learn what runs, once at the end.
     assert!(counts["ListSteps"] <= 14, "{counts:?}");
     assert_eq!(world.clusters_ended().await, 6);
+}
+
+/// As after two months, or in another account: what the run names is not there.
+#[tokio::test]
+async fn a_run_whose_cluster_emr_has_forgotten_fails_when_its_lifetime_is_over() {
+    let tasks = daily_file("a") + &daily_task("t", &["a"], "sleep 600");
+    let clock = Clock::starting_at("2013-01-01T09:00:00Z".parse().unwrap(), 2000.0);
+    let mut world = World::with(&tasks, Options { clock, ..options() }).await;
+    world.taken().await;
+    world.stop().await;
+    world.reconfigure("lifetime = \"168h\"", "lifetime = \"3h\"");
+    world.start().await;
+    world.put("a/2013-01-01.csv", "1").await;
+    let tables = &aws_sdk_dynamodb::Client::new(&aws::connect(&world.access()).await);
+    let adopted = || async move {
+        let runs = tables.scan().table_name("test-run").send().await.unwrap().items.unwrap();
+        runs.into_iter().find(|item| item.contains_key("cluster"))
+    };
+    world.until_async("a run with a cluster", adopted).await;
+    world.kill().await;
+    let mut run = adopted().await.unwrap();
+    let cluster = run["cluster"].as_s().unwrap().clone();
+    for value in run.values_mut() {
+        if let S(text) = value {
+            *text = text.replace(&cluster, "j-0FORGOTTEN0");
+        }
+    }
+    tables.put_item().table_name("test-run").set_item(Some(run)).send().await.unwrap();
+    world.start().await;
+    let failed = world.mail("t/2013-01-01/failed").await;
+    assert!(failed.text.contains("EMR does not know its cluster j-0FORGOTTEN0"), "{}", failed.text);
+    world.mail("run-failed").await;
+    world.until_due(<[_]>::is_empty).await;
+    world.terminate_all().await;
 }
 
 #[tokio::test]

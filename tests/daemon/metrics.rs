@@ -69,3 +69,29 @@ async fn the_heartbeat_stops_with_the_queue_and_the_outbox_ages_without_the_topi
     sqs.create_queue().queue_name("inbox").send().await.unwrap();
     until("a heartbeat again", |line| line["Heartbeat"] == 1).await;
 }
+
+/// Paid clusters are followed and ended even by a service that starts while nobody
+/// can be told of them.
+#[tokio::test]
+async fn without_its_topic_the_service_starts_only_where_runs_are_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
+    let mut world = World::new(&(daily_file("a") + &daily_task("t", &["a"], &script))).await;
+    world.taken().await;
+    let sns = aws_sdk_sns::Client::new(&aws::connect(&world.access()).await);
+    let topic = "arn:aws:sns:us-east-1:000000000000:status";
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/running").await;
+    world.kill().await;
+    sns.delete_topic().topic_arn(topic).send().await.unwrap();
+    world.start().await;
+    std::fs::write(go, "").unwrap();
+    assert_eq!(world.clusters_ended().await, 1);
+    world.stop().await;
+    let fresh = World::new(&(daily_file("a") + &daily_task("t", &["a"], "true"))).await;
+    let sns = aws_sdk_sns::Client::new(&aws::connect(&fresh.access()).await);
+    sns.delete_topic().topic_arn(topic).send().await.unwrap();
+    let error = fresh.another().await.ended().await.unwrap_err().to_string();
+    assert!(error.contains(topic) && error.contains("does not exist"), "{error}");
+}

@@ -85,6 +85,11 @@ pub struct Mail {
 }
 
 impl Daemon {
+    /// How it ended by itself.
+    pub async fn ended(self) -> Result<(), app::ServiceError> {
+        self.task.await.unwrap()
+    }
+
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
@@ -213,7 +218,7 @@ impl World {
 
     /// How the daemon ended by itself.
     pub async fn ended(&mut self) -> Result<(), app::ServiceError> {
-        self.daemon.take().unwrap().task.await.unwrap()
+        self.daemon.take().unwrap().ended().await
     }
 
     /// A line of `[engine]` for the daemon's next start.

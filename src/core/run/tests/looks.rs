@@ -246,6 +246,27 @@ fn a_cluster_that_the_survey_hides_is_described_not_dead() {
     assert_eq!((run.attempts.len(), run.state), (1, RunState::Running));
 }
 
+/// A new cluster may be unknown for a moment; one whose lifetime is over is gone, and
+/// what became of its steps nobody can tell any more.
+#[test]
+fn a_cluster_that_emr_does_not_know_ends_its_run_with_its_lifetime() {
+    let mut run = running(1);
+    let expires = run.attempt().unwrap().expires;
+    let hints = Hints::default();
+    let early = run.decide(Observation::Absent, &hints, at(60));
+    assert!(matches!(early.act, Act::Rest(Some(_))) && early.changes.is_empty(), "{early:?}");
+    let over = run.decide(Observation::Absent, &hints, expires);
+    assert_eq!((over.act, run.state), (Act::Rest(None), RunState::Failed));
+    assert!(over.changes.iter().all(|change| change.to == TaskState::Failed));
+    assert_eq!((over.changes.len(), run.attempts.len()), (1, 1));
+    // One that is only to be terminated has nothing left to lose.
+    let mut run = running(1);
+    run.ask_cancel(|_| true, &Asked::new("alice", None, at(1)));
+    let _ = run.decide(Observation::Nothing, &hints, at(2));
+    let _ = run.decide(Observation::Absent, &hints, expires);
+    assert_eq!(run.state, RunState::Cancelled);
+}
+
 #[test]
 fn a_stale_survey_takes_nothing_back() {
     let mut run = running(1);
