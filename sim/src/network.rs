@@ -25,6 +25,8 @@ use crate::world::World;
 
 /// How old a signature may be that AWS accepts.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+/// What an error says that says no more.
+const SIMULATED: &str = "simulated";
 
 /// The HTTP client of one process; without one, of the operator, whom no fault
 /// meets.
@@ -82,7 +84,7 @@ async fn exchange(
     }
     pass(world.latency()).await;
     let response = match fault {
-        Some(Fault::Throttled) => Ok(refusal(call.service, 400, for_its_rate(&call))),
+        Some(Fault::Throttled) => Ok(not_now(&call)),
         Some(Fault::FailedBefore) => Ok(refusal(call.service, 500, "InternalFailure")),
         Some(Fault::Refused) => Ok(refusal(call.service, 400, "ValidationException")),
         Some(Fault::Denied) => Ok(refusal(call.service, 400, "AccessDeniedException")),
@@ -177,26 +179,35 @@ fn failure(words: &str) -> ConnectorError {
     ConnectorError::io(words.to_owned().into())
 }
 
-/// How a call is refused for now.
-fn for_its_rate(call: &Call) -> &'static str {
-    match call.action.as_str() {
-        "BatchExecuteStatement" => "ActiveStatementsExceededException",
-        _ => "ThrottlingException",
-    }
+/// How a call is refused for now. A transaction that meets another one is told so; the
+/// request decides which of the two it is.
+fn not_now(call: &Call) -> Response {
+    let (code, message) = match call.action.as_str() {
+        "BatchExecuteStatement" => ("ActiveStatementsExceededException", SIMULATED),
+        "TransactWriteItems" if call.body.to_string().len().is_multiple_of(2) => {
+            ("TransactionCanceledException", "cancelled for [None, TransactionConflict]")
+        }
+        _ => ("ThrottlingException", SIMULATED),
+    };
+    refusal_saying(call.service, 400, code, message)
 }
 
 /// An error as the service would put it.
 fn refusal(service: Service, status: u16, code: &str) -> Response {
+    refusal_saying(service, status, code, SIMULATED)
+}
+
+fn refusal_saying(service: Service, status: u16, code: &str, message: &str) -> Response {
     let body = match service {
         Service::S3 => {
-            format!("<Error><Code>{code}</Code><Message>simulated</Message></Error>")
+            format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")
         }
         Service::Sns => format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>\
-             <Message>simulated</Message></Error></ErrorResponse>"
+             <Message>{message}</Message></Error></ErrorResponse>"
         ),
         Service::DynamoDb | Service::Emr | Service::Redshift | Service::Sqs => {
-            json!({ "__type": code, "message": "simulated" }).to_string()
+            json!({ "__type": code, "message": message }).to_string()
         }
     };
     let mut response = Response::new(Bytes::from(body));

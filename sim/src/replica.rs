@@ -179,9 +179,10 @@ impl Replica {
         self.orders.send_replace(Order::End);
     }
 
-    /// SIGTERM, and a new process with the next configuration.
+    /// SIGTERM, and a new process with the next configuration; the second time it is
+    /// rolled back.
     pub fn deploy(&self) {
-        self.machine.deployed.store(true, Ordering::Relaxed);
+        self.machine.deployed.fetch_xor(true, Ordering::Relaxed);
         self.orders.send_replace(Order::Restart);
     }
 

@@ -9,7 +9,7 @@ use sluicegate_sim::faults::Crash;
 use sluicegate_sim::runner;
 use sluicegate_sim::scenario::{Fixed, Kind};
 
-const SEEDS: std::ops::Range<u64> = 1..21;
+const SEEDS: std::ops::Range<u64> = 1..101;
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
