@@ -63,16 +63,19 @@ fn a_good_file_has_no_mistakes() {
 }
 
 #[test]
-fn the_logs_of_clusters_are_known() {
+fn the_logs_of_clusters_and_their_script_are_known() {
     let text =
         GOOD.replace("[profiles.small]", "[profiles.small]\nlog-uri = \"s3://landing/logs/\"");
+    let text = text.replace("[aws]", "[aws]\nassets = \"s3://landing/assets/\"");
     let catalog = parse(&text, Path::new("x.toml")).unwrap().catalog;
     for (bucket, key, known) in [
         ("landing", "logs/j-1/x.gz", true),
         ("landing", "logs2/x", false),
+        ("landing", "assets/deadline.sh", true),
+        ("landing", "assets/job.py", false),
         ("other", "logs/x", false),
     ] {
-        assert_eq!(catalog.is_log(bucket, key), known, "{bucket}/{key}");
+        assert_eq!(catalog.is_our_own(bucket, key), known, "{bucket}/{key}");
     }
 }
 

@@ -328,12 +328,17 @@ impl Catalog {
         self.by_prefix.contains_key(bucket)
     }
 
-    /// Whether clusters write their logs there.
-    pub fn is_log(&self, bucket: &str, key: &str) -> bool {
+    /// Whether it is ours and nobody's input: a log of a cluster, or what clusters read
+    /// of `assets`.
+    pub fn is_our_own(&self, bucket: &str, key: &str) -> bool {
         let uri = format!("s3://{bucket}/{key}");
-        let mut places = self.profiles.values().filter_map(|it| it.cluster.log_uri.as_deref());
-        places.any(|place| {
-            uri.strip_prefix(place.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+        let mut clusters = self.profiles.values().map(|profile| &profile.cluster);
+        clusters.any(|cluster| {
+            let below = |place: &str| {
+                uri.strip_prefix(place.trim_end_matches('/'))
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            cluster.log_uri.as_deref().is_some_and(below) || cluster.deadline.as_ref() == Some(&uri)
         })
     }
 

@@ -130,10 +130,10 @@ impl Engine {
     }
 
     /// Says what was not expected, once for each top folder: a bucket may
-    /// hold much that is not ours. Clusters' logs are expected.
+    /// hold much that is not ours. What is our own is expected.
     fn report_unknown(&self, catalog: &Catalog, arrival: &Arrival) {
         let Arrival { bucket, key, .. } = arrival;
-        if catalog.is_log(bucket, key) {
+        if catalog.is_our_own(bucket, key) {
             return;
         }
         let folder = key.split_once('/').map_or("", |(folder, _)| folder);
