@@ -17,6 +17,7 @@ use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
 use crate::core::backfill::{Backfill, How, Order, PARALLEL_MAX, PARTITIONS_MAX, Step, Window};
 use crate::core::catalog::Task;
+use crate::core::operate;
 use crate::core::partition::{Grain, Partition, PartitionError};
 use crate::core::task::{TaskKey, TaskPartition};
 
@@ -38,9 +39,11 @@ const TRIES_MAX: usize = 20;
         sluicegate backfill show 01J9ZC2V --config prod.toml --json\n  \
         sluicegate backfill cancel 01J9ZC2V --by alice --config prod.toml\n\n\
         Runs what has not run, has failed or was cancelled; what has succeeded or was skipped is\n\
-        left alone, and so is what lacks inputs. A slot that a schedule never gave is given. The\n\
-        service carries it out, whatever becomes of this command, and sends one summary at its\n\
-        end instead of mails of its partitions."
+        left alone, and so is what lacks inputs. A slot that the schedule has and never gave is\n\
+        given. Left out is what the schedule has no slot for, and what has not ended yet. Refused\n\
+        while another backfill has partitions of the window. The service carries it out, whatever\n\
+        becomes of this command, and sends one summary at its end instead of mails of its\n\
+        partitions."
 )]
 pub struct BackfillArgs {
     #[arg(required = true)]
@@ -48,7 +51,7 @@ pub struct BackfillArgs {
     /// The first hour or day, UTC: 2013-01-01T05, 2013-01-01
     #[arg(long, required = true)]
     from: Option<String>,
-    /// The last hour or day, which belongs to it
+    /// The last hour or day, which belongs to it; what has not ended is left out
     #[arg(long, required = true)]
     to: Option<String>,
     /// How many partitions are ready or running at once; default: the batch-size of
@@ -58,7 +61,8 @@ pub struct BackfillArgs {
     /// Which partitions come first: the oldest (asc) or the newest (desc)
     #[arg(long, value_enum, default_value = "asc")]
     order: OrderArg,
-    /// Also what has succeeded or was skipped
+    /// Also what has succeeded or was skipped, is older than is kept, or has no slot in the
+    /// task's schedule
     #[arg(long)]
     force: bool,
     /// Take inputs that have not come for there
@@ -149,11 +153,41 @@ struct Shown<'a> {
     asked: &'a Asked,
     cancelled: Option<&'a Asked>,
     ended: Option<Timestamp>,
+    /// Known only to the command that orders it.
+    left_out: Option<LeftOut>,
+}
+
+/// What of the window that was asked for is not run, whatever its state.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct LeftOut {
+    /// At the end of the window, which is cut before them.
+    not_ended: u32,
+    /// The task's schedule has none for them; an order that insists runs these.
+    no_slot: u32,
+}
+
+impl LeftOut {
+    /// One line for each reason.
+    fn words(self) -> String {
+        let line = |count: u32, one: &str, more: &str| match count {
+            0 => String::new(),
+            1 => format!("    1 partition {one}: left out\n"),
+            count => format!("    {count} partitions {more}: left out\n"),
+        };
+        let slot = "no slot in the task's schedule";
+        line(self.not_ended, "has not ended", "have not ended")
+            + &line(self.no_slot, &format!("has {slot}"), &format!("have {slot}"))
+    }
 }
 
 impl<'a> Shown<'a> {
     fn of(backfill: &'a Backfill) -> Self {
+        Self::ordered(backfill, None)
+    }
+
+    fn ordered(backfill: &'a Backfill, left_out: Option<LeftOut>) -> Self {
         Self {
+            left_out,
             id: &backfill.id,
             state: backfill.state(),
             window: &backfill.window,
@@ -181,7 +215,7 @@ pub async fn backfill(args: &BackfillArgs) -> Result<Output, Failure> {
 async fn order(args: &BackfillArgs) -> Result<Output, Failure> {
     let session = args.aws.open().await?;
     let task = find_task(&session.config, args.task.as_deref().unwrap_or_default())?;
-    let window = window(args, &session, task)?;
+    let (window, left_out) = window(args, &session, task)?;
     let asked = match args.dry_run {
         true => args.asked.asked_by_anybody(session.now()),
         false => args.asked.asked(session.now())?,
@@ -189,33 +223,76 @@ async fn order(args: &BackfillArgs) -> Result<Output, Failure> {
     let millis = u64::try_from(asked.at.as_millisecond()).unwrap_or(0);
     let id = Ulid::from_parts(millis, fastrand::u128(..)).to_string();
     let mut backfill = Backfill::new(&id, window, asked);
-    if args.dry_run {
-        return foresee(&session, task, &backfill).await;
+    let mut tries = 1;
+    loop {
+        // Read before the others: one that is ordered meanwhile changes it.
+        let last = session.store.last_order(&task.name).await?;
+        refuse_overlap(&session, &backfill.window).await?;
+        if args.dry_run {
+            return foresee(&session, task, &backfill, left_out).await;
+        }
+        match session.store.order(&mut backfill, last).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => break result?,
+        }
     }
-    session.store.commit_document(&mut backfill).await?;
     if args.wait {
-        return wait(&session, backfill).await;
+        return wait(&session, backfill, Some(left_out)).await;
     }
     let text = format!(
-        "backfill {id} has begun: {}, {} at a time\n    how far it is: sluicegate backfill show {id}",
+        "backfill {id} has begun: {}, {} at a time\n{}    how far it is: sluicegate backfill show {id}",
         backfill.what(),
-        backfill.window.max_parallel
+        backfill.window.max_parallel,
+        left_out.words()
     );
-    Output::new(text, &Shown::of(&backfill))
+    Output::new(text, &Shown::ordered(&backfill, Some(left_out)))
 }
 
-fn window(args: &BackfillArgs, session: &Session, task: &Task) -> Result<Window, Failure> {
+/// Two at once would run the same partitions, one after the other, or leave each
+/// other's alone.
+async fn refuse_overlap(session: &Session, window: &Window) -> Result<(), Failure> {
+    let backfills = session.store.backfills().await?;
+    let is_in_the_way =
+        |other: &&Backfill| other.ended.is_none() && other.window.intersects(window);
+    let Some(other) = backfills.iter().find(is_in_the_way) else { return Ok(()) };
+    let id = &other.id;
+    let remedy = match other.cancelled {
+        Some(_) => {
+            format!("it is being cancelled: wait for its end: sluicegate backfill show {id} --wait")
+        }
+        None => format!(
+            "wait for its end: sluicegate backfill show {id} --wait; or end it: sluicegate \
+             backfill cancel {id}"
+        ),
+    };
+    Err(Failure::Use(format!(
+        "backfill {id} is at work on the same partitions: {}; nothing was ordered\n    {remedy}",
+        other.what()
+    )))
+}
+
+/// What is asked for, as far as it may be run.
+fn window(
+    args: &BackfillArgs,
+    session: &Session,
+    task: &Task,
+) -> Result<(Window, LeftOut), Failure> {
     let first = bound(task, args.from.as_deref().unwrap_or_default(), false)?;
-    let last = bound(task, args.to.as_deref().unwrap_or_default(), true)?;
+    let asked = bound(task, args.to.as_deref().unwrap_or_default(), true)?;
+    if asked < first {
+        return Err(Failure::Use(format!("the window is empty: {first} is after {asked}")));
+    }
+    let last = operate::newest_over(task, asked, session.now());
     if last < first {
-        return Err(Failure::Use(format!("the window is empty: {first} is after {last}")));
+        let first = TaskKey::new(&task.name, first);
+        operate::refuse_ahead(task, &first, session.now())?;
     }
     let profile = session.config.catalog.profiles.get(&task.profile);
     let batch = profile.map_or(1, |profile| u32::try_from(profile.batch_size).unwrap_or(1));
-    let window = Window {
+    let asked_for = Window {
         task: task.name.clone(),
         first,
-        last,
+        last: asked,
         max_parallel: args.max_parallel.unwrap_or(batch.clamp(1, PARALLEL_MAX)),
         order: match args.order {
             OrderArg::Asc => Order::Asc,
@@ -224,12 +301,29 @@ fn window(args: &BackfillArgs, session: &Session, task: &Task) -> Result<Window,
         force: args.force,
         ignore_inputs: args.ignore_inputs,
     };
-    match window.partitions() {
-        1..=PARTITIONS_MAX => Ok(window),
-        _ => Err(Failure::Use(format!(
+    let window = Window { last, ..asked_for.clone() };
+    let partitions = window.partitions();
+    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        return Err(Failure::Use(format!(
             "the window has more than {PARTITIONS_MAX} partitions: divide it"
-        ))),
+        )));
     }
+    let no_slot = if args.force { 0 } else { without_slot(task, &window)? };
+    let not_ended = asked_for.partitions().saturating_sub(partitions);
+    Ok((window, LeftOut { not_ended, no_slot }))
+}
+
+/// How many of a window's partitions the schedule has no slot for; refused if that is all.
+fn without_slot(task: &Task, window: &Window) -> Result<u32, Failure> {
+    let all = Partition::overlapping(window.first.start(), window.last.end(), task.grain);
+    let items = all.map(|partition| TaskPartition::new(TaskKey::new(&task.name, partition)));
+    let without = items.filter(|item| operate::lacks_slot(task, item)).count();
+    let without = u32::try_from(without).unwrap_or(u32::MAX);
+    if without == window.partitions() {
+        let first = TaskPartition::new(TaskKey::new(&task.name, window.first));
+        operate::refuse_without_slot(task, &first)?;
+    }
+    Ok(without)
 }
 
 /// The first or last partition of the task that a bound names: a day stands for
@@ -250,7 +344,12 @@ fn bound(task: &Task, text: &str, is_last: bool) -> Result<Partition, Failure> {
 }
 
 /// What it would do, as things stand.
-async fn foresee(session: &Session, task: &Task, backfill: &Backfill) -> Result<Output, Failure> {
+async fn foresee(
+    session: &Session,
+    task: &Task,
+    backfill: &Backfill,
+    left_out: LeftOut,
+) -> Result<Output, Failure> {
     let window = &backfill.window;
     let (stored, unreadable) = session.store.window(window).await?;
     let (mut run, mut left) = (Vec::new(), BTreeMap::<How, u32>::new());
@@ -287,11 +386,14 @@ async fn foresee(session: &Session, task: &Task, backfill: &Backfill) -> Result<
     for (how, count) in &left {
         text.push_str(&format!("{count:>7} {}\n", how.words()));
     }
+    if left_out.not_ended > 0 {
+        text.push_str(&format!("{:>7} left out: not ended yet\n", left_out.not_ended));
+    }
     if unreadable > 0 {
         text.push_str(&format!("{unreadable:>7} cannot be read, and are left alone\n"));
     }
     let value = json!({ "window": window, "partitions": window.partitions(), "run": run,
-        "left": left, "unreadable": unreadable });
+        "left": left, "left_out": left_out, "unreadable": unreadable });
     Output::new(text, &value)
 }
 
@@ -327,8 +429,8 @@ async fn show(args: &ShowArgs) -> Result<Output, Failure> {
     let session = args.aws.connect().await?;
     let backfill = find(&session, &args.id).await?;
     match args.wait {
-        true => wait(&session, backfill).await,
-        false => shown(&session, &backfill),
+        true => wait(&session, backfill, None).await,
+        false => shown(&session, &backfill, None),
     }
 }
 
@@ -374,7 +476,11 @@ async fn find(session: &Session, id: &str) -> Result<Backfill, Failure> {
     }
 }
 
-fn shown(session: &Session, backfill: &Backfill) -> Result<Output, Failure> {
+fn shown(
+    session: &Session,
+    backfill: &Backfill,
+    left_out: Option<LeftOut>,
+) -> Result<Output, Failure> {
     let now = session.now();
     let window = &backfill.window;
     let mut text = String::new();
@@ -416,12 +522,17 @@ fn shown(session: &Session, backfill: &Backfill) -> Result<Output, Failure> {
     if !backfill.failed.is_empty() {
         line("failed", named(&mut backfill.failed.iter()));
     }
-    Output::new(text, &Shown::of(backfill))
+    text.push_str(&left_out.map_or_else(String::new, LeftOut::words));
+    Output::new(text, &Shown::ordered(backfill, left_out))
 }
 
 /// Follows it to its end, with a progress bar on a terminal. What ends this
 /// command does not end the backfill.
-async fn wait(session: &Session, backfill: Backfill) -> Result<Output, Failure> {
+async fn wait(
+    session: &Session,
+    backfill: Backfill,
+    left_out: Option<LeftOut>,
+) -> Result<Output, Failure> {
     let mut backfill = backfill;
     // Drawn on standard error, and only if that is a terminal.
     let bar = ProgressBar::new(u64::from(backfill.window.partitions()));
@@ -440,7 +551,7 @@ async fn wait(session: &Session, backfill: Backfill) -> Result<Output, Failure> 
         backfill = read.ok_or_else(gone)?;
     }
     bar.finish_and_clear();
-    let shown = shown(session, &backfill)?;
+    let shown = shown(session, &backfill, left_out)?;
     match backfill.count(How::Failed) {
         0 => Ok(shown),
         failed => Err(Failure::Unsuccessful {

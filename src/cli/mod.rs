@@ -40,6 +40,7 @@ use crate::aws::{self, Access, AwsError};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::core::catalog::Task;
+use crate::core::operate::NotDue;
 use crate::core::partition::{Grain, Partition, PartitionError};
 use crate::core::task::TaskKey;
 use crate::engine::ReapError;
@@ -132,6 +133,9 @@ pub enum Failure {
     /// What was asked makes no sense.
     #[error("{0}")]
     Use(String),
+    /// Too early, or nothing that its task does.
+    #[error(transparent)]
+    NotDue(#[from] NotDue),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -171,7 +175,9 @@ const WRONG_USE: u8 = 2;
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Use(_) | Failure::Config(_) | Failure::Found(_) => WRONG_USE,
+            Failure::Use(_) | Failure::NotDue(_) | Failure::Config(_) | Failure::Found(_) => {
+                WRONG_USE
+            }
             Failure::Service(ServiceError::Http(ListenError::Public(_))) => WRONG_USE,
             _ => FAILED,
         }

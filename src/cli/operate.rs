@@ -29,12 +29,12 @@ const TRIES_MAX: usize = 20;
     sluicegate retry daily-report 2013-01-01 --ignore-inputs --config prod.toml --json\n\n\
     It becomes ready and runs with the next batch; what still lacks inputs that may come waits\n\
     for them. All its steps run again, on a new cluster. Refused while it waits, is ready or\n\
-    runs.")]
+    runs. Inputs are not taken for there before the partition has ended.")]
 pub struct RetryArgs {
     task: String,
     /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
     partition: String,
-    /// Also if it has succeeded
+    /// Also if it has succeeded, is older than is kept, or has no slot in the task's schedule
     #[arg(long)]
     force: bool,
     /// Take inputs that have not come for there, and run with what is; also of one that waits
@@ -72,11 +72,15 @@ pub struct CancelArgs {
     sluicegate skip hourly-etl 2013-01-01T05 --reason 'no data that day' --config prod.toml\n  \
     sluicegate skip daily-report 2013-01-01 --by alice --config prod.toml --json\n\n\
     Nothing is run. Tasks that read its outputs take them for complete and empty, as when an\n\
-    hour without data is skipped. Refused while it runs; cancel it first.")]
+    hour without data is skipped. Refused while it runs (cancel it first), and before it has\n\
+    ended.")]
 pub struct SkipArgs {
     task: String,
     /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
     partition: String,
+    /// Also if the task's schedule has no slot for it
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     asked: AskedArgs,
     #[command(flatten)]
@@ -103,8 +107,14 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
     loop {
         let item = stored(&session, &key, args.force).await?;
         let catalog = &session.config.catalog;
+        if !args.force {
+            operate::refuse_without_slot(task, &item)?;
+        }
         if args.ignore_inputs {
             again.receipts = operate::granted(catalog, task, &item, &asked.by);
+        }
+        if !again.receipts.is_empty() {
+            operate::refuse_ahead(task, &key, session.now())?;
         }
         if item.state == TaskState::Waiting && !again.receipts.is_empty() {
             let given = item.given_with(&again.receipts);
@@ -134,9 +144,14 @@ pub async fn skip(args: &SkipArgs) -> Result<Output, Failure> {
     let task = find_task(&session.config, &args.task)?;
     let key = find_partition(task, &args.partition)?;
     let asked = args.asked.asked(session.now())?;
+    operate::refuse_ahead(task, &key, session.now())?;
     let mut tries = 1;
     loop {
-        let item = existing(&session, &key).await?;
+        let item = existing(&session, &key, |item| match args.force {
+            true => Ok(()),
+            false => Ok(operate::refuse_without_slot(task, item)?),
+        })
+        .await?;
         let change = operate::skip(task, &item, &asked).map_err(refused)?;
         match commit(&session, &change, &item).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
@@ -168,7 +183,7 @@ async fn cancel_partition(
 ) -> Result<Output, Failure> {
     let mut tries = 1;
     loop {
-        let item = existing(session, key).await?;
+        let item = existing(session, key, |_| Ok(())).await?;
         let change = match operate::cancel(Some(task), &item, asked).map_err(refused)? {
             Cancel::Now(change) => change,
             Cancel::InRun(run) => return tell_run(session, &run, |of| of == key, asked).await,
@@ -234,13 +249,21 @@ async fn stored(session: &Session, key: &TaskKey, insists: bool) -> Result<TaskP
     Ok(item.unwrap_or_else(|| TaskPartition::new(key.clone())))
 }
 
-/// The partition; one of which nothing has arrived is stored first.
-async fn existing(session: &Session, key: &TaskKey) -> Result<TaskPartition, Failure> {
-    let item = session.store.task(key).await?;
-    refuse_forgotten(session, key, item.as_ref()).await?;
-    match item {
-        Some(item) => Ok(item),
-        None => Ok(session.store.receive(key, &[], None, false, session.now()).await?),
+/// The partition, if nothing speaks against it; one of which nothing has arrived is
+/// stored first.
+async fn existing(
+    session: &Session,
+    key: &TaskKey,
+    refuse: impl Fn(&TaskPartition) -> Result<(), Failure>,
+) -> Result<TaskPartition, Failure> {
+    let stored = session.store.task(key).await?;
+    refuse_forgotten(session, key, stored.as_ref()).await?;
+    let is_stored = stored.is_some();
+    let item = stored.unwrap_or_else(|| TaskPartition::new(key.clone()));
+    refuse(&item)?;
+    match is_stored {
+        true => Ok(item),
+        false => Ok(session.store.receive(key, &[], None, false, session.now()).await?),
     }
 }
 

@@ -55,6 +55,8 @@ pub enum How {
     LacksInputs,
     /// Left alone: older than what is kept, so it may have run before.
     TooOld,
+    /// Left out: the task's schedule has no slot for it.
+    NoSlot,
     /// The backfill was cancelled before it came to it.
     NotBegun,
 }
@@ -70,7 +72,7 @@ pub struct Window {
     pub max_parallel: u32,
     #[serde(default)]
     pub order: Order,
-    /// Also what has succeeded or was skipped.
+    /// Also what has succeeded or was skipped, is too old, or has no slot in the schedule.
     #[serde(default)]
     pub force: bool,
     /// Inputs that have not come are taken for there.
@@ -101,6 +103,18 @@ pub struct Backfill {
     pub failed: Vec<Partition>,
     /// Changes not yet published, oldest first.
     pub notices: Vec<Notice>,
+}
+
+/// The last order of a backfill of a task: two that are given at the same moment do not
+/// see each other's, so each is stored only if this still is as it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastOrder {
+    /// Rises by one with every write; kept beside the rest in the table.
+    #[serde(skip)]
+    pub version: u64,
+    pub task: String,
+    /// The id of what was ordered.
+    pub backfill: String,
 }
 
 /// What follows for one open partition from how it is.
@@ -142,6 +156,11 @@ impl Window {
 
     pub fn contains(&self, key: &TaskKey) -> bool {
         key.task == self.task && self.first <= key.partition && key.partition <= self.last
+    }
+
+    /// Whether a partition belongs to both.
+    pub fn intersects(&self, other: &Window) -> bool {
+        self.task == other.task && self.first <= other.last && other.first <= self.last
     }
 }
 
@@ -254,6 +273,9 @@ impl Backfill {
                 Readiness::Close(_) | Readiness::Change(_) => self.cancel_unrun(Some(task), item),
             };
         }
+        if self.leaves_out(task, item) {
+            return if ours { Step::Leave(How::NoSlot) } else { Step::Over(How::NoSlot) };
+        }
         let receipts = self.receipts(catalog, task, item);
         let mut given = item.clone();
         given.received.extend(receipts.iter().cloned());
@@ -277,6 +299,9 @@ impl Backfill {
         run: Option<&Run>,
         now: Timestamp,
     ) -> Step {
+        if self.leaves_out(task, item) {
+            return Step::Over(How::NoSlot);
+        }
         let receipts = self.receipts(catalog, task, item);
         let mut as_waiting = TaskPartition { state: TaskState::Waiting, ..item.clone() };
         as_waiting.received.extend(receipts.iter().cloned());
@@ -308,6 +333,11 @@ impl Backfill {
             Some(Ok(Cancel::Now(change))) => Step::Cancel(change),
             _ => Step::Wait,
         }
+    }
+
+    /// Whether the schedule has nothing to do with it; who insists runs it all the same.
+    fn leaves_out(&self, task: &Task, item: &TaskPartition) -> bool {
+        !self.window.force && operate::lacks_slot(task, item)
     }
 
     fn receipts(

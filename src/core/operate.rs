@@ -2,6 +2,8 @@
 //! Decides from what is stored; the change is made only if that is still so. Not
 //! for steps under way: those a run cancels (see `run`).
 
+mod due;
+
 use super::asked::Asked;
 use super::catalog::{Catalog, Task};
 use super::late::Late;
@@ -9,6 +11,8 @@ use super::readiness::{Readiness, readiness};
 use super::run::Run;
 use super::task::{Element, Receipt, Round, TaskChange, TaskKey, TaskPartition, TaskState};
 use super::why::slot_of;
+
+pub use due::{NotDue, lacks_slot, newest_over, refuse_ahead, refuse_without_slot};
 
 /// It cannot be done as things stand; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -159,7 +163,8 @@ pub fn granted(
     missing.map(receipt).collect()
 }
 
-/// The slot that stands for the partition, or would have.
+/// The slot that stands for the partition; its end where somebody insists although
+/// the schedule has none (see [`lacks_slot`]).
 pub fn slot_granted(task: &Task, key: &TaskKey) -> (Element, Receipt) {
     let slot = slot_of(task, &key.partition).unwrap_or_else(|| key.partition.end());
     (Element::Slot, Receipt::Slot(slot))

@@ -75,6 +75,12 @@ impl Partition {
         self.start.saturating_add(self.grain.length()).unwrap_or(Timestamp::MAX)
     }
 
+    /// The one that ends where it begins.
+    pub fn before(&self) -> Partition {
+        let at = self.start.saturating_sub(SignedDuration::from_secs(1));
+        Self::containing(at.unwrap_or(Timestamp::MIN), self.grain)
+    }
+
     pub fn grain(&self) -> Grain {
         self.grain
     }

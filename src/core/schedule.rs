@@ -49,6 +49,11 @@ impl CatchUp {
 /// A slot that is taken up within this time was not missed: a restart takes as long.
 const IN_TIME: SignedDuration = SignedDuration::from_mins(5);
 
+/// A slot lies no further than this from its partition: a zone's offset and a day.
+const NEAR: SignedDuration = SignedDuration::from_hours(72);
+/// Nobody looks further for a partition with a slot.
+const AROUND_MAX: SignedDuration = SignedDuration::from_hours(10 * 366 * 24);
+
 /// Which partition a slot stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -97,13 +102,16 @@ impl Schedule {
     /// The slots after `after`, up to and including `until`, oldest first and
     /// at most `limit` of them.
     pub fn due(&self, after: Timestamp, until: Timestamp, limit: usize) -> Vec<Timestamp> {
-        let Some(start) = to_chrono(after, self.zone) else { return Vec::new() };
-        self.cron
-            .iter_after(start)
+        self.slots(after, until).take(limit).collect()
+    }
+
+    fn slots(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let start = to_chrono(after, self.zone);
+        start
+            .into_iter()
+            .flat_map(|start| self.cron.iter_after(start))
             .map_while(|slot| Timestamp::from_second(slot.timestamp()).ok())
-            .take_while(|slot| *slot <= until)
-            .take(limit)
-            .collect()
+            .take_while(move |slot| *slot <= until)
     }
 
     /// The first slot after an instant; None if there never is one.
@@ -138,6 +146,26 @@ impl Schedule {
             }
             length = length.saturating_mul(2);
         }
+    }
+
+    /// The nearest partitions before and after one that slots stand for, if any does
+    /// within some years.
+    pub fn around(&self, partition: Partition) -> (Option<Partition>, Option<Partition>) {
+        let of = |slot: &Timestamp| self.partition_of(*slot, partition.grain());
+        let far = |to: Timestamp| to.saturating_add(AROUND_MAX).unwrap_or(Timestamp::MAX);
+        let near = |from: Timestamp| from.saturating_sub(NEAR).unwrap_or(Timestamp::MIN);
+        let (first, last) = (near(partition.start()), far(partition.end()));
+        let after = self.slots(first, last).map(|slot| of(&slot)).find(|of| *of > partition);
+        let mut before = None;
+        let (mut until, mut length) = (partition.end() + NEAR, NEAR * 2);
+        // Further and further back: there may be very many.
+        while before.is_none() && length < AROUND_MAX {
+            let from = until.saturating_sub(length).unwrap_or(Timestamp::MIN);
+            before =
+                self.slots(from, until).map(|slot| of(&slot)).filter(|of| *of < partition).last();
+            (until, length) = (from, length * 2);
+        }
+        (before, after)
     }
 
     /// The partition that a slot stands for. A day is the one that the slot's
@@ -303,6 +331,22 @@ mod tests {
                     days.windows(2).map(|two| two[0].end() == two[1].start()).collect();
                 assert!(steps.iter().all(|next| *next), "{zone} {cron}: {days:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_partitions_around_one_without_a_slot_are_found() {
+        for (cron, zone, partition, before, after) in [
+            ("0 6 * * 2", "UTC", "2026-11-18", Some("2026-11-16"), Some("2026-11-23")),
+            ("30 0 * * 2", "Europe/Berlin", "2026-11-18", Some("2026-11-16"), Some("2026-11-23")),
+            ("0 0 1 1 *", "UTC", "2026-11-18", Some("2025-12-31"), Some("2026-12-31")),
+            ("0 6 * * *", "UTC", "2026-11-18T12", Some("2026-11-18T05"), Some("2026-11-19T05")),
+            ("0 0 30 2 *", "UTC", "2026-11-18", None, None),
+        ] {
+            let schedule = Schedule::parse(cron, zone, SlotPartition::Previous).unwrap();
+            let around = schedule.around(partition.parse().unwrap());
+            let expected = [before, after].map(|named| named.map(|named| named.parse().unwrap()));
+            assert_eq!(around, expected.into(), "{cron} {zone}");
         }
     }
 

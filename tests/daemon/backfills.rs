@@ -363,3 +363,127 @@ async fn one_that_is_cancelled_while_its_task_is_not_declared_lets_go_of_everyth
     world.until_due(<[DueKey]>::is_empty).await;
     assert!(begun(folder.path()).is_empty());
 }
+
+/// What is given too early runs without what still comes, and never again.
+#[tokio::test]
+async fn what_has_not_ended_is_left_out_and_given_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = hourly(folder.path(), 2, "true");
+    let world = World::at(&tasks, "2013-01-02T10:10:00Z", 1.0).await;
+    let window = ["backfill", "etl", "--from", "2013-01-02T08", "--to", "2013-01-02"];
+    let window = [&window[..], &["--ignore-inputs", "--by", "alice"]].concat();
+    let dry = [&window[..], &["--dry-run"]].concat();
+    let said = answer(&world, &dry).await;
+    assert!(said.ends_with("     14 left out: not ended yet\n"), "{said}");
+    let dry = json(&world, &dry).await;
+    assert_eq!(dry["run"], serde_json::json!(["2013-01-02T08", "2013-01-02T09"]));
+    assert_eq!(dry["left_out"], serde_json::json!({ "not_ended": 14, "no_slot": 0 }));
+    let day = ["etl", "2013-01-02T10"];
+    let over = "ends at 2013-01-02T11:00:00Z, which has not come: nothing was changed";
+    for (args, key) in [
+        (&["backfill", "etl", "--from", "2013-01-02T10", "--to", "2013-01-02"][..], "T10"),
+        (&["backfill", "etl", "--from", day[1], "--to", "2027-01-01", "--dry-run"], "T10"),
+        (&["retry", day[0], day[1], "--ignore-inputs"], "T10"),
+        (&["retry", day[0], day[1], "--ignore-inputs", "--force"], "T10"),
+        (&["skip", day[0], day[1]], "T10"),
+    ] {
+        let (code, _, error) = ask(&world, &[args, &["--by", "a"]].concat()).await;
+        assert_eq!(code, 2, "{args:?}: {error}");
+        assert!(error.contains(&format!("etl 2013-01-02{key} {over}")), "{args:?}: {error}");
+        assert!(error.contains("newest partition that is over is 2013-01-02T09"), "{error}");
+    }
+    // Nothing is given by these.
+    answer(&world, &["cancel", day[0], day[1], "--by", "alice"]).await;
+    let again = json(&world, &["retry", day[0], day[1], "--by", "alice"]).await;
+    assert_eq!(again["state"], "waiting");
+
+    let done = json(&world, &[&window[..], &["--wait"]].concat()).await;
+    assert_eq!(
+        (&done["counts"]["succeeded"], &done["left_out"]["not_ended"]),
+        (&2.into(), &14.into())
+    );
+    assert_eq!(
+        begun(folder.path()).into_keys().collect::<Vec<_>>(),
+        ["2013-01-02T08", "2013-01-02T09"]
+    );
+}
+
+/// Orders one for hours of which nothing has come.
+async fn order(world: &World, from: &str, to: &str, more: &[&str]) -> (i32, String, String) {
+    let words = ["backfill", "etl", "--from", from, "--to", to, "--ignore-inputs", "--by", "a"];
+    ask(world, &[&words[..], more].concat()).await
+}
+
+#[tokio::test]
+async fn of_backfills_with_the_same_partitions_only_one_is_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(&hourly(folder.path(), 2, "true")).await;
+    world.stop().await;
+    // At the same moment: what the one has read, the other changes.
+    let both =
+        futures::future::join_all([(); 3].map(|()| order(&world, "2013-01-01", "2013-01-02", &[])));
+    let mut codes: Vec<_> = both.await.into_iter().map(|(code, ..)| code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2, 2]);
+    let id = id_of(&world).await;
+    let what =
+        "is at work on the same partitions: 48 partitions of etl, 2013-01-01T00 to 2013-01-02T23";
+    for more in [&[][..], &["--force"], &["--dry-run"]] {
+        let (code, _, error) = order(&world, "2013-01-02T23", "2013-01-03", more).await;
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains(&format!("backfill {id} {what}; nothing was ordered")), "{error}");
+        assert!(error.contains(&format!("sluicegate backfill cancel {id}")), "{error}");
+    }
+    let (code, _, error) = order(&world, "2013-01-03", "2013-01-03", &[]).await;
+    assert_eq!(code, 0, "{error}");
+    answer(&world, &["backfill", "cancel", &id, "--by", "bob"]).await;
+    let (code, _, error) = order(&world, "2013-01-01", "2013-01-02", &[]).await;
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("it is being cancelled: wait for its end"), "{error}");
+    world.start().await;
+    ended(&world, &id).await;
+    let (code, _, error) = order(&world, "2013-01-01", "2013-01-02", &[]).await;
+    assert_eq!(code, 0, "{error}");
+}
+
+#[tokio::test]
+async fn what_the_schedule_has_no_slot_for_is_left_out_unless_somebody_insists() {
+    let folder = tempfile::tempdir().unwrap();
+    // The slot on a Tuesday stands for Monday.
+    let tasks = hourly(folder.path(), 40, "true")
+        .replace("5 * * * *", "0 6 * * 2")
+        .replace("partition = \"hour\"", "partition = \"day\"")
+        .replace("inputs = [{ dataset = \"raw\" }]", "")
+        .replace("/{HH}.csv", ".csv")
+        .replace("etl", "weekly");
+    let world = World::at(&tasks, "2026-12-06T10:10:00Z", 1.0).await;
+    for args in [
+        &["retry", "weekly", "2026-11-17", "--ignore-inputs"][..],
+        &["retry", "weekly", "2026-11-17"],
+        &["skip", "weekly", "2026-11-18"],
+        &["backfill", "weekly", "--from", "2026-11-17", "--to", "2026-11-20"],
+    ] {
+        let (code, _, error) = ask(&world, &[args, &["--by", "a"]].concat()).await;
+        assert_eq!(code, 2, "{args:?}: {error}");
+        assert!(error.contains("has no slot in its task's schedule"), "{args:?}: {error}");
+        let nearest = "the nearest that have one are 2026-11-16 and 2026-11-23";
+        assert!(error.contains(nearest), "{args:?}: {error}");
+    }
+    let window = ["backfill", "weekly", "--from", "2026-11-01", "--to", "2026-12-05", "--by", "a"];
+    let dry = json(&world, &[&window[..], &["--dry-run"]].concat()).await;
+    let mondays = ["2026-11-02", "2026-11-09", "2026-11-16", "2026-11-23", "2026-11-30"];
+    assert_eq!(dry["run"], serde_json::json!(mondays));
+    assert_eq!((&dry["left"]["no-slot"], &dry["left_out"]["no_slot"]), (&30.into(), &30.into()));
+    let all = json(&world, &[&window[..], &["--dry-run", "--force"]].concat()).await;
+    assert_eq!(all["run"].as_array().unwrap().len(), 35);
+    let said = answer(&world, &[&window[..], &["--wait"]].concat()).await;
+    let left = "30 partitions have no slot in the task's schedule: left out";
+    assert!(said.contains(left), "{said}");
+    assert!(said.contains("    30 left out: no slot in the task's schedule (--force)"), "{said}");
+    assert_eq!(begun(folder.path()).into_keys().collect::<Vec<_>>(), mondays);
+
+    answer(&world, &["skip", "weekly", "2026-11-18", "--force", "--by", "a"]).await;
+    let insists = ["retry", "weekly", "2026-11-17", "--ignore-inputs", "--force", "--by", "a"];
+    answer(&world, &insists).await;
+    world.mail("weekly/2026-11-17/succeeded").await;
+}

@@ -1,8 +1,8 @@
-//! Pauses, backfills and caps, in the task table: one document an item, under a
+//! Pauses, backfills, the last orders of these, and caps, in the task table: one document an item, under a
 //! name that no task can have. Every write is conditional on the version that was
 //! read. Not for task partitions and runs.
 
-use aws_sdk_dynamodb::types::Put;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use super::item::{self, Item};
 use super::run::WRITE;
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
-use crate::core::backfill::Backfill;
+use crate::core::backfill::{Backfill, LastOrder};
 use crate::core::cap::{Cap, Capped};
 use crate::core::pause::{Pause, Scope};
 use crate::core::task::Unreadable;
@@ -81,6 +81,22 @@ impl Document for Backfill {
     }
 }
 
+impl Document for LastOrder {
+    const PLACE: &'static str = "~order";
+
+    fn name(&self) -> String {
+        self.task.clone()
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+}
+
 impl Document for Cap {
     const PLACE: &'static str = "~cap";
 
@@ -113,6 +129,28 @@ impl Store {
 
     pub async fn backfill(&self, id: &str) -> Result<Option<Backfill>, StoreError> {
         self.document(id).await
+    }
+
+    /// The last order of a task's backfills, or none yet.
+    pub async fn last_order(&self, task: &str) -> Result<LastOrder, StoreError> {
+        let none = || LastOrder { version: 0, task: task.to_owned(), backfill: String::new() };
+        Ok(self.document(task).await?.unwrap_or_else(none))
+    }
+
+    /// Stores a new backfill; refused when another of its task was ordered since `last`
+    /// was read. (Releases before that order without it.)
+    pub async fn order(
+        &self,
+        backfill: &mut Backfill,
+        mut last: LastOrder,
+    ) -> Result<(), StoreError> {
+        last.backfill.clone_from(&backfill.id);
+        let key = format!("{} {}", LastOrder::PLACE, last.task);
+        let last = TransactWriteItem::builder().put(self.put_document(&last)?).build();
+        let put = self.put_document(backfill)?;
+        self.put_with(put, vec![last]).await.map_err(|error| write_error(error, key))?;
+        backfill.version += 1;
+        Ok(())
     }
 
     /// Every pause that ever was, those that are over included. One that cannot

@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    async fn put_with(
+    pub(super) async fn put_with(
         &self,
         put: Put,
         mut actions: Vec<TransactWriteItem>,

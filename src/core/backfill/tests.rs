@@ -168,6 +168,46 @@ fn a_slot_that_never_came_is_given() {
     assert_eq!(receipts, [(Element::Slot, slot)]);
 }
 
+/// Nothing calls for it, unless somebody insists or its slot came by an earlier schedule.
+#[test]
+fn what_the_schedule_has_no_slot_for_is_left_out() {
+    let mut catalog = catalog(true);
+    let sundays = Schedule::parse("0 6 * * 0", "UTC", SlotPartition::Previous).unwrap();
+    catalog.tasks.get_mut("t").unwrap().schedule = Some(sundays);
+    let task = &catalog.tasks["t"];
+    let hour: Partition = "2013-01-01T05".parse().unwrap();
+    let mut backfill = Backfill::new("B", window("2013-01-01T05", "2013-01-01T05", 1), asked());
+    for state in [TaskState::Waiting, TaskState::Failed] {
+        let mut item = item(hour, state, Some("object:e"));
+        backfill.window.force = false;
+        let step = backfill.step(&catalog, task, &item, None, at(9));
+        assert_eq!(step, Step::Over(How::NoSlot), "{state:?}");
+        backfill.window.force = true;
+        let step = backfill.step(&catalog, task, &item, None, at(9));
+        assert!(matches!(step, Step::Adopt(_) | Step::Again(_)), "{state:?}: {step:?}");
+        backfill.window.force = false;
+        item.received.insert(Element::Slot, "slot:2013-01-01T06:05:00Z".parse().unwrap());
+        let step = backfill.step(&catalog, task, &item, None, at(9));
+        assert!(matches!(step, Step::Adopt(_) | Step::Again(_)), "{state:?}: {step:?}");
+    }
+}
+
+#[test]
+fn windows_of_a_task_intersect_where_they_share_a_partition() {
+    let day = window("2013-01-02T00", "2013-01-02T23", 1);
+    for (first, last, expected) in [
+        ("2013-01-01T00", "2013-01-01T23", false),
+        ("2013-01-01T00", "2013-01-02T00", true),
+        ("2013-01-02T05", "2013-01-02T06", true),
+        ("2013-01-02T23", "2013-01-05T00", true),
+        ("2013-01-03T00", "2013-01-03T01", false),
+    ] {
+        let other = window(first, last, 1);
+        assert_eq!((day.intersects(&other), other.intersects(&day)), (expected, expected));
+        assert!(!day.intersects(&Window { task: "u".into(), ..other }));
+    }
+}
+
 #[test]
 fn its_summary_says_what_came_of_it() {
     let mut backfill = Backfill::new("B", window("2013-01-01T00", "2013-01-01T03", 4), asked());

@@ -11,7 +11,7 @@ use crate::core::notice::{Fact, Kind, Notice, Severity};
 const NAMES_MAX: usize = 10;
 
 impl How {
-    pub const ALL: [How; 9] = [
+    pub const ALL: [How; 10] = [
         How::Succeeded,
         How::Failed,
         How::Cancelled,
@@ -20,6 +20,7 @@ impl How {
         How::UnderWay,
         How::LacksInputs,
         How::TooOld,
+        How::NoSlot,
         How::NotBegun,
     ];
 
@@ -34,6 +35,7 @@ impl How {
             How::UnderWay => "left alone: under way already",
             How::LacksInputs => "left alone: inputs have not come",
             How::TooOld => "left alone: too old to know whether they have run (--force)",
+            How::NoSlot => "left out: no slot in the task's schedule (--force)",
             How::NotBegun => "not begun: the backfill was cancelled",
         }
     }

@@ -7,13 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Cause, Known, Usually, Wait, Why, clock, joined, listed};
 use crate::core::catalog::{Catalog, Completeness, Input, Need, OnTimeout, Task};
-use crate::core::partition::Partition;
+use crate::core::partition::{Grain, Partition};
 use crate::core::schedule::{CatchUp, Schedule};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
-/// A slot stands for a partition not further from it than this: a zone's
-/// offset and a day.
-const SLOT_REACH: SignedDuration = SignedDuration::from_hours(72);
+/// A slot stands for a day not further from it than this: a zone's offset and a day.
+const DAY_REACH: SignedDuration = SignedDuration::from_hours(72);
+/// The same for an hour, for which the zone does not matter.
+const HOUR_REACH: SignedDuration = SignedDuration::from_hours(1);
 const SLOTS_MAX: usize = 10_000;
 /// What the wait for it is of.
 const SLOT: &str = "slot";
@@ -188,8 +189,12 @@ impl Look<'_> {
 /// The instant of the schedule that stands for a partition.
 pub fn slot_of(task: &Task, partition: &Partition) -> Option<Timestamp> {
     let schedule = task.schedule.as_ref()?;
-    let from = partition.start().saturating_sub(SLOT_REACH).ok()?;
-    let until = partition.end().saturating_add(SLOT_REACH).ok()?;
+    let reach = match partition.grain() {
+        Grain::Hour => HOUR_REACH,
+        Grain::Day => DAY_REACH,
+    };
+    let from = partition.start().saturating_sub(reach).ok()?;
+    let until = partition.end().saturating_add(reach).ok()?;
     let slots = schedule.due(from, until, SLOTS_MAX);
     slots.into_iter().find(|slot| schedule.partition_of(*slot, task.grain) == *partition)
 }
