@@ -11,7 +11,7 @@ use serde_json::json;
 use ulid::Ulid;
 
 use super::asked::AskedArgs;
-use super::output::{self, Output, ago, or_dash, plain, time};
+use super::output::{self, Output, ago, or_dash, time};
 use super::{AwsArgs, Failure, Session, find_task};
 use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
@@ -484,9 +484,7 @@ fn shown(
     let now = session.now();
     let window = &backfill.window;
     let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        text.push_str(&format!("{label:<12}{}\n", plain(&value)));
-    };
+    let mut line = |label: &str, value: String| text.push_str(&output::labelled(label, &value));
     line("backfill", backfill.id.clone());
     line("of", backfill.what());
     line("state", backfill.state().to_owned());
@@ -509,9 +507,10 @@ fn shown(
     line("done", format!("{} of {}", backfill.done(), window.partitions()));
     for how in How::ALL {
         if backfill.count(how) > 0 {
-            line("", format!("{:>6} {}", backfill.count(how), how.words()));
+            text.push_str(&format!("{:>18} {}\n", backfill.count(how), how.words()));
         }
     }
+    let mut line = |label: &str, value: String| text.push_str(&output::labelled(label, &value));
     let named = |partitions: &mut dyn Iterator<Item = &Partition>| {
         partitions.map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };

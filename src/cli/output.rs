@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,8 +13,15 @@ use crate::core::notice::is_obeyed;
 
 /// Where nobody says how wide the screen is.
 pub const WIDTH: u16 = 80;
-/// The longest word that is kept whole; a run's id has 26 characters.
-const WHOLE_MAX: usize = 40;
+/// A run's id has 26 characters; what is longer is no id.
+const ID_MAX: usize = 32;
+/// Columns of names and words are made no narrower than this, and than this if there is
+/// no other way.
+const NAME_LEAST: [usize; 2] = [20, 10];
+/// Between columns.
+const GAP: u16 = 2;
+/// Where the text beside a label begins.
+const LABEL_WIDTH: usize = 12;
 
 /// An answer in both forms.
 #[derive(Debug)]
@@ -83,33 +90,99 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A table without lines, as wide as the screen at most. Only columns with
-/// spaces in them are wrapped: an id in two pieces is of no use to anybody.
+/// A label and its text, which is wrapped beside it.
+pub fn labelled(label: &str, text: &str) -> String {
+    let width = usize::from(WIDTH) - LABEL_WIDTH;
+    let mut lines = wrapped(&plain(text), width);
+    lines.resize(lines.len().max(1), String::new());
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    let lines = labels.zip(lines).map(|(label, line)| format!("{label:<LABEL_WIDTH$}{line}"));
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Free text in lines that fit, all but the first indented.
+pub fn paragraph(text: &str) -> String {
+    let lines = wrapped(&plain(text), usize::from(WIDTH) - 4);
+    lines.join("\n    ") + "\n"
+}
+
+/// A table without lines, as wide as the screen at most. Where it would be wider, the
+/// widest column is wrapped, as far as needed: between words where it has some, and never
+/// an id, for one in two pieces is of no use to anybody.
 pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic);
-    if !std::io::stdout().is_terminal() {
-        table.set_width(WIDTH);
-    }
+    let screen = table.width().filter(|_| std::io::stdout().is_terminal()).unwrap_or(WIDTH);
+    // What is left over at the right edge is cut off below.
+    table.set_width(screen.saturating_add(GAP));
     table.set_header(header);
     let rows: Vec<_> = rows.into_iter().map(|row| row.map(|cell| plain(&cell))).collect();
-    let whole: [bool; N] = std::array::from_fn(|column| {
-        let words = |cell: &str| !cell.contains(' ') && cell.chars().count() <= WHOLE_MAX;
-        rows.iter().all(|row| words(&row[column]))
+    let columns: [Column; N] = std::array::from_fn(|column| {
+        Column::of(header[column], rows.iter().map(|row| row[column].as_str()))
     });
+    let widths = fitted(&columns, usize::from(screen));
     for row in rows {
         table.add_row(row);
     }
-    for (column, whole) in table.column_iter_mut().zip(whole) {
-        column.set_padding((0, 2));
-        if whole {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+    for ((column, shown), width) in columns.iter().zip(table.column_iter_mut()).zip(widths) {
+        shown.set_padding((0, GAP));
+        if width < column.width && !column.has_words {
+            shown.set_delimiter('-');
         }
+        let width = u16::try_from(width).unwrap_or(u16::MAX).saturating_add(GAP);
+        shown.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
     // The columns are padded to the right edge.
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// How wide a column is, and may be made.
+struct Column {
+    /// Nothing of it is wrapped then.
+    width: usize,
+    has_words: bool,
+    /// It is made no narrower than this; and than this if there is no other way.
+    least: [usize; 2],
+}
+
+impl Column {
+    fn of<'a>(header: &str, cells: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let chars = |text: &str| text.chars().count();
+        let longest = |text: &str| text.split(' ').map(chars).max().unwrap_or(0);
+        let widest = cells.clone().map(chars).max().unwrap_or(0);
+        let has_words = cells.clone().any(|cell| cell.contains(' '));
+        // Numbers, instants and ids, such as of runs (01J9Z…) and steps (s-2AXX…).
+        let is_id = |cell: &str| !cell.chars().skip(1).any(char::is_lowercase);
+        let head = longest(header);
+        let least = if has_words {
+            let word = cells.clone().map(longest).max().unwrap_or(0);
+            [word.min(NAME_LEAST[0]), word.min(NAME_LEAST[1])]
+        } else if widest <= ID_MAX && cells.clone().all(is_id) {
+            [widest; 2]
+        } else {
+            NAME_LEAST.map(|least| widest.min(least))
+        };
+        Self { width: widest.max(chars(header)), has_words, least: least.map(|it| it.max(head)) }
+    }
+}
+
+/// The widths with which columns fit, gaps between them included.
+fn fitted<const N: usize>(columns: &[Column; N], screen: usize) -> [usize; N] {
+    let mut widths = columns.each_ref().map(|column| column.width);
+    let gaps = usize::from(GAP) * N.saturating_sub(1);
+    for last_resort in [0, 1] {
+        while widths.iter().sum::<usize>() + gaps > screen {
+            let wider =
+                |(width, column): &(&mut usize, &Column)| **width > column.least[last_resort];
+            let widest =
+                widths.iter_mut().zip(columns).filter(wider).max_by_key(|(width, _)| **width);
+            let Some((width, _)) = widest else { break };
+            *width -= 1;
+        }
+    }
+    widths
 }
 
 /// Text from outside (keys, reasons) on one line and without letters that
@@ -203,6 +276,38 @@ mod tests {
         for text in ["s3://b/é/日本.csv", "שלום", "a\u{200d}b"] {
             assert_eq!(plain(text), text);
         }
+    }
+
+    #[test]
+    fn a_wide_table_breaks_names_and_words_and_no_ids() {
+        let (id, name) = ("01J9ZC2V5T3W8M2V9N4K7Q6R1C", "a-name-that-somebody-has-chosen-longer");
+        let row = [id, name, "cancelling", "9999/10000", "10000", "3 min ago"].map(str::to_owned);
+        let header = ["BACKFILL", "TASK", "STATE", "DONE", "FAILED", "ASKED"];
+        let text = table(header, vec![row.clone()]);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+        for whole in [id, "cancelling", "9999/10000"] {
+            assert!(text.contains(whole), "{text}");
+        }
+        let [id, name, ..] = row;
+        for words in ["word ".repeat(40), "s3://bucket/with/a/very/long/key ".repeat(4)] {
+            let rows = vec![[name.clone(), id.clone(), words]];
+            let text = table(["TASK", "RUN", "REASON"], rows);
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+            assert!(text.contains(&id), "{text}");
+        }
+        let row = ["etl", "2013-01-01T05", "waiting"].map(str::to_owned);
+        let text = table(["TASK", "NEWEST", "STATE"], vec![row]);
+        assert_eq!(text, "TASK  NEWEST         STATE\netl   2013-01-01T05  waiting\n");
+    }
+
+    #[test]
+    fn a_label_stands_before_wrapped_text() {
+        assert_eq!(labelled("state", "running"), "state       running\n");
+        assert_eq!(labelled("open", ""), "open\n");
+        let text = labelled("failed", &"2013-01-01T05 ".repeat(50));
+        assert!(text.lines().all(|line| line.len() <= usize::from(WIDTH)), "{text}");
+        assert_eq!(text.matches("2013-01-01T05").count(), 50);
+        assert!(text.lines().skip(1).all(|line| line.starts_with("            2013")), "{text}");
     }
 
     #[test]

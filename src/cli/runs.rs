@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::output::{self, Output, ago, length, or_dash, plain, time};
+use super::output::{self, Output, ago, length, or_dash, time};
 use super::shown::{ShownRun, class, log_place, outcome};
 use super::{AwsArgs, Failure, Session, find_task, unknown};
 use crate::aws::store::{RunFilter, RunGlance};
@@ -149,9 +149,7 @@ fn may_begin_id(text: &str) -> bool {
 fn words(run: &Run, session: &Session) -> String {
     let now = session.now();
     let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        text.push_str(&format!("{label:<12}{}\n", plain(&value)));
-    };
+    let mut line = |label: &str, value: String| text.push_str(&output::labelled(label, &value));
     line("run", run.id.clone());
     line("state", run.state.name().to_owned());
     line("profile", run.profile.clone());
@@ -180,7 +178,8 @@ fn words(run: &Run, session: &Session) -> String {
     ));
     for member in &run.members {
         for (dataset, place) in &member.outputs {
-            text.push_str(&format!("output {dataset} of {}: {place}\n", member.key));
+            let words = format!("output {dataset} of {}: {place}", member.key);
+            text.push_str(&output::paragraph(&words));
         }
     }
     for attempt in &run.attempts {
@@ -196,15 +195,16 @@ fn attempt_words(run: &Run, attempt: &Attempt) -> String {
         (None, _) => "never created",
     };
     let cluster = attempt.cluster.as_deref().unwrap_or("no cluster");
-    let mut text = format!(
-        "\nattempt {}: {cluster}, {state}; opened {}, expires {}\n",
+    let words = format!(
+        "attempt {}: {cluster}, {state}; opened {}, expires {}",
         attempt.number,
         time(attempt.opened),
         time(attempt.expires)
     );
+    let mut text = format!("\n{}", output::paragraph(&words));
     if let Some(class) = attempt.class {
         let why = run.stall_words(attempt).unwrap_or_else(|| attempt.end_reason.clone());
-        text.push_str(&format!("lost: {}: {}\n", class.name(), plain(&why)));
+        text.push_str(&output::paragraph(&format!("lost: {}: {why}", class.name())));
     }
     if let Some(logs) = log_place(run, attempt) {
         text.push_str(&format!("logs: {logs}\n"));
@@ -216,7 +216,8 @@ fn attempt_words(run: &Run, attempt: &Attempt) -> String {
     for step_try in &attempt.tries {
         if let Some(failure) = &step_try.failure {
             let class = step_try.class().map_or_else(String::new, |it| format!(" ({})", it.name()));
-            text.push_str(&format!("{} failed{class}: {}\n", step_try.name, plain(failure)));
+            let words = format!("{} failed{class}: {failure}", step_try.name);
+            text.push_str(&output::paragraph(&words));
         }
     }
     text

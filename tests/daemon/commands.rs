@@ -285,3 +285,42 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+/// A task's name may have many letters, and a terminal has 80 columns.
+#[tokio::test]
+async fn long_names_are_shown_within_eighty_columns() {
+    for name in ["fifteen-letters", "a-name-of-a-task-with-37-letters-long"] {
+        let tasks = daily_file("a")
+            + &daily_task("t", &["a"], "echo it fails; exit 3")
+                .replace("tasks.t", &format!("tasks.{name}"));
+        let world = World::new(&tasks).await;
+        world.put("a/2013-01-01.csv", "1").await;
+        world.mail(&format!("{name}/2013-01-01/failed")).await;
+        world.mail("run-failed").await;
+        world.clusters_ended().await;
+        let window = ["backfill", name, "--from", "2013-01-02", "--to", "2013-01-31"];
+        answer(&world, &[&window[..], &["--wait", "--by", "alice"]].concat()).await;
+        let of = |found: serde_json::Value, list: &str| {
+            found[list][0]["id"].as_str().unwrap().to_owned()
+        };
+        let run = of(json(&world, &["runs"]).await, "runs");
+        let backfill = of(json(&world, &["backfill", "list"]).await, "backfills");
+        for args in [
+            &["status"][..],
+            &["runs"],
+            &["run", "show", &run],
+            &["logs", &run],
+            &["backfill", "list"],
+            &["backfill", "show", &backfill],
+        ] {
+            let shown = answer(&world, args).await;
+            let long: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(long.is_empty(), "{args:?}: {long:#?}\n{shown}");
+            assert!(shown.lines().count() < 60, "{args:?}: one letter a line:\n{shown}");
+        }
+        let list = answer(&world, &["backfill", "list"]).await;
+        assert!(list.contains(&backfill), "{list}");
+        let shown = answer(&world, &["run", "show", &run]).await;
+        assert!(shown.contains(&run), "{shown}");
+    }
+}
