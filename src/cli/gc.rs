@@ -56,7 +56,7 @@ pub async fn gc(args: &GcArgs) -> Result<Output, Failure> {
         GcError::Aws(error) => Failure::Aws(error),
     })?;
     let text = text(&found, verb);
-    Output::new(text, &json!({ "dry-run": args.dry_run, "collected": found }))
+    Output::new(text, &json!({ "dry_run": args.dry_run, "collected": found }))
 }
 
 fn text(found: &Collected, verb: &str) -> String {

@@ -79,7 +79,7 @@ pub async fn reap(args: &ReapArgs) -> Result<Output, Failure> {
             let unknown = look.unknown;
             Output::new(
                 text,
-                &json!({ "reaped": rows, "unknown": unknown, "dry-run": args.dry_run }),
+                &json!({ "reaped": rows, "unknown": unknown, "dry_run": args.dry_run }),
             )
         }
     }

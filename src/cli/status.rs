@@ -55,7 +55,10 @@ struct Status {
 /// What is paused, since when, by whom and why.
 #[derive(Serialize)]
 struct Paused {
+    /// As `pause` answers.
     scope: String,
+    #[serde(skip)]
+    words: String,
     #[serde(flatten)]
     asked: Asked,
 }
@@ -125,7 +128,7 @@ async fn open_backfills(session: &Session) -> Result<Vec<OpenBackfill>, Failure>
 async fn paused(session: &Session) -> Result<Vec<Paused>, Failure> {
     let pauses = session.store.pauses().await?.into_iter();
     let paused = pauses.filter_map(|Pause { scope, paused, .. }| {
-        Some(Paused { scope: scope.words(), asked: paused? })
+        Some(Paused { scope: scope.to_string(), words: scope.words(), asked: paused? })
     });
     Ok(paused.collect())
 }
@@ -142,8 +145,8 @@ fn words(status: &Status) -> String {
         status.open_runs.len()
     );
     if !status.paused.is_empty() {
-        let rows = status.paused.iter().map(|Paused { scope, asked }| {
-            [scope.clone(), ago(asked.at, now), asked.by.clone(), or_dash(asked.reason.as_deref())]
+        let rows = status.paused.iter().map(|Paused { words, asked, .. }| {
+            [words.clone(), ago(asked.at, now), asked.by.clone(), or_dash(asked.reason.as_deref())]
         });
         let table = output::table(["PAUSED", "SINCE", "BY", "REASON"], rows.collect());
         text.push_str(&format!("\n{table}"));

@@ -36,7 +36,6 @@ pub struct Gc<'a> {
 
 /// What was found so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Collected {
     pub looked_at: u64,
     /// Kind → how many were left over: deleted, unless nothing is to be.

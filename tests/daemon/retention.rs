@@ -356,7 +356,7 @@ async fn gc_deletes_what_is_left_over_and_nothing_else() {
     world.taken().await;
     world.until_due(<[_]>::is_empty).await;
     let gc = async |more: &[&str]| {
-        json(&world, &[&["gc", "--rate", "100000"], more].concat()).await["collected"]["left-over"]
+        json(&world, &[&["gc", "--rate", "100000"], more].concat()).await["collected"]["left_over"]
             .clone()
     };
     // Nothing is old enough, whatever partition it is of.
