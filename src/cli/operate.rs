@@ -14,6 +14,7 @@ use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
 use crate::core::catalog::Task;
 use crate::core::operate::{self, Again, Cancel};
+use crate::core::partition::Partition;
 use crate::core::retention;
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
@@ -118,16 +119,17 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         }
         if item.state == TaskState::Waiting && !again.receipts.is_empty() {
             let given = item.given_with(&again.receipts);
-            match session.store.give(&key, &given, session.now()).await {
+            match session.store.give(&key, &given, &asked, session.now()).await {
                 Err(StoreError::Conflict(_)) if tries < TRIES_MAX => {
                     tries += 1;
                     continue;
                 }
                 result => result?,
             }
-            let text =
-                format!("{key} takes what it waits for as there: the service makes it ready");
-            return Output::new(text, &done(&key, item.state, TaskState::Ready, &asked));
+            let text = format!(
+                "{key} takes what it waits for as there; it waits until the service makes it ready"
+            );
+            return Output::new(text, &done(&key, item.state, item.state, &asked));
         }
         let run = last_run(&session, &item).await?;
         let change =
@@ -162,7 +164,10 @@ pub async fn skip(args: &SkipArgs) -> Result<Output, Failure> {
 
 pub async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
     let Some(partition) = &args.partition else {
-        let beginning = runs::id_beginning(&args.what)?;
+        let beginning = match runs::id_beginning(&args.what) {
+            Ok(beginning) => beginning,
+            Err(no_id) => return Err(task_alone(args).await.unwrap_or(no_id)),
+        };
         let session = args.aws.open().await?;
         let asked = args.asked.asked(session.now())?;
         let run = runs::find(&session, beginning).await?;
@@ -173,6 +178,17 @@ pub async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
     let key = find_partition(task, partition)?;
     let asked = args.asked.asked(session.now())?;
     cancel_partition(&session, task, &key, &asked).await
+}
+
+/// That a task's name alone says too little, if it is one.
+async fn task_alone(args: &CancelArgs) -> Option<Failure> {
+    let session = args.aws.open().await.ok()?;
+    let task = session.config.catalog.tasks.get(&args.what)?;
+    let (name, example) = (&task.name, Partition::containing(session.now(), task.grain).before());
+    Some(Failure::Use(format!(
+        "{name} is a task, and only one of its partitions can be cancelled: name it\n    such as: \
+         sluicegate cancel {name} {example}; to hold back the whole task: sluicegate pause {name}"
+    )))
 }
 
 async fn cancel_partition(

@@ -199,6 +199,17 @@ fn partitions_that_have_waited_long_enough() {
     }
 }
 
+#[test]
+fn a_partition_whose_input_a_person_takes_for_there() {
+    let task = &catalog(WhenEmpty::Run).tasks["etl"];
+    let mut item = TaskPartition { received: BTreeMap::new(), ..item("05", 0) };
+    let element: Element = "raw-logs@2013-01-01T05".parse().unwrap();
+    item.given.insert(element, Receipt::Granted("alice".into()));
+    item.received.clone_from(&item.given);
+    item.asked = Some(Asked::new("alice", Some("the source is switched off"), at(-5)));
+    insta::assert_snapshot!("task-ready-with-inputs-ignored", decided(task, &item));
+}
+
 /// What its clock says of a partition, with the answer of `why`; the hour 05 ended
 /// at 06:00 and is to be started by 07:00 and ended by 08:00.
 fn by_the_clock(item: &TaskPartition, run: Option<&Run>, minutes: i64) -> Vec<(String, String)> {

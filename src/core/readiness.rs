@@ -193,8 +193,19 @@ fn change(
 fn ready(task: &Task, item: &TaskPartition, now: Timestamp, mut more: Vec<Fact>) -> TaskChange {
     let mut facts = vec![received(item)];
     facts.append(&mut more);
+    let taken = item.taken_for_there();
+    if let Some((names, asked)) = &taken {
+        facts.push(Fact::new("taken for there", names.as_str()));
+        facts.extend(asked.facts());
+    }
     let next = format!("it runs with the next batch of profile {}", task.profile);
-    change(task, item, TaskState::Ready, now, facts).then(&next)
+    let mut change = change(task, item, TaskState::Ready, now, facts).then(&next);
+    if let Some((names, asked)) = taken {
+        let sentence =
+            format!("{} is ready: {} takes for there what has not come", item.key, asked.by);
+        change.notice = change.notice.detailed(&format!("without {names}")).saying(sentence);
+    }
+    change
 }
 
 /// It ends without having run; `why` names the setting that says so.
@@ -279,10 +290,9 @@ fn missing_words(inputs: &[Progress<'_>]) -> String {
 }
 
 fn received(item: &TaskPartition) -> Fact {
-    let data: BTreeSet<&str> = item
-        .received
-        .keys()
-        .filter_map(|element| match element {
+    let came = item.received.iter().filter(|(_, receipt)| !matches!(receipt, Receipt::Granted(_)));
+    let data: BTreeSet<&str> = came
+        .filter_map(|(element, _)| match element {
             Element::Data { dataset, .. } => Some(dataset.as_str()),
             Element::Slot => None,
         })
@@ -300,6 +310,7 @@ fn received(item: &TaskPartition) -> Fact {
     Fact::new(
         "inputs",
         match objects {
+            0 if names.is_empty() && item.taken_for_there().is_some() => "none has come".to_owned(),
             0 => names,
             1 => format!("{names} (1 object)"),
             more => format!("{names} ({more} objects)"),

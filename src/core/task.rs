@@ -11,6 +11,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::late::Late;
 use super::lateness::Told;
 use super::load::Load;
@@ -22,6 +23,9 @@ pub use change::TaskChange;
 /// Due so early what a person has changed is looked at by the next sweep, for
 /// whenever a look was planned.
 pub const URGENT: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// Of what a person takes for there so many are named.
+const TAKEN_NAMED_MAX: usize = 5;
 
 /// Names one task partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -304,6 +308,8 @@ pub struct TaskPartition {
     /// What a person's command gave it, all in one write. It stands in `received` too,
     /// as long as nothing complete has come in its place.
     pub given: BTreeMap<Element, Receipt>,
+    /// Who gave it that last, when and why.
+    pub asked: Option<Asked>,
     /// When it entered its state; a waiting one waits since something first came in
     /// for it.
     pub since: Option<Timestamp>,
@@ -348,6 +354,7 @@ impl TaskPartition {
             state: TaskState::Waiting,
             received: BTreeMap::new(),
             given: BTreeMap::new(),
+            asked: None,
             since: None,
             ready_at: None,
             run: None,
@@ -386,6 +393,26 @@ impl TaskPartition {
         let mut given = self.given.clone();
         given.extend(receipts.iter().cloned());
         given.into_iter().collect()
+    }
+
+    /// What a person takes for there, and nothing else has come in its place: in words,
+    /// with who said so.
+    pub fn taken_for_there(&self) -> Option<(String, &Asked)> {
+        let stands =
+            |(element, given): &(&Element, &Receipt)| self.received.get(*element) == Some(*given);
+        let words = |(element, given): (&Element, &Receipt)| match (element, given) {
+            (Element::Slot, Receipt::Slot(slot)) => format!("its slot at {slot}"),
+            (Element::Slot, _) => "its slot".to_owned(),
+            (Element::Data { dataset, partition }, _) => format!("{dataset} {partition}"),
+        };
+        let taken: Vec<_> = self.given.iter().filter(stands).map(words).collect();
+        let named = taken.iter().take(TAKEN_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        let more = match taken.len().saturating_sub(TAKEN_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let asked = self.asked.as_ref().filter(|_| !taken.is_empty())?;
+        Some((named + &more, asked))
     }
 
     /// Whether an element has come in, in part at least, and holds data.

@@ -126,6 +126,8 @@ pub struct Why {
     pub paused: Option<Asked>,
     /// The cap that holds it back while it is ready.
     pub full: Option<Full>,
+    /// Who takes for there what has not come, while it waits or is ready.
+    pub asked: Option<Asked>,
     /// The backfill that it is run for, or that has yet to come to it.
     pub backfill: Option<String>,
     /// Dataset → where the partition of it lies, once it has succeeded.
@@ -188,6 +190,7 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
         cluster: None,
         paused: None,
         full: None,
+        asked: None,
         backfill: item.round.backfill.clone(),
         outputs: BTreeMap::new(),
     };
@@ -200,8 +203,13 @@ pub fn why(catalog: &Catalog, task: &Task, known: Known<'_>, now: Timestamp) -> 
             ended(catalog, task, item, known.run, now, &mut why)
         }
     };
+    let taken = item.taken_for_there().filter(|_| is_unrun(item)).map(|(names, asked)| {
+        why.asked = Some(asked.clone());
+        format!("; {names}: taken for there {asked}")
+    });
+    let taken = taken.unwrap_or_default();
     let backfill = backfill(item, known, &mut why);
-    why.sentence = format!("{} {words}{backfill}.", known.key);
+    why.sentence = format!("{} {words}{taken}{backfill}.", known.key);
     why
 }
 
@@ -215,6 +223,11 @@ impl Why {
         self.waits_for.clear();
         self
     }
+}
+
+/// Whether it may still be asked what it is to be run with; a backfill says so itself.
+fn is_unrun(item: &TaskPartition) -> bool {
+    item.state.takes_inputs() && item.round.backfill.is_none()
 }
 
 /// Which backfill it is run for, or waits for.

@@ -306,7 +306,7 @@ async fn nothing_is_begun_by_a_backfill_that_has_changed_since_it_was_read() {
     for (receipt, counts) in
         [(Receipt::Begun(now), false), (Receipt::Partial(now), false), (Receipt::Closed(3), true)]
     {
-        store.give(&key, &receipts, now).await.unwrap();
+        store.give(&key, &receipts, &backfill.asked, now).await.unwrap();
         let came = [(element.clone(), receipt.clone())];
         let item = store.receive(&key, &came, None, true, now).await.unwrap();
         let expected = if counts { &receipt } else { &receipts[7].1 };

@@ -61,6 +61,7 @@ async fn a_pause_holds_what_is_ready_over_restarts_and_replicas() {
     assert!(status.contains("task t") && status.contains("alice"), "{status}");
     let status = json(&world, &["status"]).await;
     assert_eq!(status["paused"][0]["by"], "alice");
+    assert_eq!(status["paused"][0]["scope"], "task/t", "as `pause` and `resume` answer");
 
     let (code, _, error) = ask(&world, &["pause", "t", "--by", "bob"]).await;
     assert_eq!(code, 1);
@@ -170,6 +171,12 @@ async fn what_failed_is_retried_and_told_of_again() {
 async fn what_waits_or_is_ready_is_cancelled_and_comes_back() {
     let mut world = World::new(&two_tasks()).await;
     world.stop().await;
+    let (code, _, error) = ask(&world, &["cancel", "t", "--by", "alice"]).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("t is a task, and only one of its partitions"), "{error}");
+    let (code, _, error) = ask(&world, &["cancel", "x", "--by", "alice"]).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("\"x\" is no run's id"), "{error}");
     // Of this one nothing has arrived.
     answer(&world, &["cancel", "t", "2013-01-01", "--by", "alice", "--reason", "wrong"]).await;
     let why = answer(&world, &["why", "t", "2013-01-01"]).await;
@@ -193,8 +200,25 @@ async fn what_waits_or_is_ready_is_cancelled_and_comes_back() {
     answer(&world, &["skip", "t", "2013-01-02", "--by", "alice"]).await;
     let done = json(&world, &["retry", "t", "2013-01-02", "--by", "bob"]).await;
     assert_eq!(done["state"], "waiting");
-    answer(&world, &["retry", "t", "2013-01-02", "--ignore-inputs", "--by", "bob"]).await;
+    let ignore = ["retry", "t", "2013-01-02", "--ignore-inputs", "--by", "bob", "--reason", "late"];
+    let given = json(&world, &ignore).await;
+    assert_eq!((&given["before"], &given["state"]), (&"waiting".into(), &"waiting".into()));
+    let mail = world.mail("t/2013-01-02/ready/2").await;
+    let said = "t 2013-01-02 is ready: bob takes for there what has not come";
+    assert!(mail.text.contains(said), "{}", mail.text);
+    for (label, text) in [("taken for there", "a 2013-01-02"), ("by", "bob"), ("reason", "late")] {
+        let line = format!("{:<17}{text}\n", format!("{label}:"));
+        assert!(mail.text.replace("\r\n", "\n").contains(&line), "{line}{}", mail.text);
+    }
     world.mail("t/2013-01-02/succeeded/2").await;
+
+    // Who asked is kept with it, and `why` says so until it has run.
+    answer(&world, &["pause", "t", "--by", "carol"]).await;
+    let ignore = ["retry", "t", "2013-01-03", "--ignore-inputs", "--by", "bob", "--reason", "gone"];
+    answer(&world, &ignore).await;
+    world.mail("t/2013-01-03/ready").await;
+    let why = answer(&world, &["why", "t", "2013-01-03"]).await;
+    assert!(why.ends_with("; a 2013-01-03: taken for there by bob (gone).\n"), "{why}");
 }
 
 /// Of what has ended nothing more is recorded but by the change that begins it anew.

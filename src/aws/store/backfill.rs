@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::document::Document;
 use super::expression::Expression;
 use super::run::build_error;
-use super::task::{BACKFILL, GIVEN, given_text};
+use super::task::{ASKED, BACKFILL, GIVEN, asked_text, given_text};
 use super::{Store, StoreError, item, write_error};
 use crate::aws::error::AwsError;
 use crate::core::backfill::{Backfill, Window};
@@ -33,6 +33,7 @@ impl Store {
         expression.set(BACKFILL, item::text(&backfill.id));
         if !given.is_empty() {
             expression.set(GIVEN, given_text(given));
+            expression.set(ASKED, asked_text(&backfill.asked));
         }
         let waits = expression.waits();
         let name = expression.name(BACKFILL);
@@ -106,6 +107,7 @@ impl Store {
         expression.remove(BACKFILL);
         if item.state == TaskState::Waiting {
             expression.remove(GIVEN);
+            expression.remove(ASKED);
         }
         let known = expression.value(item::number(item.version));
         self.update(&item.key, expression, format!("#version = {known}")).await

@@ -13,6 +13,7 @@ use super::expression::Expression;
 use super::item::{self, Item};
 use super::{Store, StoreError, write_error};
 use crate::aws::error::AwsError;
+use crate::core::asked::Asked;
 use crate::core::late::Late;
 use crate::core::lateness::Told;
 use crate::core::load::{Load, words};
@@ -31,6 +32,8 @@ pub(super) const REASON: &str = "reason";
 /// What a person's command gave it, in one attribute: an expression has no room for
 /// as many as a window may need, and all of them come or none.
 pub(super) const GIVEN: &str = "given";
+/// Who gave it that, and why, as JSON.
+pub(super) const ASKED: &str = "asked";
 const LOAD: &str = "load";
 pub(super) const ROUND: &str = "round";
 pub(super) const BACKFILL: &str = "backfill";
@@ -88,6 +91,9 @@ fn change_expression(change: &TaskChange, retention: &Retention) -> (Expression,
     }
     if !change.receipts.is_empty() {
         expression.set(GIVEN, given_text(&change.receipts));
+        if let Some(asked) = &change.asked {
+            expression.set(ASKED, asked_text(asked));
+        }
     }
     let over = change.to.is_final().then_some(change.at);
     match over.and_then(|at| retention.partition_expires(&change.key.partition, at)) {
@@ -184,16 +190,18 @@ impl Store {
     }
 
     /// Gives a partition that waits, or of which nothing is stored yet, what its
-    /// person takes for there, and has it looked at at once. Refused when it waits no
-    /// more.
+    /// person takes for there, with who that is and why, and has it looked at at once.
+    /// Refused when it waits no more.
     pub async fn give(
         &self,
         key: &TaskKey,
         given: &[(Element, Receipt)],
+        asked: &Asked,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut expression = Expression::first(now);
         expression.set(GIVEN, given_text(given));
+        expression.set(ASKED, asked_text(asked));
         expression.set(item::DUE, item::instant(URGENT));
         let condition = expression.waits();
         self.update(key, expression, condition).await
@@ -463,6 +471,18 @@ pub(super) fn given_text(given: &[(Element, Receipt)]) -> AttributeValue {
     item::text(serde_json::to_string(&texts.collect::<BTreeMap<_, _>>()).unwrap_or_default())
 }
 
+pub(super) fn asked_text(asked: &Asked) -> AttributeValue {
+    // Texts and an instant: JSON can hold each.
+    item::text(serde_json::to_string(asked).unwrap_or_default())
+}
+
+fn read_asked(item: &Item) -> Result<Option<Asked>, Unreadable> {
+    let text = item::read_optional_text(item, ASKED);
+    let asked =
+        text.map(|text| serde_json::from_str(&text).map_err(|_| Unreadable::new("asked", &text)));
+    asked.transpose()
+}
+
 fn read_given(item: &Item) -> Result<BTreeMap<Element, Receipt>, Unreadable> {
     let Some(text) = item::read_optional_text(item, GIVEN) else { return Ok(BTreeMap::new()) };
     let texts: BTreeMap<String, String> =
@@ -535,6 +555,7 @@ fn read_task(key: &TaskKey, item: &Item) -> Result<TaskPartition, Unreadable> {
         state: item::read_text(item, item::STATE)?.parse()?,
         received,
         given,
+        asked: read_asked(item)?,
         since: item::read_instant(item, SINCE)?,
         ready_at: item::read_instant(item, READY_AT)?,
         run: item::read_optional_text(item, RUN),

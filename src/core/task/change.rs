@@ -27,6 +27,8 @@ pub struct TaskChange {
     pub again: bool,
     /// All that it is given from then on: a person takes it for there.
     pub receipts: Vec<(Element, Receipt)>,
+    /// Who asked for it; stored with what it is given.
+    pub asked: Option<Asked>,
     /// What came late before it, where there is any.
     pub late: Option<Late>,
     /// When it is to be looked at next.
@@ -74,6 +76,7 @@ impl TaskChange {
             round: Round::default(),
             again: false,
             receipts: Vec::new(),
+            asked: None,
             late: None,
             due: at,
             notice,
@@ -92,6 +95,7 @@ impl TaskChange {
     #[must_use]
     pub fn asked(mut self, asked: &Asked) -> Self {
         self.due = URGENT;
+        self.asked = Some(asked.clone());
         self.notice.facts.extend(asked.facts());
         self
     }
