@@ -306,6 +306,17 @@ fn a_run_that_succeeds() {
 }
 
 #[test]
+fn a_partition_whose_output_is_loaded() {
+    use super::load::{Mode, testing};
+    let mut catalog = catalog(WhenEmpty::Run);
+    catalog.tasks.get_mut("etl").unwrap().load = Some(testing::spec(Mode::Append));
+    let mut story = Story::with(catalog, &["05"]);
+    story.launch(5);
+    story.look(21, ClusterState::Waiting, &[StepState::Completed]);
+    check(&story, "", &["task-loading"]);
+}
+
+#[test]
 fn a_run_of_which_one_partition_fails() {
     use StepState::{Cancelled, Completed, Failed};
     let mut story = Story::of(&["05", "06"]);

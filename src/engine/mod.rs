@@ -399,20 +399,7 @@ impl Engine {
             return false;
         };
         let reason = with_causes(error);
-        let headline = "an item in the tables cannot be read and is left alone";
-        let id = format!("item/{}", key.replace(' ', "/"));
-        let notice =
-            Notice::new(notice::Kind::Service, id, self.clock.now(), Severity::Failure, "item-unreadable", headline)
-                .detailed(&reason)
-                .saying("An item in the tables cannot be read; it is left as it is, and nothing else waits for it")
-                .with([
-                    Fact::new("reason", reason.as_str()),
-                    Fact::new(
-                        "next",
-                        "if a newer version of sluicegate wrote it, run that version; if it is \
-                         damaged, restore it from the table's point-in-time recovery",
-                    ),
-                ]);
+        let notice = unreadable(key, &reason, self.clock.now());
         self.announce_once(&format!("item {key} in table {table}"), &notice).await
     }
 
@@ -486,6 +473,25 @@ fn new_id(now: Timestamp) -> String {
     Ulid::from_parts(millis, fastrand::u128(..)).to_string()
 }
 
+/// That an item is left alone; `key` names it in its table.
+fn unreadable(key: &str, reason: &str, now: Timestamp) -> Notice {
+    let headline = "an item in the tables cannot be read and is left alone";
+    let id = format!("item/{}", key.replace(' ', "/"));
+    let sentence =
+        "An item in the tables cannot be read; it is left as it is, and nothing else waits for it";
+    Notice::new(notice::Kind::Service, id, now, Severity::Failure, "item-unreadable", headline)
+        .detailed(reason)
+        .saying(sentence)
+        .with([
+            Fact::new("reason", reason),
+            Fact::new(
+                "next",
+                "if a newer version of sluicegate wrote it, run that version; if it is damaged, \
+                 restore it from the table's point-in-time recovery",
+            ),
+        ])
+}
+
 fn hash_of(what: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
@@ -494,4 +500,20 @@ fn hash_of(what: &str) -> u64 {
 
 fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
     now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::task::Unreadable;
+
+    #[test]
+    fn an_item_that_cannot_be_read_is_told_with_its_name_and_the_remedy() {
+        let key = "etl 2013-01-01T05".to_owned();
+        let source = Unreadable::new("task state", "parked");
+        let error = StoreError::Unreadable { table: "prod-task".into(), key: key.clone(), source };
+        let now = "2013-01-01T06:20:00Z".parse().unwrap();
+        let notice = unreadable(&key, &with_causes(&error), now);
+        insta::assert_snapshot!("item-unreadable", notice.message("prod").as_text());
+    }
 }

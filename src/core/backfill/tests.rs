@@ -230,6 +230,27 @@ fn its_summary_says_what_came_of_it() {
     insta::assert_snapshot!("backfill-begun", backfill.notices[0].message("prod").as_text());
 }
 
+#[test]
+fn what_is_told_of_a_cancelled_one() {
+    let mut backfill = Backfill::new("B", window("2013-01-01T00", "2013-01-01T23", 4), asked());
+    backfill.begin();
+    backfill.over("2013-01-01T00".parse().unwrap(), How::Succeeded);
+    let cancelled = Asked::new("bob", Some("the wrong window"), at(600));
+    assert!(backfill.ask_cancel(cancelled));
+    for (partition, how) in [
+        ("2013-01-01T01", How::Failed),
+        ("2013-01-01T02", How::Cancelled),
+        ("2013-01-01T03", How::NotBegun),
+    ] {
+        backfill.over(partition.parse().unwrap(), how);
+    }
+    backfill.end(at(1_200));
+    let mails = backfill.notices.iter().map(|notice| notice.message("prod").as_text());
+    let [_, told, ended] = mails.collect::<Vec<_>>().try_into().unwrap();
+    insta::assert_snapshot!("backfill-cancelled", told);
+    insta::assert_snapshot!("backfill-ended-cancelled", ended);
+}
+
 /// A table with what became of each partition, and what a service does with it.
 struct Table {
     items: BTreeMap<Partition, TaskPartition>,
