@@ -115,7 +115,7 @@ async fn a_load_that_cannot_work_fails_with_the_warehouses_words_and_leaves_noth
     put_day(&world, "2013-01-01").await;
     let mail = world.mail("t/2013-01-01/failed").await;
     assert!(
-        mail.subject.starts_with("[test] t 2013-01-01 FAILED: the load failed 3 times: "),
+        mail.subject.starts_with("[test] t 2013-01-01 FAILED: the load failed: "),
         "{}",
         mail.subject
     );

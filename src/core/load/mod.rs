@@ -36,6 +36,9 @@ const AGAIN_AFTER_MAX: SignedDuration = SignedDuration::from_mins(5);
 const LOOK_AFTER_MIN: SignedDuration = SignedDuration::from_secs(1);
 const LOOK_AFTER_MAX: SignedDuration = SignedDuration::from_secs(30);
 
+/// How the failure begins of statements that were not taken.
+const REFUSED: &str = "the warehouse refuses its statements";
+
 /// Calls that fail for so long are told of.
 const TELL_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
@@ -304,7 +307,7 @@ impl Load {
             }
             // A call before this one may have been heard, and its answer lost.
             Observation::Sent(Err(CallFailure::Refused(words))) => {
-                let words = format!("the warehouse refuses its statements: {words}");
+                let words = format!("{REFUSED}: {words}");
                 self.settle(Some((FailureClass::Validation, &words)))
             }
             Observation::Sent(Err(failure)) => {
@@ -427,6 +430,13 @@ impl Load {
         Act::End(End::Failed { reason: clipped(reason, FAILURE_CHARS_MAX), class, advice })
     }
 
+    /// What the warehouse finds wrong it finds wrong again. But a refusal of the statements
+    /// may be one of the token, whose first answer was lost: another token tells.
+    fn is_in_vain(&self) -> bool {
+        let is_refused = self.failure.as_ref().is_some_and(|words| words.starts_with(REFUSED));
+        self.class == Some(FailureClass::Validation) && (self.attempt > 1 || !is_refused)
+    }
+
     /// The ledger shows no load by this run.
     fn not_loaded(&mut self, other: Option<String>, about: &About<'_>, now: Timestamp) -> Act {
         let words = self.failure.as_deref().unwrap_or("no answer says why");
@@ -434,7 +444,7 @@ impl Load {
             let reason = format!("run {other} has loaded this partition already");
             return self.fail(&reason, FailureClass::External, USE_ANOTHER_MODE);
         }
-        if self.attempt >= about.warehouse.attempts {
+        if self.attempt >= about.warehouse.attempts || self.is_in_vain() {
             let times = match self.attempt {
                 1 => String::new(),
                 more => format!(" {more} times"),

@@ -26,6 +26,8 @@ enum Fate {
     Throttled,
     /// The statements run, and fail.
     Fails,
+    /// The same, by what is wrong with them.
+    Invalid,
     /// The statements hang until they are cancelled.
     Hangs,
     /// The Data API forgets the token and the statement.
@@ -77,7 +79,8 @@ impl FakeWarehouse {
         self.sent += 1;
         let id = format!("st-{}", self.sent);
         let statement = match fate {
-            Fate::Fails => Statement::Ended(Seen::Failed("no such column".into())),
+            Fate::Fails => Statement::Ended(Seen::Failed("disk full".into())),
+            Fate::Invalid => Statement::Ended(Seen::Failed("no such column".into())),
             Fate::Hangs => Statement::Hanging { run: run.to_owned() },
             _ => Statement::Ended(self.transaction(run, mode)),
         };
@@ -221,9 +224,29 @@ fn a_load_that_fails_is_tried_so_often_and_then_says_what_the_warehouse_said() {
     else {
         panic!("it cannot be loaded")
     };
-    assert_eq!(reason, "the load failed 3 times: no such column");
-    assert_eq!(class, FailureClass::Validation);
+    assert_eq!(reason, "the load failed 3 times: disk full");
+    assert_eq!(class, FailureClass::Internal);
     assert_eq!((warehouse.copies, warehouse.sent), (0, 3));
+}
+
+#[test]
+fn what_the_warehouse_finds_wrong_is_not_tried_again() {
+    // What fails otherwise before it is.
+    for (fates, sent, times) in [
+        (vec![Fate::Works, Fate::Invalid], 1, ""),
+        (
+            [Fate::Works, Fate::Fails, Fate::Works, Fate::Works, Fate::Works, Fate::Invalid].into(),
+            2,
+            " 2 times",
+        ),
+    ] {
+        let mut warehouse = FakeWarehouse::default();
+        let end = follow(&Mode::Append, &mut warehouse, &fates, |_| false);
+        let End::Failed { reason, class, .. } = end else { panic!("it cannot be loaded") };
+        assert_eq!(reason, format!("the load failed{times}: no such column"));
+        assert_eq!(class, FailureClass::Validation);
+        assert_eq!((warehouse.copies, warehouse.sent), (0, sent));
+    }
 }
 
 #[test]
@@ -271,7 +294,7 @@ fn an_attempt_that_failed_is_told_with_what_comes_next() {
     let files = Ok(Files { count: 1, bytes: 9 });
     assert_eq!(told(&mut load, Observation::Prepared(files), 1), None);
     assert_eq!(told(&mut load, Observation::Sent(statement()), 2), None);
-    let failed = Seen::Failed("no such column".into());
+    let failed = Seen::Failed("disk full".into());
     assert_eq!(told(&mut load, Observation::Looked(Ok(failed)), 3), None);
     let notice = told(&mut load, Observation::Ledger(Ok(None)), 4).unwrap();
     insta::assert_snapshot!("load-failed", notice.message("prod").as_text());
@@ -340,13 +363,17 @@ fn a_load_that_is_refused_after_a_lost_answer_is_not_said_to_have_failed() {
     let found = Observation::Ledger(Ok(Some("R1".into())));
     assert_eq!(load.decide(&about, found, at(60)), Act::End(End::Loaded));
     // What is not in the ledger is tried again, under another token.
-    let mut load = Load { attempt: declared.attempts, ..sent() };
+    let mut load = sent();
     assert_eq!(load.decide(&about, refused(), at(60)), Act::AskLedger);
     let act = load.decide(&about, Observation::Ledger(Ok(None)), at(60));
+    assert_eq!((act, load.attempt), (Act::Rest(at(60) + declared.retry_delay), 2));
+    load.stage = Stage::Send { since: at(120) };
+    assert_eq!(load.decide(&about, refused(), at(120)), Act::AskLedger);
+    let act = load.decide(&about, Observation::Ledger(Ok(None)), at(120));
     let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
     assert_eq!(
         reason,
-        "the load failed 3 times: the warehouse refuses its statements: other parameters"
+        "the load failed 2 times: the warehouse refuses its statements: other parameters"
     );
 }
 
@@ -385,6 +412,7 @@ proptest! {
                 1 => Just(Fate::Lost),
                 1 => Just(Fate::Throttled),
                 1 => Just(Fate::Fails),
+                1 => Just(Fate::Invalid),
                 1 => Just(Fate::Hangs),
                 1 => Just(Fate::Forgets),
             ],
