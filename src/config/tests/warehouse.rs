@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::{GOOD, mistakes};
 use crate::config::parse;
+use crate::core::load::sql::{Subject, statements};
 use crate::core::load::{Mode, Place};
+use crate::core::task::TaskKey;
 
 const WAREHOUSE: &str = r#"
 [tasks.etl.load]
@@ -106,5 +108,65 @@ fn each_mistake_of_a_load_is_said_with_a_way_out() {
     }
     let none = loading().replace("  { name = \"carrier\", type = \"varchar(2)\" },\n", "");
     let none = none.replace("  { name = \"delay\", type = \"double precision\" },\n", "");
-    assert!(mistakes(&none).contains("0 columns with 0 characters: expected 1 to 1600"));
+    assert!(
+        mistakes(&none)
+            .contains("0 columns with 0 characters in names and types: expected 1 to 1599")
+    );
+}
+
+/// As many columns, with as long names, as the Data API's request has room for.
+fn widest(columns: usize) -> String {
+    let column = |number: usize| {
+        let name = if number < 400 { "c" } else { "" };
+        format!("{{ name = \"{name}c{number:06}\", type = \"date\" }},\n")
+    };
+    let (start, rest) = WAREHOUSE.split_once("columns = [\n").unwrap();
+    let (_, end) = rest.split_once("]\n").unwrap();
+    let all: String = (0..columns).map(column).collect();
+    format!("{GOOD}{start}columns = [\n{all}]\n{end}")
+}
+
+/// All statements of a load go in one request of at most 100 KB.
+#[test]
+fn the_largest_load_that_is_allowed_has_room_in_one_request() {
+    let long = "n".repeat(127);
+    let text = widest(1_599)
+        .replace("hour_of", &long)
+        .replace("mart.flights", &format!("{long}.{long}"))
+        .replace("[warehouses.mart]", &format!("[warehouses.mart]\nledger = \"{long}.{long}\""))
+        .replace("role/copy", &format!("role/{}", "r".repeat(2_000)));
+    let catalog = parse(&text, Path::new("x.toml")).unwrap().catalog;
+    let (warehouse, load) = (&catalog.warehouses["mart"], catalog.tasks["etl"].load.as_ref());
+    let key = TaskKey::new(&"t".repeat(64), "2013-01-01T05".parse().unwrap());
+    let subject = Subject {
+        deployment: &"d".repeat(64),
+        key: &key,
+        run: "01HZ5T3W8M2V9N4K7Q6R1C0XDB",
+        files: 10_000,
+        manifest: &format!("s3://{}/{}", "b".repeat(63), "'".repeat(1_024)),
+        now: "2013-01-01T06:20:00Z".parse().unwrap(),
+    };
+    let bytes: usize = statements(warehouse, load.unwrap(), &subject).iter().map(String::len).sum();
+    assert!((90_000..100_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn more_columns_than_one_request_has_room_for_are_refused() {
+    let said = mistakes(&widest(1_600));
+    assert!(said.contains("1600 columns with 18000 characters in names and types"), "{said}");
+    assert!(said.contains("expected 1 to 1599 columns with at most 18000"), "{said}");
+    let alone = widest(1_601).replace("mode = \"replace-partition\"", "");
+    let said = mistakes(&alone.replace("partition-column = \"hour_of\"\n", ""));
+    assert!(said.contains("1601 columns"), "{said}");
+    assert!(said.contains("expected 1 to 1600 columns with at most 18000"), "{said}");
+    // Fewer, with longer names.
+    let long = widest(1_599).replacen("cc000000", &"c".repeat(20), 1);
+    assert!(mistakes(&long).contains("1599 columns with 18001 characters"), "{}", mistakes(&long));
+    for (from, to, said) in [
+        ("role/copy", "r".repeat(2_048), "is no ARN"),
+        ("manifests/", format!("{}/", "m".repeat(800)), "a prefix of more than 800 bytes"),
+    ] {
+        let told = mistakes(&loading().replace(from, &to));
+        assert!(told.contains(said), "{told}");
+    }
 }

@@ -10,6 +10,7 @@ use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed, Text};
 use crate::core::load::table::{Name, TableError};
 use crate::core::load::{Column, LoadSpec, Mode, ModeName, Place, Warehouse};
+use crate::core::notice::clipped;
 
 const NAME_HELP: &str = "use small letters, digits and _, up to 127, not a digit first; a table may \
     have its schema before it: \"mart.flights\"";
@@ -17,8 +18,14 @@ const TYPE_HELP: &str = "write boolean, smallint, integer, bigint, real, double 
     timestamp, timestamptz, char(n), varchar(n) or decimal(p, s)";
 /// Redshift's bound on a table's columns.
 const COLUMNS_MAX: usize = 1_600;
-/// All statements of a load go in one request; a column stands in it five times.
+/// All statements of a load go in one request of 100 KB; a column stands in it four times.
 const COLUMNS_CHARS_MAX: usize = 18_000;
+
+/// AWS's bound on an ARN.
+const ARN_CHARS_MAX: usize = 2_048;
+/// What is left of a key in S3 by task, partition, run and attempt.
+const MANIFESTS_BYTES_MAX: usize = 800;
+const QUOTED_CHARS_MAX: usize = 100;
 
 impl Check {
     pub(super) fn warehouse(
@@ -28,18 +35,26 @@ impl Check {
     ) -> Option<Warehouse> {
         self.name("warehouse", name);
         let place = self.place(name, raw);
-        for (text, start) in [(&raw.secret, "arn:"), (&raw.role, "arn:")] {
-            if let Some(text) = text.as_ref().filter(|text| !text.get_ref().starts_with(start)) {
-                let message = format!("{:?} is no ARN", text.get_ref());
-                self.report(
-                    Mistake::at(text.span(), message).help(
-                        "write the whole ARN, arn:aws:…; a password never stands in this file",
-                    ),
-                );
-            }
+        let is_arn = |text: &&Text| {
+            let text = text.get_ref();
+            text.starts_with("arn:") && text.len() <= ARN_CHARS_MAX
+        };
+        for text in [&raw.secret, &raw.role].into_iter().flatten().filter(|text| !is_arn(text)) {
+            let message = format!("{:?} is no ARN", clipped(text.get_ref(), QUOTED_CHARS_MAX));
+            self.report(
+                Mistake::at(text.span(), message)
+                    .help("write the whole ARN, arn:aws:…; a password never stands in this file"),
+            );
         }
         let ledger = self.warehouse_word(&raw.ledger);
         let manifests = self.s3_prefix(&raw.manifests);
+        if manifests.as_ref().is_some_and(|(_, prefix)| prefix.len() > MANIFESTS_BYTES_MAX) {
+            let message = format!("a prefix of more than {MANIFESTS_BYTES_MAX} bytes");
+            self.report(
+                Mistake::at(raw.manifests.span(), message)
+                    .help("a key in S3 has at most 1,024 bytes, and the manifest's name follows"),
+            );
+        }
         let (second, hours) = (SignedDuration::from_secs(1), SignedDuration::from_hours);
         let text = |text: &Option<Text>| text.as_ref().map(|text| text.get_ref().clone());
         Some(Warehouse {
@@ -105,7 +120,7 @@ impl Check {
         }
         let dataset = self.loaded_dataset(raw, task, raw_task, file);
         let table = self.warehouse_word(&raw.table);
-        let columns = self.columns(&raw.columns);
+        let columns = self.columns(&raw.columns, raw.partition_column.is_some());
         let partition_column = self.partition_column(raw);
         let mode = match (*raw.mode.get_ref(), &partition_column) {
             (ModeName::Append, _) => Mode::Append,
@@ -164,7 +179,8 @@ impl Check {
         Some(name.clone())
     }
 
-    fn columns(&mut self, raw: &Placed<Vec<schema::Column>>) -> Vec<Column> {
+    /// Those of the files; the table may have another, for the partition.
+    fn columns(&mut self, raw: &Placed<Vec<schema::Column>>, has_another: bool) -> Vec<Column> {
         let mut seen = BTreeSet::new();
         let mut columns = Vec::new();
         for column in raw.get_ref() {
@@ -180,9 +196,10 @@ impl Check {
             .map(|column| column.name.get_ref().len() + column.kind.get_ref().len())
             .sum();
         let count = raw.get_ref().len();
-        if count == 0 || count > COLUMNS_MAX || chars > COLUMNS_CHARS_MAX {
+        let most = COLUMNS_MAX - usize::from(has_another);
+        if count == 0 || count > most || chars > COLUMNS_CHARS_MAX {
             self.report(
-                Mistake::at(raw.span(), format!("{count} columns with {chars} characters: expected 1 to {COLUMNS_MAX} with at most {COLUMNS_CHARS_MAX}"))
+                Mistake::at(raw.span(), format!("{count} columns with {chars} characters in names and types: expected 1 to {most} columns with at most {COLUMNS_CHARS_MAX}"))
                     .help("list the columns of the Parquet files in their order: { name = \"…\", type = \"…\" }"),
             );
         }
