@@ -128,6 +128,7 @@ impl Backfill {
             .with([Fact::new("result", counts.collect::<Vec<_>>().join("\n"))])
             .with(first.map(|_| Fact::new("failed", names)))
             .with(next.map(|next| Fact::new("next", next)))
+            .with(self.cancelled.as_ref().map(|by| Fact::new("cancelled", by.to_string())))
             .with([self.id_fact(), Fact::since("running since", self.asked.at, now)]);
         notice.facts.extend(self.asked.facts());
         self.notices.push(notice);
