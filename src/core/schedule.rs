@@ -105,7 +105,8 @@ impl Schedule {
         self.slots(after, until).take(limit).collect()
     }
 
-    fn slots(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {
+    /// The same, one by one.
+    pub fn slots(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {
         let start = to_chrono(after, self.zone);
         start
             .into_iter()

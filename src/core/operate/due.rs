@@ -146,4 +146,28 @@ mod tests {
             assert_eq!(refuse_without_slot(task, &item), Ok(()), "{partition}");
         }
     }
+
+    /// However far a zone is from UTC, and whatever the slot's hour.
+    #[test]
+    fn every_day_has_its_daily_slot_and_every_hour_its_hourly_one() {
+        let from: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+        let until = from + SignedDuration::from_hours(24 * 60);
+        for zone in ["UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kathmandu", "Europe/Berlin"] {
+            for stands_for in [SlotPartition::Previous, SlotPartition::Current] {
+                for (cron, grain) in [
+                    ("0 0 * * *", Grain::Day),
+                    ("30 12 * * *", Grain::Day),
+                    ("59 23 * * *", Grain::Day),
+                    ("0 * * * *", Grain::Hour),
+                    ("59 * * * *", Grain::Hour),
+                ] {
+                    let task = task(grain, Some((cron, zone, stands_for)));
+                    for partition in Partition::overlapping(from, until, grain) {
+                        let item = TaskPartition::new(TaskKey::new("t", partition));
+                        assert!(!lacks_slot(&task, &item), "{cron} {zone}: {partition}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -11,11 +11,11 @@ use crate::core::partition::{Grain, Partition};
 use crate::core::schedule::{CatchUp, Schedule};
 use crate::core::task::{Element, Receipt, TaskKey, TaskPartition, TaskState};
 
-/// A slot stands for a day not further from it than this: a zone's offset and a day.
-const DAY_REACH: SignedDuration = SignedDuration::from_hours(72);
-/// The same for an hour, for which the zone does not matter.
-const HOUR_REACH: SignedDuration = SignedDuration::from_hours(1);
-const SLOTS_MAX: usize = 10_000;
+/// A slot that stands for a day lies so far before its start and after its end at most:
+/// a zone's offset, and a day more. For an hour the zone does not matter.
+const DAY_REACH: [SignedDuration; 2] =
+    [SignedDuration::from_hours(15), SignedDuration::from_hours(39)];
+const HOUR_REACH: [SignedDuration; 2] = [SignedDuration::from_hours(1); 2];
 /// What the wait for it is of.
 const SLOT: &str = "slot";
 
@@ -189,14 +189,14 @@ impl Look<'_> {
 /// The instant of the schedule that stands for a partition.
 pub fn slot_of(task: &Task, partition: &Partition) -> Option<Timestamp> {
     let schedule = task.schedule.as_ref()?;
-    let reach = match partition.grain() {
+    let [before, after] = match partition.grain() {
         Grain::Hour => HOUR_REACH,
         Grain::Day => DAY_REACH,
     };
-    let from = partition.start().saturating_sub(reach).ok()?;
-    let until = partition.end().saturating_add(reach).ok()?;
-    let slots = schedule.due(from, until, SLOTS_MAX);
-    slots.into_iter().find(|slot| schedule.partition_of(*slot, task.grain) == *partition)
+    let from = partition.start().saturating_sub(before).ok()?;
+    let until = partition.end().saturating_add(after).ok()?;
+    let mut slots = schedule.slots(from, until);
+    slots.find(|slot| schedule.partition_of(*slot, task.grain) == *partition)
 }
 
 /// Its slot, and whether that comes by itself.
