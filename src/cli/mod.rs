@@ -111,9 +111,9 @@ struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// The TOML file
-    // An option only for the type: `run show` has its own (see RunArgs).
-    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE", required = true)]
+    /// The TOML file; needed
+    // Asked for by `path`, which says more than clap; and `run show` has its own.
+    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -260,7 +260,11 @@ fn completions(shell: Shell) -> Result<(), Failure> {
 
 impl ConfigArgs {
     fn path(&self) -> Result<&PathBuf, Failure> {
-        let missing = || Failure::Use("no configuration is named: add --config FILE".to_owned());
+        let missing = || {
+            let words =
+                "no configuration is named\n    add --config FILE, or set SLUICEGATE_CONFIG";
+            Failure::Use(words.to_owned())
+        };
         self.config.as_ref().ok_or_else(missing)
     }
 
