@@ -46,10 +46,33 @@ const CAPACITY_WORDS: [&str; 10] = [
 const LOST_NODE_WORDS: [&str; 3] = ["on a *lost* node", "exitcode: -100", "spot interruption"];
 
 /// Redshift's words for others at work on the same rows, in lower case.
-const CONFLICT_WORDS: [&str; 4] =
-    ["serializable isolation violation", "could not serialize", "deadlock", "lock timeout"];
-/// Its words for trouble of its own, and for a full disk.
-const TROUBLE_WORDS: [&str; 3] = ["internal error", "connection", "disk full"];
+/// Of two that create the same table at once, one fails too.
+const CONFLICT_WORDS: [&str; 7] = [
+    "serializable isolation violation",
+    "could not serialize",
+    "deadlock",
+    "lock timeout",
+    "concurrent",
+    "already exists",
+    "duplicate key",
+];
+/// Its words for trouble of its own or of S3, and for a full disk. What is not known is not
+/// tried again (see `load`), so rather one too many.
+const TROUBLE_WORDS: [&str; 13] = [
+    "internal error",
+    "connection",
+    "disk full",
+    "out of memory",
+    "timed out",
+    "timeout",
+    "unavailable",
+    "temporarily",
+    "try again",
+    "slow down",
+    "slowdown",
+    "throttl",
+    "shutting down",
+];
 
 impl FailureClass {
     /// The class as the configuration writes it.
@@ -130,7 +153,18 @@ mod tests {
         for (words, class) in [
             ("ERROR: 1023 Detail: Serializable isolation violation on table in Redshift", External),
             ("ERROR: deadlock detected", External),
+            (
+                "Query #1 failed with ERROR: duplicate key value violates unique constraint \
+                 \"pg_type_typname_nsp_index\"",
+                External,
+            ),
+            ("ERROR: could not complete because of conflict with concurrent transaction", External),
             ("ERROR: Disk Full", Internal),
+            (
+                "ERROR: S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown",
+                Internal,
+            ),
+            ("ERROR: S3ServiceException:Access Denied,Status 403,Error AccessDenied", Validation),
             (
                 "ERROR: Spectrum Scan Error: File 'x' has an incompatible Parquet schema for \
                  column 'delay'",
