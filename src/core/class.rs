@@ -56,22 +56,23 @@ const CONFLICT_WORDS: [&str; 7] = [
     "already exists",
     "duplicate key",
 ];
-/// Its words for trouble of its own or of S3, and for a full disk. What is not known is not
-/// tried again (see `load`), so rather one too many.
-const TROUBLE_WORDS: [&str; 13] = [
-    "internal error",
-    "connection",
-    "disk full",
-    "out of memory",
-    "timed out",
-    "timeout",
-    "unavailable",
-    "temporarily",
-    "try again",
-    "slow down",
-    "slowdown",
-    "throttl",
-    "shutting down",
+/// Its words for what is wrong with the table, the files or the rights. That is not tried
+/// again (see `load`), so what is not known is no such thing.
+const WRONG_WORDS: [&str; 14] = [
+    "permission denied",
+    "access denied",
+    "accessdenied",
+    "not authorized",
+    "does not exist",
+    "no such",
+    "incompatible",
+    "mismatch",
+    "does not match",
+    "syntax error",
+    "invalid",
+    "too long",
+    "out of range",
+    "of type",
 ];
 
 impl FailureClass {
@@ -124,8 +125,8 @@ impl FailureClass {
         let has = |any: &[&str]| any.iter().any(|some| words.contains(some));
         match () {
             () if has(&CONFLICT_WORDS) => FailureClass::External,
-            () if has(&TROUBLE_WORDS) => FailureClass::Internal,
-            () => FailureClass::Validation,
+            () if has(&WRONG_WORDS) => FailureClass::Validation,
+            () => FailureClass::Internal,
         }
     }
 
@@ -160,6 +161,8 @@ mod tests {
             ),
             ("ERROR: could not complete because of conflict with concurrent transaction", External),
             ("ERROR: Disk Full", Internal),
+            ("ERROR: the cluster is paused", Internal),
+            ("ERROR: column \"carrier\" does not exist", Validation),
             (
                 "ERROR: S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown",
                 Internal,
