@@ -58,7 +58,7 @@ const CONFLICT_WORDS: [&str; 7] = [
 ];
 /// Its words for what is wrong with the table, the files or the rights. That is not tried
 /// again (see `load`), so what is not known is no such thing.
-const WRONG_WORDS: [&str; 14] = [
+const WRONG_WORDS: [&str; 15] = [
     "permission denied",
     "access denied",
     "accessdenied",
@@ -69,7 +69,8 @@ const WRONG_WORDS: [&str; 14] = [
     "mismatch",
     "does not match",
     "syntax error",
-    "invalid",
+    "invalid input",
+    "invalid value",
     "too long",
     "out of range",
     "of type",

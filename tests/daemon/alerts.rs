@@ -160,6 +160,7 @@ fn the_email_filter_takes_failures_lateness_and_recoveries_and_nothing_else() {
     let expected = [
         "a_message_that_cannot_be_read_is_told_with_what_to_do",
         "backfill-ended",
+        "forgotten-task-failed",
         "backfill-ended-cancelled",
         "item-unreadable",
         "lifetime-task-failed",
