@@ -178,7 +178,7 @@ impl Engine {
     /// One item that cannot be read or is a newer version's keeps no other place from
     /// being listed.
     async fn passed_over(&self, place: &Place, error: StoreError) -> Result<u64, StoreError> {
-        if !error.is_about_one_item() {
+        if !error.is_about_one_item() && !error.is_permanent() {
             return Err(error);
         }
         let (Place { dataset, partition, .. }, reason) = (place, with_causes(&error));
