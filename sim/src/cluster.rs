@@ -179,11 +179,7 @@ impl Driver {
             // One that has ended meanwhile has nothing left to lose.
             let _ = self.machine(|machine, now| match &mishap {
                 Mishap::Terminated => machine.terminate(std::slice::from_ref(&cluster), now),
-                Mishap::InstancesLost => {
-                    let words = "All slaves in the job flow were terminated due to Spot";
-                    let reason = Reason::new(ReasonCode::InstanceFailure, words);
-                    machine.fail_cluster(&cluster, reason, now)
-                }
+                Mishap::InstancesLost => machine.fail_cluster(&cluster, lost(&cluster), now),
                 Mishap::StepCancelled(step) => machine
                     .cancel_steps(&cluster, std::slice::from_ref(step), true, now)
                     .map(|_| ()),
@@ -403,4 +399,17 @@ async fn guard(world: Arc<World>, cluster: String, job: Job, claim: Option<Claim
         pass(Duration::from_secs(20)).await;
     }
     report(&world, &cluster, &job, 1);
+}
+
+/// Why EMR ended a cluster: its id, which is by chance, decides.
+fn lost(cluster: &str) -> Reason {
+    let (code, words) = match cluster.bytes().last().unwrap_or_default() % 4 {
+        0 => {
+            (ReasonCode::InstanceFailure, "All slaves in the job flow were terminated due to Spot")
+        }
+        1 => (ReasonCode::InstanceFleetTimeout, "Provisioning for the fleet timed out"),
+        2 => (ReasonCode::ValidationError, "The subnet has not enough free addresses"),
+        _ => (ReasonCode::InternalError, "An internal error occurred"),
+    };
+    Reason::new(code, words)
 }
