@@ -41,6 +41,8 @@ pub enum Fault {
     Stale,
     /// The machine stops when the answer comes, and goes on a good while later.
     Stopped,
+    /// SIGTERM while the request is under way; it is answered.
+    Ended,
     /// The replica dies before the request leaves.
     CrashBefore,
     /// The replica dies while the request is on its way; it arrives.
@@ -52,7 +54,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 19] = [
         Fault::Throttled,
         Fault::FailedBefore,
         Fault::FailedAfter,
@@ -67,6 +69,7 @@ impl Fault {
         Fault::Unreachable,
         Fault::Stale,
         Fault::Stopped,
+        Fault::Ended,
         Fault::CrashBefore,
         Fault::CrashInFlight,
         Fault::CrashApplied,
@@ -91,6 +94,7 @@ impl Fault {
             Fault::Unreachable => "unreachable",
             Fault::Stale => "stale",
             Fault::Stopped => "stopped",
+            Fault::Ended => "told to end",
             Fault::CrashBefore => "crash before",
             Fault::CrashInFlight => "crash in flight",
             Fault::CrashApplied => "crash applied",
@@ -110,7 +114,7 @@ impl Fault {
 
     /// Whether it takes the whole replica out of service for a while.
     fn is_costly(self) -> bool {
-        self.is_crash() || self == Fault::Stopped
+        self.is_crash() || matches!(self, Fault::Stopped | Fault::Ended)
     }
 
     /// Whether it can happen to a call of this phase.

@@ -114,6 +114,10 @@ async fn exchange(
                     stand_still(world, life);
                     Ok(response)
                 }
+                Some(Fault::Ended) => {
+                    life.end();
+                    Ok(response)
+                }
                 _ => Ok(response),
             }
         }

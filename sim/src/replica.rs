@@ -91,6 +91,7 @@ pub struct Life {
     /// Counts the processes of the machine.
     pub number: u32,
     killed: CancellationToken,
+    ended: CancellationToken,
     dead: AtomicBool,
     started: AtomicBool,
 }
@@ -100,6 +101,11 @@ impl Life {
     pub fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
         self.killed.cancel();
+    }
+
+    /// SIGTERM; a new process follows.
+    pub fn end(&self) {
+        self.ended.cancel();
     }
 
     pub fn is_dead(&self) -> bool {
@@ -218,6 +224,7 @@ async fn supervise(
             machine: Arc::clone(&machine),
             number,
             killed: CancellationToken::new(),
+            ended: CancellationToken::new(),
             dead: AtomicBool::new(false),
             started: AtomicBool::new(false),
         });
@@ -264,6 +271,7 @@ async fn live(world: &Arc<World>, life: &Arc<Life>, orders: &mut watch::Receiver
     tokio::select! {
         biased;
         _ = told_to_end(orders) => {}
+        () = life.ended.cancelled() => {}
         Some(_) = loops.join_next() => {
             world.violated("running", "a loop of the daemon ended by itself");
         }
@@ -275,7 +283,10 @@ async fn live(world: &Arc<World>, life: &Arc<Life>, orders: &mut watch::Receiver
     tokio::select! {
         biased;
         () = ended => "ended".to_owned(),
-        () = pass(STOP_TIMEOUT) => "killed: it did not end in time".to_owned(),
+        () = pass(STOP_TIMEOUT) => {
+            world.happened("killed after its stop time-out");
+            "killed: it did not end in time".to_owned()
+        }
     }
 }
 
