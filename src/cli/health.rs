@@ -36,7 +36,7 @@ pub struct HealthArgs {
     #[arg(long, env = "SLUICEGATE_HTTP", value_name = "ADDRESS")]
     http: Option<Listen>,
     /// The TOML file; not needed with --http
-    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE", required_unless_present = "http")]
+    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 

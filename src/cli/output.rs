@@ -126,11 +126,8 @@ pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Strin
     for row in rows {
         table.add_row(row);
     }
-    for ((column, shown), width) in columns.iter().zip(table.column_iter_mut()).zip(widths) {
+    for (shown, width) in table.column_iter_mut().zip(widths) {
         shown.set_padding((0, GAP));
-        if width < column.width && !column.has_words {
-            shown.set_delimiter('-');
-        }
         let width = u16::try_from(width).unwrap_or(u16::MAX).saturating_add(GAP);
         shown.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
@@ -142,7 +139,6 @@ pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Strin
 struct Column {
     /// Nothing of it is wrapped then.
     width: usize,
-    has_words: bool,
     /// It is made no narrower than this; and than this if there is no other way.
     least: [usize; 2],
 }
@@ -164,7 +160,7 @@ impl Column {
         } else {
             NAME_LEAST.map(|least| widest.min(least))
         };
-        Self { width: widest.max(chars(header)), has_words, least: least.map(|it| it.max(head)) }
+        Self { width: widest.max(chars(header)), least: least.map(|it| it.max(head)) }
     }
 }
 

@@ -19,11 +19,26 @@ use crate::core::task::TaskPartition;
 const ACTS_MAX: usize = 8;
 /// More files than a manifest is meant for.
 const FILES_MAX: usize = 50_000;
-/// The ledger is created and asked by statements of their own, which take a moment.
+/// The ledger is asked by a statement of its own, which takes a moment.
 const LEDGER_LOOKS: u32 = 20;
 const LEDGER_LOOK_AFTER: SignedDuration = SignedDuration::from_millis(500);
+/// Until it is created it is looked at after a while that grows.
+const LEDGER_AGAIN_MIN: SignedDuration = SignedDuration::from_secs(1);
+const LEDGER_AGAIN_MAX: SignedDuration = SignedDuration::from_secs(30);
 /// Its configuration may come back.
 const UNDECLARED_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+/// How far a warehouse's ledger is, as a replica knows it.
+#[derive(Debug, Clone)]
+pub(super) enum Ledger {
+    /// Its creation is just being asked for.
+    Asked,
+    Creating {
+        statement: String,
+        since: Timestamp,
+    },
+    There,
+}
 
 impl Engine {
     /// Goes on with the load of a partition; returns the partition as it is
@@ -83,24 +98,21 @@ impl Engine {
                 Act::Prepare => Observation::Prepared(
                     self.prepare(catalog, &about, &load).await.map_err(CallFailure::from),
                 ),
-                Act::Send { token } => Observation::Sent(
-                    self.send(&about, &load, &token).await.map_err(CallFailure::from),
-                ),
+                Act::Send { token } => Observation::Sent(self.send(&about, &load, &token).await),
                 Act::Look { statement } => Observation::Looked(
                     self.redshift.look(&statement).await.map_err(CallFailure::from),
                 ),
                 Act::Cancel { statement } => Observation::Cancelled(
                     self.redshift.cancel(&statement).await.map_err(CallFailure::from),
                 ),
-                Act::AskLedger => {
-                    Observation::Ledger(self.ask_ledger(&about).await.map_err(CallFailure::from))
-                }
+                Act::AskLedger => Observation::Ledger(self.ask_ledger(&about).await),
             };
             let (task, partition) = (&key.task, key.partition);
             if let Observation::Looked(Ok(Seen::Failed(_))) = &observation {
                 self.memory().ledgers.remove(&ledger_of(&about));
             }
-            if let Some(failure) = observation.failure() {
+            let failure = observation.failure();
+            if let Some(failure) = failure.filter(|it| !matches!(it, CallFailure::Postponed(_))) {
                 tracing::warn!(task, %partition, run = load.run, ?failure, "a call of the load failed");
             }
         }
@@ -155,7 +167,12 @@ impl Engine {
         Ok(files)
     }
 
-    async fn send(&self, about: &About<'_>, load: &Load, token: &str) -> Result<String, AwsError> {
+    async fn send(
+        &self,
+        about: &About<'_>,
+        load: &Load,
+        token: &str,
+    ) -> Result<String, CallFailure> {
         let (bucket, key) = manifest_place(about, load);
         let subject = Subject {
             deployment: about.deployment,
@@ -168,39 +185,85 @@ impl Engine {
         self.ensure_ledger(about).await?;
         let statements = sql::statements(about.warehouse, about.spec, &subject);
         let name = format!("{} {} {}", about.deployment, about.key, load.run);
-        self.redshift.execute(about.warehouse, &name, statements, Some(token)).await
+        Ok(self.redshift.execute(about.warehouse, &name, statements, Some(token)).await?)
     }
 
     /// Which run has loaded the partition, as the ledger says.
-    async fn ask_ledger(&self, about: &About<'_>) -> Result<Option<String>, AwsError> {
+    async fn ask_ledger(&self, about: &About<'_>) -> Result<Option<String>, CallFailure> {
         self.ensure_ledger(about).await?;
         let question = sql::question(about.warehouse, about.deployment, about.key);
         let number = question.len();
-        let id = self.do_at_ledger(about, question).await?;
-        self.redshift.only_text(&id, number).await
+        let id = self.ask(about, question).await?;
+        Ok(self.redshift.only_text(&id, number).await?)
     }
 
-    /// The statements of loads expect that the ledger is there. Once for each
-    /// replica, and again after a failure: somebody may have dropped it.
-    async fn ensure_ledger(&self, about: &About<'_>) -> Result<(), AwsError> {
-        let ledger = ledger_of(about);
-        if self.memory().ledgers.contains(&ledger) {
-            return Ok(());
-        }
-        self.do_at_ledger(about, sql::create_ledger(about.warehouse)).await?;
-        self.memory().ledgers.insert(ledger);
-        Ok(())
+    /// The statements of loads expect that the ledger is there: created once by each
+    /// replica, and again after a failure, for somebody may have dropped it. Until it is
+    /// there, which a warehouse that has yet to wake takes its time for, this says when to
+    /// ask again.
+    async fn ensure_ledger(&self, about: &About<'_>) -> Result<(), CallFailure> {
+        let (ledger, now) = (ledger_of(about), self.clock.now());
+        let known = {
+            let mut memory = self.memory();
+            let known = memory.ledgers.get(&ledger).cloned();
+            if known.is_none() {
+                memory.ledgers.insert(ledger.clone(), Ledger::Asked);
+            }
+            known
+        };
+        let again = |since: Timestamp| {
+            let pause = now.duration_since(since) / 4;
+            super::after(now, pause.clamp(LEDGER_AGAIN_MIN, LEDGER_AGAIN_MAX))
+        };
+        let (becomes, result) = match known {
+            Some(Ledger::There) => return Ok(()),
+            Some(Ledger::Asked) => return Err(CallFailure::Postponed(again(now))),
+            None => {
+                let create = sql::create_ledger(about.warehouse);
+                match self
+                    .redshift
+                    .execute(about.warehouse, &ledger_name(about), create, None)
+                    .await
+                {
+                    Ok(statement) => (
+                        Some(Ledger::Creating { statement, since: now }),
+                        Err(CallFailure::Postponed(again(now))),
+                    ),
+                    Err(error) => (None, Err(error.into())),
+                }
+            }
+            Some(Ledger::Creating { statement, since }) => {
+                match self.redshift.look(&statement).await? {
+                    Seen::Finished { .. } => (Some(Ledger::There), Ok(())),
+                    Seen::Working if now.duration_since(since) < about.warehouse.timeout => {
+                        return Err(CallFailure::Postponed(again(since)));
+                    }
+                    Seen::Working => {
+                        self.leave(&statement).await;
+                        let words = "the ledger is not created within the warehouse's timeout";
+                        (None, Err(unknown(words.to_owned()).into()))
+                    }
+                    Seen::Failed(words) => (None, Err(unknown(words).into())),
+                    Seen::Aborted | Seen::Gone => {
+                        let words = "the creation of the ledger was cancelled";
+                        (None, Err(unknown(words.to_owned()).into()))
+                    }
+                }
+            }
+        };
+        let mut memory = self.memory();
+        match becomes {
+            Some(becomes) => memory.ledgers.insert(ledger, becomes),
+            None => memory.ledgers.remove(&ledger),
+        };
+        result
     }
 
-    /// Carries out statements that take a moment, and waits for their end;
-    /// returns their id.
-    async fn do_at_ledger(
-        &self,
-        about: &About<'_>,
-        statements: Vec<String>,
-    ) -> Result<String, AwsError> {
-        let name = format!("{} ledger", about.deployment);
-        let id = self.redshift.execute(about.warehouse, &name, statements, None).await?;
+    /// Carries out a question, which takes a moment, and waits for its end; returns its
+    /// id.
+    async fn ask(&self, about: &About<'_>, question: Vec<String>) -> Result<String, AwsError> {
+        let name = ledger_name(about);
+        let id = self.redshift.execute(about.warehouse, &name, question, None).await?;
         for _ in 0..LEDGER_LOOKS {
             match self.redshift.look(&id).await? {
                 Seen::Finished { .. } => return Ok(id),
@@ -213,16 +276,25 @@ impl Engine {
                     return Err(unknown(words));
                 }
                 Seen::Aborted | Seen::Gone => {
-                    return Err(unknown("its statements were cancelled".to_owned()));
+                    return Err(unknown("the question was cancelled".to_owned()));
                 }
             }
         }
-        // What has ended meanwhile cannot be cancelled, and need not be.
-        if let Err(error) = self.redshift.cancel(&id).await {
-            tracing::debug!(%error, "statements at the ledger are left to themselves");
-        }
+        self.leave(&id).await;
         Err(unknown("another load holds the ledger".to_owned()))
     }
+
+    /// What has ended meanwhile cannot be cancelled, and need not be.
+    async fn leave(&self, statement: &str) {
+        if let Err(error) = self.redshift.cancel(statement).await {
+            tracing::debug!(%error, "statements at the ledger are left to themselves");
+        }
+    }
+}
+
+/// How statements at the ledger are called.
+fn ledger_name(about: &About<'_>) -> String {
+    format!("{} ledger", about.deployment)
 }
 
 /// Which ledger it is, for the replica's memory.

@@ -214,8 +214,8 @@ struct Memory {
     /// Ends of logs that their runs have yet to take.
     logs: logs::LogsRead,
     listings: listing::Listings,
-    /// Ledgers of loads that are known to be there.
-    ledgers: BTreeSet<String>,
+    /// What this replica knows of the ledgers of loads.
+    ledgers: BTreeMap<String, loads::Ledger>,
 }
 
 impl Engine {

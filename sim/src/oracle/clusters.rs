@@ -40,6 +40,8 @@ struct Work {
     failed: BTreeMap<(String, String), u32>,
     /// How often somebody cancelled it: EMR goes on with what comes next.
     cancelled: BTreeMap<(String, String), u32>,
+    /// How often its cluster was lost while it ran.
+    interrupted: BTreeMap<(String, String), u32>,
 }
 
 /// `TASK/PARTITION/STEP/SERIAL`, the name of a step of ours.
@@ -256,6 +258,7 @@ impl Clusters {
             }
             StepState::Failed => *work.failed.entry(ended).or_default() += 1,
             StepState::Cancelled => *work.cancelled.entry(ended).or_default() += 1,
+            StepState::Interrupted => *work.interrupted.entry(ended).or_default() += 1,
             _ => {}
         }
     }
@@ -279,7 +282,8 @@ impl Clusters {
         let done = work.is_some_and(|work| work.is_done(steps));
         let has_tries_left = |new: &Value| {
             let blamed = blamed(new, steps);
-            blamed.is_some_and(|step| !work.is_some_and(|work| work.is_exhausted(step)))
+            let late = said_too_long(new);
+            blamed.is_some_and(|step| !work.is_some_and(|work| work.is_exhausted(step, late)))
         };
         match is.as_str() {
             "loading" | "succeeded" if !done => {
@@ -306,6 +310,12 @@ impl Clusters {
     }
 }
 
+/// Whether a person is told that a step took too long. Its cluster may be lost before
+/// it is cancelled for that.
+fn said_too_long(item: &Value) -> bool {
+    text(item, "reason").is_some_and(|reason| reason.contains("longer than attempt-timeout"))
+}
+
 /// Whether a person is told that somebody cancelled a step.
 fn said_cancelled(item: &Value) -> bool {
     text(item, "reason").is_some_and(|reason| reason.contains("cancelled from outside"))
@@ -320,12 +330,14 @@ fn blamed<'a>(item: &Value, steps: &'a [(String, u32)]) -> Option<&'a (String, u
 
 impl Work {
     /// Whether all tries of a step have failed on one cluster, or were cancelled there:
-    /// what takes too long is.
-    fn is_exhausted(&self, (step, most): &(String, u32)) -> bool {
+    /// what takes too long (`late`) is, or its cluster is lost before.
+    fn is_exhausted(&self, (step, most): &(String, u32), late: bool) -> bool {
         let of_step = self.failed.keys().chain(self.cancelled.keys());
+        let of_step = of_step.chain(self.interrupted.keys().filter(|_| late));
         of_step.filter(|(_, failed)| failed == step).any(|on_cluster| {
             let times = |of: &BTreeMap<_, u32>| of.get(on_cluster).copied().unwrap_or(0);
-            times(&self.failed) + times(&self.cancelled) >= *most
+            let lost = if late { times(&self.interrupted) } else { 0 };
+            times(&self.failed) + times(&self.cancelled) + lost >= *most
         })
     }
 
