@@ -228,6 +228,10 @@ impl Unlucky {
         if let Some(chosen) = Self::fitting(scenario).filter(|_| surely || rng.bool()) {
             return Some(chosen);
         }
+        if scenario.reload.is_some() && rng.u8(0..3) == 0 {
+            // No other world has this phase.
+            return Self::by_turns(rng, seed, &[Phase::KeepTaskFile], |_| true);
+        }
         let phases = match (seed % 10, rng.u8(0..4)) {
             (1 | 2, _) => &[Phase::AddSteps, Phase::Logs][..],
             (3, 0 | 1) => &[Phase::Publish][..],
