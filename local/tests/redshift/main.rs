@@ -146,7 +146,7 @@ async fn a_lock_keeps_a_second_transaction_waiting_until_it_is_cancelled() {
     world.end().await;
 }
 
-/// Also if it looked at other tables before.
+/// Then it sees what was there before.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waited_for_a_lock_sees_what_was_committed_unless_it_looked_before() {
     let world = World::start().await;
