@@ -10,7 +10,7 @@ use crate::aws::store::StoreError;
 use crate::core::catalog::Catalog;
 use crate::core::load::manifest::{Object, manifest};
 use crate::core::load::sql::{self, Subject};
-use crate::core::load::{About, Act, Files, Load, Observation, Seen, Warehouse};
+use crate::core::load::{About, Act, Files, Load, Observation, Seen, Warehouse, look_again};
 use crate::core::notice::Notice;
 use crate::core::run::CallFailure;
 use crate::core::task::TaskPartition;
@@ -22,9 +22,6 @@ const FILES_MAX: usize = 50_000;
 /// The ledger is asked by a statement of its own, which takes a moment.
 const LEDGER_LOOKS: u32 = 20;
 const LEDGER_LOOK_AFTER: SignedDuration = SignedDuration::from_millis(500);
-/// Until it is created it is looked at after a while that grows.
-const LEDGER_AGAIN_MIN: SignedDuration = SignedDuration::from_secs(1);
-const LEDGER_AGAIN_MAX: SignedDuration = SignedDuration::from_secs(30);
 /// Its configuration may come back.
 const UNDECLARED_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
@@ -211,13 +208,9 @@ impl Engine {
             }
             known
         };
-        let again = |since: Timestamp| {
-            let pause = now.duration_since(since) / 4;
-            super::after(now, pause.clamp(LEDGER_AGAIN_MIN, LEDGER_AGAIN_MAX))
-        };
         let (becomes, result) = match known {
             Some(Ledger::There) => return Ok(()),
-            Some(Ledger::Asked) => return Err(CallFailure::Postponed(again(now))),
+            Some(Ledger::Asked) => return Err(CallFailure::Postponed(look_again(now, now))),
             None => {
                 let create = sql::create_ledger(about.warehouse);
                 match self
@@ -227,7 +220,7 @@ impl Engine {
                 {
                     Ok(statement) => (
                         Some(Ledger::Creating { statement, since: now }),
-                        Err(CallFailure::Postponed(again(now))),
+                        Err(CallFailure::Postponed(look_again(now, now))),
                     ),
                     Err(error) => (None, Err(error.into())),
                 }
@@ -236,7 +229,7 @@ impl Engine {
                 match self.redshift.look(&statement).await? {
                     Seen::Finished { .. } => (Some(Ledger::There), Ok(())),
                     Seen::Working if now.duration_since(since) < about.warehouse.timeout => {
-                        return Err(CallFailure::Postponed(again(since)));
+                        return Err(CallFailure::Postponed(look_again(since, now)));
                     }
                     Seen::Working => {
                         self.leave(&statement).await;

@@ -1,7 +1,7 @@
 //! Bugs that other tools are known for, each as a test that passes here: what
 //! it names went wrong there. Numbers are those of the projects' public issues.
-//! Out of scope until there is a load stage: an append COPY that is retried
-//! loads twice (AWS Data Pipeline, Airflow).
+//! That an append COPY which is retried loads twice (AWS Data Pipeline, Airflow) is a
+//! matter of `loads`.
 
 mod clusters;
 mod data;

@@ -1,6 +1,6 @@
-//! Pauses, backfills, the last orders of these, and caps, in the task table: one document an item, under a
-//! name that no task can have. Every write is conditional on the version that was
-//! read. Not for task partitions and runs.
+//! Pauses, backfills, the last orders of these, and caps, in the task table: one
+//! document an item, under a name that no task can have. Every write is conditional on
+//! the version that was read. Not for task partitions and runs.
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use jiff::Timestamp;

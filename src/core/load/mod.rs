@@ -385,8 +385,7 @@ impl Load {
         };
         let failure = match seen {
             Ok(Seen::Working) => {
-                let pause = now.duration_since(since) / 4;
-                return Act::Rest(after(now, pause.clamp(LOOK_AFTER_MIN, LOOK_AFTER_MAX)));
+                return Act::Rest(look_again(since, now));
             }
             Ok(Seen::Finished { rows }) => {
                 self.rows = rows;
@@ -458,6 +457,12 @@ impl Load {
         self.stage = Stage::Prepare { from: after(now, delay) };
         self.go_on(about, now)
     }
+}
+
+/// When to look again at a statement that has run since then.
+pub fn look_again(since: Timestamp, now: Timestamp) -> Timestamp {
+    let pause = now.duration_since(since) / 4;
+    after(now, pause.clamp(LOOK_AFTER_MIN, LOOK_AFTER_MAX))
 }
 
 /// A call that may work later is made again.
