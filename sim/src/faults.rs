@@ -275,6 +275,10 @@ impl Unlucky {
             // A launch that does not count as an attempt.
             return unlucky(Phase::Launch, Fault::Throttled, 700);
         }
+        if scenario.seed % 20 == 8 && scenario.may_stop() {
+            // What was to be sent by now has not been sent yet.
+            return unlucky(Phase::Intent, Fault::Stopped, 400);
+        }
         let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
         if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {
             // What has begun is stored after it is complete.
