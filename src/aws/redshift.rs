@@ -2,10 +2,12 @@
 //! that is `core::load::sql`.
 
 use aws_config::SdkConfig;
-use aws_sdk_redshiftdata::types::{Field, StatusString as State};
+use aws_sdk_redshiftdata::types::{
+    Field, StatementStatusString as PartState, StatusString as State,
+};
 
 use super::error::{AwsError, Kind};
-use crate::core::load::sql::is_insert;
+use crate::core::load::sql::{is_insert, meaning};
 use crate::core::load::{Place, Seen, Warehouse};
 
 const SERVICE: &str = "Redshift Data API";
@@ -73,7 +75,11 @@ impl Redshift {
                 Seen::Finished { rows: insert }
             }
             Some(State::Failed) => {
-                Seen::Failed(answer.error.unwrap_or_else(|| "no reason is given".to_owned()))
+                let parts = answer.sub_statements.unwrap_or_default();
+                let failed = parts.iter().find(|part| part.status == Some(PartState::Failed));
+                let meaning = failed.and_then(|part| meaning(part.query_string()?));
+                let words = answer.error.unwrap_or_else(|| "no reason is given".to_owned());
+                Seen::Failed(meaning.map_or(words, str::to_owned))
             }
             Some(State::Aborted) => Seen::Aborted,
             // A state that this version does not know is no end.

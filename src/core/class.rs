@@ -58,7 +58,8 @@ const CONFLICT_WORDS: [&str; 7] = [
 ];
 /// Its words for what is wrong with the table, the files or the rights. That is not tried
 /// again (see `load`), so what is not known is no such thing.
-const WRONG_WORDS: [&str; 15] = [
+const WRONG_WORDS: [&str; 16] = [
+    "invalid keys",
     "permission denied",
     "access denied",
     "accessdenied",

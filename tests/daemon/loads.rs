@@ -129,6 +129,7 @@ async fn replacing_takes_away_what_the_partition_or_the_table_held() {
     for (mode, expected) in [
         ("mode = \"replace-partition\"\npartition-column = \"day_of\"", "6 2"),
         ("mode = \"replace-table\"\npartition-column = \"day_of\"", "3 1"),
+        ("mode = \"upsert\"\nunique-key = [\"carrier\"]\npartition-column = \"day_of\"", "3 1"),
     ] {
         let world = world(&loading(mode, "double precision")).await;
         for day in ["2013-01-01", "2013-01-02"] {
@@ -138,6 +139,26 @@ async fn replacing_takes_away_what_the_partition_or_the_table_held() {
         let sql = "SELECT COUNT(*), COUNT(DISTINCT day_of) FROM flights";
         assert_eq!(ask(&world, sql).await.unwrap(), [expected], "{mode}");
     }
+}
+
+#[tokio::test]
+async fn an_upsert_leaves_other_rows_and_refuses_files_with_wrong_keys() {
+    let mode = "mode = \"upsert\"\nunique-key = [\"carrier\"]\npartition-column = \"day_of\"";
+    let world = world(&loading(mode, "double precision")).await;
+    put_day(&world, "2013-01-01").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    let other = "UPDATE flights SET carrier = 'XX' WHERE carrier = 'AA' RETURNING carrier";
+    assert_eq!(ask(&world, other).await.unwrap(), ["XX"]);
+    // The same three flights twice.
+    world.put("out/2013-01-02/part-1.snappy.parquet", FLIGHTS).await;
+    put_day(&world, "2013-01-02").await;
+    let mail = world.mail("t/2013-01-02/failed").await;
+    assert!(mail.text.contains("several rows have the same values"), "{}", mail.text);
+    assert!(!mail.text.contains("division"), "{}", mail.text);
+    put_day(&world, "2013-01-03").await;
+    world.mail("t/2013-01-03/succeeded").await;
+    let sql = "SELECT carrier, EXTRACT(DAY FROM day_of)::integer FROM flights ORDER BY carrier";
+    assert_eq!(ask(&world, sql).await.unwrap(), ["AA 3", "DL 3", "UA 3", "XX 1"]);
 }
 
 /// Answers get lost at every call, and the daemon is killed between.

@@ -27,6 +27,7 @@ pub struct Load {
 pub enum Mode {
     Append,
     ReplacePartition,
+    Upsert,
     ReplaceTable,
 }
 
@@ -120,7 +121,8 @@ fn choose(rng: &mut Rng) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
         let kind = if rng.bool() { DatasetKind::Object } else { counted };
         datasets.push(Dataset { name: input.clone(), kind });
         datasets.push(Dataset { name: output.clone(), kind: DatasetKind::Folder });
-        let mode = [Mode::Append, Mode::ReplacePartition, Mode::ReplaceTable][rng.usize(..3)];
+        let modes = [Mode::Append, Mode::ReplacePartition, Mode::Upsert, Mode::ReplaceTable];
+        let mode = modes[rng.usize(..modes.len())];
         let load = Load { dataset: output.clone(), table: format!("mart.t{number}"), mode };
         let steps = (0..rng.usize(1..3))
             .map(|step| Step { name: format!("s{step}"), retries: rng.u32(0..3) })
@@ -164,8 +166,10 @@ timeout = "10m"
         let mode = match load.mode {
             Mode::Append => "append",
             Mode::ReplacePartition => "replace-partition",
+            Mode::Upsert => "upsert",
             Mode::ReplaceTable => "replace-table",
         };
+        let key = if load.mode == Mode::Upsert { "unique-key = [\"id\"]" } else { "" };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
@@ -173,6 +177,7 @@ timeout = "10m"
 warehouse = "mart"
 table = "{}"
 mode = "{mode}"
+{key}
 partition-column = "hour_of"
 columns = [{{ name = "id", type = "varchar(64)" }}, {{ name = "amount", type = "integer" }}]
 "#,

@@ -48,6 +48,12 @@ pub enum Statement {
         table: String,
         condition: Condition,
     },
+    /// Divides by zero when rows of a table have the same values in these columns, or
+    /// none in one of them.
+    RaiseIfNotOne {
+        table: String,
+        key: Vec<String>,
+    },
     Select {
         column: String,
         table: String,
@@ -57,6 +63,12 @@ pub enum Statement {
     Delete {
         table: String,
         condition: Condition,
+    },
+    /// The rows that have in these columns what a row of another table has.
+    DeleteUsing {
+        table: String,
+        other: String,
+        key: Vec<String>,
     },
     Copy {
         table: String,
@@ -148,6 +160,9 @@ impl Reader {
             "DELETE" => {
                 self.words("FROM")?;
                 let table = self.table()?;
+                if self.accept("USING") {
+                    return self.delete_using(table);
+                }
                 let ends = self.next == self.tokens.len();
                 let condition = if ends { Vec::new() } else { self.condition()? };
                 Some(Statement::Delete { table, condition })
@@ -189,12 +204,68 @@ impl Reader {
     fn select(&mut self) -> Option<Statement> {
         let raises = "1 / CASE WHEN COUNT ( * ) = 0 THEN 1 ELSE 0 END FROM";
         if self.words(raises).is_some() {
+            if self.sign('(').is_some() {
+                return self.raise_if_not_one();
+            }
             let (table, condition) = (self.table()?, self.condition()?);
             return Some(Statement::RaiseIfAny { table, condition });
         }
         let column = self.column()?;
         self.words("FROM")?;
         Some(Statement::Select { column, table: self.table()?, condition: self.condition()? })
+    }
+
+    /// The same columns in all three places, after the bracket.
+    fn raise_if_not_one(&mut self) -> Option<Statement> {
+        self.words("SELECT")?;
+        let key = self.columns()?;
+        self.words("FROM")?;
+        let table = self.table()?;
+        self.words("GROUP BY")?;
+        let grouped = self.columns()?;
+        self.words("HAVING COUNT ( * ) > 1")?;
+        let mut lacking = Vec::new();
+        while self.accept("OR") {
+            lacking.push(self.column()?);
+            self.words("IS NULL")?;
+        }
+        self.sign(')')?;
+        self.words("AS")?;
+        self.column()?;
+        (key == grouped && key == lacking).then_some(Statement::RaiseIfNotOne { table, key })
+    }
+
+    fn delete_using(&mut self, table: String) -> Option<Statement> {
+        let other = self.table()?;
+        self.words("WHERE")?;
+        let mut key = Vec::new();
+        loop {
+            let column = self.table_column(&table)?;
+            self.sign('=')?;
+            if self.table_column(&other)? != column {
+                return None;
+            }
+            key.push(column);
+            if !self.accept("AND") {
+                return Some(Statement::DeleteUsing { table, other, key });
+            }
+        }
+    }
+
+    /// `"table"."column"`, without the table's schema.
+    fn table_column(&mut self, table: &str) -> Option<String> {
+        let name = table.rsplit('.').next()?;
+        (self.column()? == name).then_some(())?;
+        self.sign('.')?;
+        self.column()
+    }
+
+    fn columns(&mut self) -> Option<Vec<String>> {
+        let mut columns = vec![self.column()?];
+        while self.sign(',').is_some() {
+            columns.push(self.column()?);
+        }
+        Some(columns)
     }
 
     fn copy(&mut self) -> Option<Statement> {
@@ -222,10 +293,7 @@ impl Reader {
             return Some(Statement::InsertValues { table, values });
         }
         self.sign('(')?;
-        let mut columns = vec![self.column()?];
-        while self.sign(',').is_some() {
-            columns.push(self.column()?);
-        }
+        let columns = self.columns()?;
         self.sign(')')?;
         self.words("SELECT")?;
         let mut sources = vec![self.source()?];
@@ -434,7 +502,7 @@ mod tests {
         use sluicegate::core::task::TaskKey;
         let key = TaskKey::new("t", "2013-01-01T05".parse().unwrap());
         let (now, manifest) = (Timestamp::UNIX_EPOCH, "s3://landing/m.json");
-        let mut modes = [false; 3];
+        let mut modes = [false; 4];
         for seed in 0..20 {
             let scenario = Scenario::of_seed(seed, Kind::Loads, now, Bounds::Broken);
             let config =
@@ -446,6 +514,7 @@ mod tests {
                     Mode::Append => 0,
                     Mode::ReplacePartition(_) => 1,
                     Mode::ReplaceTable => 2,
+                    Mode::Upsert(_) => 3,
                 };
                 modes[mode] = true;
                 let subject =
@@ -456,6 +525,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(modes, [true; 3]);
+        assert_eq!(modes, [true; 4]);
     }
 }

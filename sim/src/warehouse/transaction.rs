@@ -3,7 +3,7 @@
 //! Whether it may commit is a matter of its isolation. Not for locks, time and
 //! mishaps: those are the session's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sluicegate_local::redshift::warehouse::{self, Field, Outcome, SqlError};
@@ -90,6 +90,32 @@ impl Transaction {
                     true => Ok(one_column("?column?", vec![Field::Long(1)])),
                     false => Err(SqlError::failed("division by zero")),
                 }
+            }
+            Statement::RaiseIfNotOne { table, key } => {
+                let table = self.temporary.get(&table).ok_or_else(|| missing(&table))?;
+                let mut keys = BTreeSet::new();
+                for row in &table.rows {
+                    if !keys.insert(values(table, row, &key)?) {
+                        return Err(SqlError::failed("division by zero"));
+                    }
+                }
+                Ok(one_column("?column?", vec![Field::Long(1)]))
+            }
+            Statement::DeleteUsing { table, other, key } => {
+                let other = self.temporary.get(&other).ok_or_else(|| missing(&other))?;
+                let keys: Result<BTreeSet<_>, _> =
+                    other.rows.iter().map(|row| values(other, row, &key)).collect();
+                let keys = keys?;
+                let table = self.table(&table, committed)?;
+                let mut kept = Vec::new();
+                for row in &table.rows {
+                    if !keys.contains(&values(table, row, &key)?) {
+                        kept.push(row.clone());
+                    }
+                }
+                let gone = table.rows.len() - kept.len();
+                table.rows = kept;
+                Ok(changed(gone))
             }
             Statement::Select { column, table, condition } => {
                 let found = self.matching(&table, committed, &condition)?;
@@ -228,6 +254,11 @@ fn places<'a>(
     condition: &'a Condition,
 ) -> Result<Vec<(usize, &'a Value)>, SqlError> {
     condition.iter().map(|(column, value)| Ok((place(table, column)?, value))).collect()
+}
+
+/// What a row has in these columns. No row of a world lacks a value.
+fn values(table: &Table, row: &[Value], columns: &[String]) -> Result<Vec<Value>, SqlError> {
+    columns.iter().map(|column| Ok(row[place(table, column)?].clone())).collect()
 }
 
 fn place(table: &Table, column: &str) -> Result<usize, SqlError> {

@@ -66,6 +66,9 @@ pub struct Load {
     pub mode: Placed<ModeName>,
     /// The columns of the files, in their order.
     pub columns: Placed<Vec<Column>>,
+    /// Columns of the files whose values are those of one row only: a row of the table
+    /// with the same values is replaced. Needed by upsert.
+    pub unique_key: Option<Placed<Vec<Text>>>,
     /// A column of the table beside those of the files: it gets the start of the
     /// partition. Needed by replace-partition.
     pub partition_column: Option<Text>,

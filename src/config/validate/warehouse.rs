@@ -20,6 +20,9 @@ const TYPE_HELP: &str = "write boolean, smallint, integer, bigint, real, double 
 const COLUMNS_MAX: usize = 1_600;
 /// All statements of a load go in one request of 100 KB; a column stands in it four times.
 const COLUMNS_CHARS_MAX: usize = 18_000;
+/// A column of the key stands in it five times more.
+const KEY_COLUMNS_MAX: usize = 8;
+const KEY_CHARS_MAX: usize = 300;
 
 /// AWS's bound on an ARN.
 const ARN_CHARS_MAX: usize = 2_048;
@@ -122,26 +125,76 @@ impl Check {
         let table = self.warehouse_word(&raw.table);
         let columns = self.columns(&raw.columns, raw.partition_column.is_some());
         let partition_column = self.partition_column(raw);
-        let mode = match (*raw.mode.get_ref(), &partition_column) {
-            (ModeName::Append, _) => Mode::Append,
-            (ModeName::ReplaceTable, _) => Mode::ReplaceTable,
-            (ModeName::ReplacePartition, Some(name)) => Mode::ReplacePartition(name.clone()),
-            (ModeName::ReplacePartition, None) => {
-                self.report(
-                    Mistake::at(raw.mode.span(), "nothing says which rows belong to a partition")
-                        .help("add partition-column = \"…\": a column that sluicegate fills"),
-                );
-                return None;
-            }
-        };
+        let mode = self.load_mode(raw, partition_column.as_ref(), &columns);
         Some(LoadSpec {
             warehouse: warehouse.clone(),
             dataset: dataset?,
             table: table?,
-            mode,
+            mode: mode?,
             columns,
             partition_column,
         })
+    }
+
+    fn load_mode(
+        &mut self,
+        raw: &schema::Load,
+        partition_column: Option<&Name>,
+        columns: &[Column],
+    ) -> Option<Mode> {
+        let key = raw.unique_key.as_ref().map(|key| (key, self.unique_key(key, columns)));
+        let mode = *raw.mode.get_ref();
+        match (mode, partition_column, key) {
+            (ModeName::Upsert, _, Some((_, key))) => return key.map(Mode::Upsert),
+            (ModeName::Upsert, _, None) => self.report(
+                Mistake::at(raw.mode.span(), "nothing says which row replaces which")
+                    .help("add unique-key = [\"…\"]: columns of the files"),
+            ),
+            (_, _, Some((key, _))) => self.report(
+                Mistake::at(key.span(), "unique-key belongs to mode = \"upsert\"")
+                    .help("write mode = \"upsert\", or leave unique-key out"),
+            ),
+            (ModeName::Append, _, None) => return Some(Mode::Append),
+            (ModeName::ReplaceTable, _, None) => return Some(Mode::ReplaceTable),
+            (ModeName::ReplacePartition, Some(name), None) => {
+                return Some(Mode::ReplacePartition(name.clone()));
+            }
+            (ModeName::ReplacePartition, None, None) => self.report(
+                Mistake::at(raw.mode.span(), "nothing says which rows belong to a partition")
+                    .help("add partition-column = \"…\": a column that sluicegate fills"),
+            ),
+        }
+        None
+    }
+
+    fn unique_key(&mut self, raw: &Placed<Vec<Text>>, columns: &[Column]) -> Option<Vec<Name>> {
+        let names = columns.iter().map(|column| column.name.as_str());
+        let mut key: Vec<Name> = Vec::new();
+        for text in raw.get_ref() {
+            match columns.iter().find(|column| column.name.as_str() == text.get_ref()) {
+                Some(column) if key.contains(&column.name) => {
+                    self.report(Mistake::at(text.span(), "the same column twice"));
+                }
+                Some(column) => key.push(column.name.clone()),
+                None => {
+                    let name = text.get_ref();
+                    self.report(Mistake::unknown(text.span(), "column", name, names.clone()));
+                }
+            }
+        }
+        let count = raw.get_ref().len();
+        let chars: usize = raw.get_ref().iter().map(|text| text.get_ref().len()).sum();
+        if count == 0 || count > KEY_COLUMNS_MAX || chars > KEY_CHARS_MAX {
+            let message = format!(
+                "{count} columns with {chars} characters in their names: expected 1 to \
+                 {KEY_COLUMNS_MAX} columns with at most {KEY_CHARS_MAX}"
+            );
+            self.report(
+                Mistake::at(raw.span(), message)
+                    .help("name the columns of the files that make a row the only one of its kind"),
+            );
+        }
+        (key.len() == count).then_some(key)
     }
 
     /// An output with many files, or one; where the task has one, it is that.

@@ -99,6 +99,8 @@ pub enum Mode {
     Append,
     /// Those whose column of this name holds the partition's start go.
     ReplacePartition(Name),
+    /// Those with the same values in these columns as a row of the files go.
+    Upsert(Vec<Name>),
     /// All go.
     ReplaceTable,
 }
@@ -110,6 +112,7 @@ pub enum ModeName {
     #[default]
     Append,
     ReplacePartition,
+    Upsert,
     ReplaceTable,
 }
 
@@ -503,7 +506,7 @@ pub mod testing {
         };
         let partition_column = match &mode {
             Mode::ReplacePartition(name) => Some(name.clone()),
-            Mode::Append | Mode::ReplaceTable => None,
+            Mode::Append | Mode::Upsert(_) | Mode::ReplaceTable => None,
         };
         LoadSpec {
             warehouse: "mart".into(),

@@ -14,13 +14,18 @@
 
 use jiff::Timestamp;
 
-use super::table::{Table, literal};
+use super::table::{Name, Table, literal};
 use super::{LoadSpec, Mode, Warehouse};
 use crate::core::task::TaskKey;
 use crate::planted::{Bug, planted};
 
 /// The table that COPY fills. It lives as long as the transaction.
 const STAGE: &str = "\"sluicegate_stage\"";
+/// A batch cannot branch: this raises when there is a row.
+const RAISE_IF_ANY: &str = "SELECT 1 / CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END FROM";
+/// What it means when that is raised for the keys of the files.
+const WRONG_KEYS: &str = "the files hold invalid keys: several rows have the same values in the \
+    columns of unique-key, or a row lacks one";
 const LEDGER_COLUMNS: &str = "deployment varchar(64), task varchar(64), part varchar(16), \
     run varchar(64), target varchar(256), files bigint, manifest varchar(2048), \
     loaded_at timestamp";
@@ -55,7 +60,7 @@ pub fn statements(warehouse: &Warehouse, spec: &LoadSpec, subject: &Subject<'_>)
     // What was appended cannot be taken back, so no run may append again.
     let refused = match &spec.mode {
         Mode::Append => row.clone(),
-        Mode::ReplacePartition(_) | Mode::ReplaceTable => {
+        Mode::ReplacePartition(_) | Mode::Upsert(_) | Mode::ReplaceTable => {
             format!("{row} AND run = {}", literal(subject.run))
         }
     };
@@ -65,14 +70,13 @@ pub fn statements(warehouse: &Warehouse, spec: &LoadSpec, subject: &Subject<'_>)
     stored.extend(spec.partition_column.as_ref().map(|name| format!("{name} timestamp")));
     let mut statements = vec![
         format!("LOCK TABLE {ledger}"),
-        format!(
-            "SELECT 1 / CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END FROM {ledger} WHERE {refused}"
-        ),
+        format!("{RAISE_IF_ANY} {ledger} WHERE {refused}"),
         format!("CREATE TABLE IF NOT EXISTS {table} ({})", stored.join(", ")),
     ];
     let partition = timestamp(subject.key.partition.start());
     match &spec.mode {
-        Mode::Append => {}
+        // Which rows an upsert takes away only the files say.
+        Mode::Append | Mode::Upsert(_) => {}
         Mode::ReplacePartition(name) => {
             statements.push(format!("DELETE FROM {table} WHERE {name} = {partition}"));
         }
@@ -88,6 +92,9 @@ pub fn statements(warehouse: &Warehouse, spec: &LoadSpec, subject: &Subject<'_>)
     if subject.files > 0 {
         statements.push(format!("CREATE TEMP TABLE {STAGE} ({})", staged.join(", ")));
         statements.push(copy(warehouse, subject.manifest));
+        if let Mode::Upsert(key) = &spec.mode {
+            statements.extend([one_row_a_key(key), delete_by_key(table, key)]);
+        }
         statements.push(insert(table, spec, &partition));
         statements.push(format!("DROP TABLE {STAGE}"));
     }
@@ -114,6 +121,25 @@ fn copy(warehouse: &Warehouse, manifest: &str) -> String {
     format!("COPY {STAGE} FROM {} IAM_ROLE {role} FORMAT AS PARQUET MANIFEST", literal(manifest))
 }
 
+/// Raises when the files hold more than one row of a key, or one that lacks a part of
+/// it: such rows would be in the table twice.
+fn one_row_a_key(key: &[Name]) -> String {
+    let columns: Vec<_> = key.iter().map(Name::to_string).collect();
+    let lacks: Vec<_> = key.iter().map(|column| format!("{column} IS NULL")).collect();
+    let (columns, lacks) = (columns.join(", "), lacks.join(" OR "));
+    format!(
+        "{RAISE_IF_ANY} (SELECT {columns} FROM {STAGE} GROUP BY {columns} HAVING COUNT(*) > 1 OR \
+         {lacks}) AS \"wrong\""
+    )
+}
+
+fn delete_by_key(table: &Table, key: &[Name]) -> String {
+    let name = &table.name;
+    let same: Vec<_> =
+        key.iter().map(|column| format!("{name}.{column} = {STAGE}.{column}")).collect();
+    format!("DELETE FROM {table} USING {STAGE} WHERE {}", same.join(" AND "))
+}
+
 fn insert(table: &Table, spec: &LoadSpec, partition: &str) -> String {
     let names: Vec<_> = spec.columns.iter().map(|column| column.name.to_string()).collect();
     let names = names.join(", ");
@@ -129,6 +155,12 @@ fn insert(table: &Table, spec: &LoadSpec, partition: &str) -> String {
 /// counted.
 pub fn is_insert(statement: &str) -> bool {
     statement.starts_with("INSERT INTO") && statement.ends_with(&format!("FROM {STAGE}"))
+}
+
+/// What a statement's failure means, where its own words do not say it.
+pub fn meaning(statement: &str) -> Option<&'static str> {
+    let is_key_check = statement.strip_prefix(RAISE_IF_ANY).is_some_and(|of| of.starts_with(" ("));
+    is_key_check.then_some(WRONG_KEYS)
 }
 
 /// Creates the ledger unless it is there.
@@ -178,6 +210,20 @@ mod tests {
         let by = "part_of".parse().unwrap();
         insta::assert_snapshot!("replace-partition", all(&spec(Mode::ReplacePartition(by)), 2));
         insta::assert_snapshot!("replace-table", all(&spec(Mode::ReplaceTable), 2));
+        let key = vec!["carrier".parse().unwrap(), "delay".parse().unwrap()];
+        insta::assert_snapshot!("upsert", all(&spec(Mode::Upsert(key)), 2));
+    }
+
+    #[test]
+    fn of_all_statements_only_the_check_of_the_keys_has_a_meaning_of_its_own() {
+        let text = all(&spec(Mode::Upsert(vec!["carrier".parse().unwrap()])), 2);
+        let with_meaning: Vec<_> =
+            text.split(";\n").filter(|statement| meaning(statement).is_some()).collect();
+        assert_eq!(with_meaning.len(), 1, "{text}");
+        assert!(with_meaning[0].contains("GROUP BY"), "{text}");
+        // Without files there is nothing to check, and nothing goes.
+        let none = all(&spec(Mode::Upsert(vec!["carrier".parse().unwrap()])), 0);
+        assert!(!none.contains("stage") && !none.contains("DELETE FROM \"mart\""), "{none}");
     }
 
     #[test]

@@ -191,8 +191,10 @@ fn follow(
     panic!("the load does not end: {load:?}");
 }
 
-fn modes() -> [Mode; 3] {
-    [Mode::Append, Mode::ReplacePartition("part".parse().unwrap()), Mode::ReplaceTable]
+fn modes() -> [Mode; 4] {
+    let column = || "part".parse().unwrap();
+    let upsert = Mode::Upsert(vec![column()]);
+    [Mode::Append, Mode::ReplacePartition(column()), upsert, Mode::ReplaceTable]
 }
 
 #[test]
