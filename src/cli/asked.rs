@@ -32,7 +32,7 @@ impl AskedArgs {
 
     fn by(&self) -> Option<String> {
         let from = |name: &str| std::env::var(name).ok();
-        let by = self.by.clone().or_else(|| from("USER")).or_else(|| from("LOGNAME"));
-        by.filter(|by| !by.trim().is_empty())
+        let by = [self.by.clone(), from("USER"), from("LOGNAME")];
+        by.into_iter().flatten().find(|by| !by.trim().is_empty())
     }
 }

@@ -412,6 +412,7 @@ async fn list(args: &ListArgs) -> Result<Output, Failure> {
                 backfill.window.task.clone(),
                 backfill.state().to_owned(),
                 format!("{}/{}", backfill.done(), backfill.window.partitions()),
+                backfill.count(How::Succeeded).to_string(),
                 backfill.count(How::Failed).to_string(),
                 ago(backfill.asked.at, now),
             ]
@@ -419,7 +420,9 @@ async fn list(args: &ListArgs) -> Result<Output, Failure> {
         .collect();
     let text = match rows.is_empty() {
         true => "no backfills".to_owned(),
-        false => output::table(["BACKFILL", "TASK", "STATE", "DONE", "FAILED", "ASKED"], rows),
+        false => {
+            output::table(["BACKFILL", "TASK", "STATE", "OVER", "OK", "FAILED", "ASKED"], rows)
+        }
     };
     let shown: Vec<_> = backfills.iter().map(Shown::of).collect();
     Output::new(text, &json!({ "backfills": shown, "truncated": truncated }))

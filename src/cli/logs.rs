@@ -64,7 +64,7 @@ pub async fn logs(args: &LogsArgs) -> Result<Output, Failure> {
     let Some(number) = args.step else { return list(&run, attempt) };
     let step = attempt.tries.get(number as usize - 1).ok_or_else(|| {
         Failure::Use(format!(
-            "attempt {} of run {} has {} steps, none with the number {number}",
+            "attempt {} of run {} has no step {number}: they are numbered from 1 to {}",
             attempt.number,
             run.id,
             attempt.tries.len()
@@ -103,8 +103,13 @@ fn attempt(run: &Run, number: Option<u32>) -> Result<&Attempt, Failure> {
         Some(number) => run.attempts.iter().find(|attempt| attempt.number == number),
     };
     found.ok_or_else(|| {
-        let asked = number.map_or_else(String::new, |number| format!(", and not {number}"));
-        Failure::Use(format!("run {} has {} attempts{asked}", run.id, run.attempts.len()))
+        let (id, last) = (&run.id, run.attempts.len());
+        Failure::Use(match number {
+            None => format!("run {id} has no attempt yet"),
+            Some(number) => {
+                format!("run {id} has no attempt {number}: they are numbered from 1 to {last}")
+            }
+        })
     })
 }
 

@@ -199,7 +199,18 @@ async fn cancel_partition(
 ) -> Result<Output, Failure> {
     let mut tries = 1;
     loop {
-        let item = existing(session, key, |_| Ok(())).await?;
+        // What is stored has begun to wait, whatever the schedule says now.
+        let item = existing(session, key, |item| {
+            let reason = match () {
+                () if item.version > 0 => return Ok(()),
+                () if key.partition.start() > session.now() => "has not begun",
+                () if operate::lacks_slot(task, item) => "has no slot in its task's schedule",
+                () => return Ok(()),
+            };
+            let nothing = "and does not wait: there is nothing to cancel";
+            Err(Failure::Use(format!("{key} {reason} {nothing}")))
+        })
+        .await?;
         let change = match operate::cancel(Some(task), &item, asked).map_err(refused)? {
             Cancel::Now(change) => change,
             Cancel::InRun(run) => return tell_run(session, &run, |of| of == key, asked).await,

@@ -8,6 +8,7 @@ use super::asked::AskedArgs;
 use super::output::Output;
 use super::{AwsArgs, Failure, Session, find_task, unknown};
 use crate::aws::store::StoreError;
+use crate::core::catalog::Task;
 use crate::core::pause::{Already, Pause, Scope};
 
 /// The service changes the same item when it has published a notice.
@@ -96,8 +97,22 @@ pub async fn resume(args: &ResumeArgs) -> Result<Output, Failure> {
     let scope = args.what.scope(&session, false)?;
     let asked = args.asked.asked(session.now())?;
     let pause = change(&session, &scope, |pause| pause.resume(asked.clone())).await?;
-    let text = format!("{} is resumed", pause.scope.words());
-    Output::new(text, &json!({ "scope": pause.scope.to_string(), "resumed": asked }))
+    let mut text = format!("{} is resumed", pause.scope.words());
+    let tasks = session.config.catalog.tasks.values();
+    let is_left = |other: &Pause| {
+        let both = |task: &Task| scope.holds(task) && other.scope.holds(task);
+        other.paused.is_some() && other.scope != scope && tasks.clone().any(both)
+    };
+    let left = session.store.pauses().await?.into_iter().filter(is_left);
+    let left: Vec<_> = left.map(|other| other.scope).collect();
+    for other in &left {
+        text.push_str(&format!("\n    but {} is still paused", other.words()));
+    }
+    let left: Vec<_> = left.iter().map(Scope::to_string).collect();
+    Output::new(
+        text,
+        &json!({ "scope": pause.scope.to_string(), "resumed": asked, "still_paused": left }),
+    )
 }
 
 async fn change(

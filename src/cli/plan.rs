@@ -13,7 +13,7 @@ use super::shown::{self, ShownStep};
 use super::{ConfigArgs, Failure, find_partition, find_task};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::catalog::{Catalog, Completeness, Profile, Task};
+use crate::core::catalog::{Catalog, Completeness, Need, OnTimeout, Profile, Task};
 use crate::core::partition::Partition;
 use crate::core::run::{Run, Step};
 use crate::core::schedule::{CatchUp, Schedule};
@@ -79,6 +79,9 @@ struct Foreseen {
     waits_for: Vec<Wait>,
     /// Not before this, whatever arrives.
     earliest: Option<Timestamp>,
+    /// When it waits no longer, as its task's wait-timeout says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_until: Option<Timestamp>,
 }
 
 /// How a profile's ready partitions share clusters.
@@ -218,12 +221,19 @@ fn foreseen(
     };
     // As if asked when the partition begins: everything is still to come.
     let why = why::why(catalog, task, known, partition.start());
+    let waits_until = task.wait.map(|wait| wait.deadline(&partition));
+    // Where some inputs are enough, those may be the ones without a time.
+    let all_come = why.waits_for.iter().filter_map(|wait| wait.at).max();
+    let all_come = all_come.filter(|_| task.need == Need::All);
+    let runs_then = task.wait.filter(|wait| wait.then == OnTimeout::Run).and(waits_until);
+    let earliest = slot.max(all_come);
     Foreseen {
         task: task.name.clone(),
         partition,
         slot,
         profile: task.profile.clone(),
-        earliest: slot.max(why.until),
+        earliest: earliest.map(|at| runs_then.map_or(at, |then| at.min(then))),
+        waits_until,
         waits_for: why.waits_for,
     }
 }
@@ -339,6 +349,9 @@ fn partition_words(plan: &PartitionPlan, steps: &[Step]) -> String {
     if let Some(earliest) = found.earliest {
         line("earliest", output::time(earliest));
     }
+    if let Some(until) = found.waits_until {
+        line("waits until", output::time(until));
+    }
     line("profile", format!("{}: {}", found.profile, rule_words(&plan.batch)));
     for (dataset, place) in &plan.outputs {
         line("output", format!("{dataset}: {place}"));
@@ -386,6 +399,16 @@ mod tests {
         assert_eq!(daily.len(), 1);
         assert_eq!(daily[0].waits_for[0].missing.len(), 24);
         assert_eq!(plan.profiles["etl"], BatchRule { batch_size: 4, max_wait: "5m".into() });
+    }
+
+    #[test]
+    fn the_end_of_waiting_is_not_the_earliest_start() {
+        let config = example();
+        let daily = &config.catalog.tasks["daily-report"];
+        let partition = "2013-01-01".parse().unwrap();
+        let found = foreseen(&config.catalog, daily, partition, None);
+        assert_eq!(found.earliest, None);
+        assert_eq!(found.waits_until, Some(at("2013-01-02T12:00:00Z")));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn holds(&self, task: &Task) -> bool {
+    pub fn holds(&self, task: &Task) -> bool {
         match self {
             Scope::All => true,
             Scope::Profile(name) => task.profile == *name,

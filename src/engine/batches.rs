@@ -136,6 +136,16 @@ impl Engine {
                         several => profile.batch_size = several.len() / 2,
                     }
                 }
+                // It keeps nothing from the others.
+                Err(error @ StoreError::Unwritable { .. }) => {
+                    let damaged: Vec<_> =
+                        batch.into_iter().filter(|item| error.is_of(&item.key)).collect();
+                    if damaged.is_empty() {
+                        return Err(error);
+                    }
+                    self.tell_unreadable(&error).await;
+                    self.forget_ready(&profile.name, &damaged);
+                }
                 result => result?,
             }
         }

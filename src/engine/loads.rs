@@ -22,6 +22,14 @@ const FILES_MAX: usize = 50_000;
 /// The ledger is asked by a statement of its own, which takes a moment.
 const LEDGER_LOOKS: u32 = 20;
 const LEDGER_LOOK_AFTER: SignedDuration = SignedDuration::from_millis(500);
+/// Loads with one ledger go one after the other, and while one waits its timeout runs:
+/// a replica begins no more at once.
+const LOADS_AT_ONCE: usize = 4;
+const ROOM_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(15);
+/// A load under way is looked at far more often.
+const SEEN_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+/// A warehouse that sleeps takes some time for its first statement.
+const LEDGER_WAKES_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// Its configuration may come back.
 const UNDECLARED_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
@@ -66,6 +74,7 @@ impl Engine {
                 Act::Rest(until) => *until,
                 _ => self.clock.now(),
             };
+            self.count_load(&about, load.is_begun() && !matches!(act, Act::End(_)));
             if let Some(before) = item.load.as_ref().filter(|before| **before != load) {
                 if let Some(failure) = &load.failure
                     && before.failure.as_ref() != Some(failure)
@@ -92,9 +101,13 @@ impl Engine {
                     log_change(&change);
                     return Ok((item, self.clock.now()));
                 }
-                Act::Prepare => Observation::Prepared(
-                    self.prepare(catalog, &about, &load).await.map_err(CallFailure::from),
-                ),
+                Act::Prepare => Observation::Prepared(match self.takes_room(&about) {
+                    true => self.prepare(catalog, &about, &load).await.map_err(CallFailure::from),
+                    false => {
+                        let until = super::after(self.clock.now(), ROOM_AGAIN_AFTER);
+                        Err(CallFailure::Postponed(until))
+                    }
+                }),
                 Act::Send { token } => Observation::Sent(self.send(&about, &load, &token).await),
                 Act::Look { statement } => Observation::Looked(
                     self.redshift.look(&statement).await.map_err(CallFailure::from),
@@ -114,6 +127,31 @@ impl Engine {
             }
         }
         Ok((item, self.clock.now()))
+    }
+
+    /// Notes whether a load has begun: those under way are few at once (see
+    /// [`LOADS_AT_ONCE`]).
+    fn count_load(&self, about: &About<'_>, begun: bool) {
+        let now = self.clock.now();
+        let mut memory = self.memory();
+        let loads = memory.loads.entry(ledger_of(about)).or_default();
+        // Another replica may have ended it.
+        loads.retain(|_, seen| now.duration_since(*seen) < SEEN_WITHIN);
+        match begun {
+            true => loads.insert(about.key.clone(), now),
+            false => loads.remove(about.key),
+        };
+    }
+
+    /// Whether it may begin now; it counts from then on.
+    fn takes_room(&self, about: &About<'_>) -> bool {
+        let mut memory = self.memory();
+        let loads = memory.loads.entry(ledger_of(about)).or_default();
+        let has_room = loads.len() < LOADS_AT_ONCE;
+        if has_room {
+            loads.insert(about.key.clone(), self.clock.now());
+        }
+        has_room
     }
 
     /// Stores how far a load is, with what is told of it.
@@ -226,18 +264,25 @@ impl Engine {
                 }
             }
             Some(Ledger::Creating { statement, since }) => {
-                match self.redshift.look(&statement).await? {
-                    Seen::Finished { .. } => (Some(Ledger::There), Ok(())),
-                    Seen::Working if now.duration_since(since) < about.warehouse.timeout => {
+                let age = now.duration_since(since);
+                match self.redshift.look(&statement).await {
+                    Err(error) if error.kind == Kind::Refused => (None, Err(error.into())),
+                    Err(error) => return Err(error.into()),
+                    Ok(Seen::Finished { .. }) => (Some(Ledger::There), Ok(())),
+                    Ok(Seen::Working) if age < LEDGER_WAKES_WITHIN => {
                         return Err(CallFailure::Postponed(look_again(since, now)));
                     }
-                    Seen::Working => {
+                    // People are told of it if that lasts.
+                    Ok(Seen::Working) if age < about.warehouse.timeout => {
+                        return Err(unknown("the ledger is still being created".to_owned()).into());
+                    }
+                    Ok(Seen::Working) => {
                         self.leave(&statement).await;
                         let words = "the ledger is not created within the warehouse's timeout";
                         (None, Err(unknown(words.to_owned()).into()))
                     }
-                    Seen::Failed(words) => (None, Err(unknown(words).into())),
-                    Seen::Aborted | Seen::Gone => {
+                    Ok(Seen::Failed(words)) => (None, Err(unknown(words).into())),
+                    Ok(Seen::Aborted | Seen::Gone) => {
                         let words = "the creation of the ledger was cancelled";
                         (None, Err(unknown(words.to_owned()).into()))
                     }

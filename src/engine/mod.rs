@@ -216,6 +216,8 @@ struct Memory {
     listings: listing::Listings,
     /// What this replica knows of the ledgers of loads.
     ledgers: BTreeMap<String, loads::Ledger>,
+    /// By ledger, the loads that this replica has begun, and when it last saw each.
+    loads: BTreeMap<String, BTreeMap<TaskKey, Timestamp>>,
 }
 
 impl Engine {

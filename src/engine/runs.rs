@@ -11,7 +11,7 @@ use crate::aws::error::{AwsError, Kind};
 use crate::aws::store::StoreError;
 use crate::core::quota::Call;
 use crate::core::run::{Act, CallFailure, Decision, Hints, Observation, Run, StepSeen};
-use crate::core::task::{TaskChange, TaskState};
+use crate::core::task::{TaskChange, TaskPartition, TaskState};
 use crate::planted::{Bug, planted};
 
 /// From a look to the next wait takes at most this many acts.
@@ -95,17 +95,9 @@ impl Engine {
         let early = planted(Bug::LaunchWithoutIntent) && decision.act == Act::Launch;
         if *run != before && !early {
             let makes_room = !decision.changes.is_empty() || run.state.is_final();
-            let result = self.store.commit_run(run, &decision.changes).await;
-            if matches!(result, Err(StoreError::Conflict(_))) {
-                let kept = self.still_ours(run, decision.changes).await?;
-                self.store.commit_run(run, &kept).await?;
-                self.wake_tasks(kept.iter().map(|change| &change.key));
-                self.count_changes(run, &kept);
-            } else {
-                result?;
-                self.wake_tasks(decision.changes.iter().map(|change| &change.key));
-                self.count_changes(run, &decision.changes);
-            }
+            let changes = self.commit_what_can_be(run, decision.changes).await?;
+            self.wake_tasks(changes.iter().map(|change| &change.key));
+            self.count_changes(run, &changes);
             if makes_room {
                 self.wake_capped();
             }
@@ -138,6 +130,43 @@ impl Engine {
         }
     }
 
+    /// Commits the run with those changes that can be; returns them. No item keeps the
+    /// run and the others from it: to one that is damaged its end is owed.
+    async fn commit_what_can_be(
+        &self,
+        run: &mut Run,
+        mut changes: Vec<TaskChange>,
+    ) -> Result<Vec<TaskChange>, StoreError> {
+        let mut read = false;
+        loop {
+            match self.store.commit_run(run, &changes).await {
+                Ok(()) => return Ok(changes),
+                Err(StoreError::Conflict(_)) if !read => {
+                    changes = self.still_ours(run, changes).await?;
+                    read = true;
+                }
+                Err(error @ StoreError::Unwritable { .. }) => {
+                    changes = self.but_for_damaged(run, changes, error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The changes without the one whose item cannot be written: it is owed.
+    async fn but_for_damaged(
+        &self,
+        run: &mut Run,
+        mut changes: Vec<TaskChange>,
+        error: StoreError,
+    ) -> Result<Vec<TaskChange>, StoreError> {
+        let damaged = changes.iter().position(|change| error.is_of(&change.key));
+        let Some(damaged) = damaged else { return Err(error) };
+        self.tell_unreadable(&error).await;
+        run.owes(&changes.remove(damaged).key);
+        Ok(changes)
+    }
+
     /// The changes whose partitions still belong to the run. One that somebody
     /// removed, changed or damaged by hand, or that a newer version has written,
     /// must not keep the run from ending; to one that cannot be read its end is owed.
@@ -156,8 +185,10 @@ impl Engine {
                 }
                 item => item?,
             };
-            let item = item.filter(|item| item.run.as_deref() == Some(run.id.as_str()));
-            let state = item.map(|item| item.state);
+            let is_ours = |item: &TaskPartition| {
+                item.run.as_deref() == Some(run.id.as_str()) && item.round == change.round
+            };
+            let state = item.filter(is_ours).map(|item| item.state);
             if state == Some(change.from) {
                 kept.push(change);
             } else if state != Some(change.to) {
@@ -184,7 +215,14 @@ impl Engine {
                 again = Some(super::after(now, self.sweep_interval));
                 continue;
             }
-            self.store.commit_run(run, &changes).await?;
+            match self.store.commit_run(run, &changes).await {
+                Err(error @ StoreError::Unwritable { .. }) => {
+                    self.but_for_damaged(run, changes, error).await?;
+                    again = Some(super::after(now, self.sweep_interval));
+                    continue;
+                }
+                result => result?,
+            }
             self.wake_tasks(changes.iter().map(|change| &change.key));
             self.count_changes(run, &changes);
         }

@@ -457,6 +457,14 @@ async fn what_the_schedule_has_no_slot_for_is_left_out_unless_somebody_insists()
         .replace("/{HH}.csv", ".csv")
         .replace("etl", "weekly");
     let world = World::at(&tasks, "2026-12-06T10:10:00Z", 1.0).await;
+    for (partition, said) in [
+        ("2026-11-17", "has no slot in its task's schedule and does not wait"),
+        ("2026-12-07", "has not begun and does not wait: there is nothing to cancel"),
+    ] {
+        let (code, _, error) = ask(&world, &["cancel", "weekly", partition, "--by", "a"]).await;
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains(said), "{error}");
+    }
     for args in [
         &["retry", "weekly", "2026-11-17", "--ignore-inputs"][..],
         &["retry", "weekly", "2026-11-17"],

@@ -104,7 +104,8 @@ async fn profiles_and_everything_are_paused_as_well() {
     answer(&world, &["pause", "--all", "--by", "bob"]).await;
     world.put("a/2013-01-01.csv", "1").await;
     until_why(&world, "t", "held back: profile p is paused").await;
-    answer(&world, &["resume", "--profile", "p", "--by", "alice"]).await;
+    let said = answer(&world, &["resume", "--profile", "p", "--by", "alice"]).await;
+    assert_eq!(said, "profile p is resumed\n    but every task is still paused\n");
     until_why(&world, "t", "held back: every task is paused").await;
     answer(&world, &["resume", "--all", "--by", "alice"]).await;
     world.mail("t/2013-01-01/succeeded").await;
@@ -360,8 +361,8 @@ async fn the_end_of_a_steps_log_is_shown_by_its_number() {
     let output = json(&world, &["logs", id, "--step", "1", "--file", "stdout"]).await;
     assert_eq!((&output["file"], &output["text"]), (&"stdout".into(), &"to the output\n".into()));
     for (args, code, said) in [
-        (&["--step", "2"][..], 2, "has 1 steps, none with the number 2"),
-        (&["--attempt", "7"], 2, "has 1 attempts, and not 7"),
+        (&["--step", "2"][..], 2, "has no step 2: they are numbered from 1 to 1"),
+        (&["--attempt", "7"], 2, "has no attempt 7: they are numbered from 1 to 1"),
         (&["--file", "stdout"], 2, "--step"),
         (&["--step", "1", "--file", "syslog"], 1, "nothing of it stands in s3://landing/logs/"),
     ] {

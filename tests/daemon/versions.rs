@@ -301,6 +301,11 @@ async fn a_run_ends_beside_an_item_that_is_damaged() {
 }
 
 #[tokio::test]
+async fn a_run_ends_beside_an_item_that_cannot_be_written() {
+    an_item_of_a_run_becomes(|item| drop(item.insert("version".into(), S("broken".into())))).await;
+}
+
+#[tokio::test]
 async fn a_run_ends_beside_an_item_that_became_newer() {
     an_item_of_a_run_becomes(|item| drop(item.insert("format".into(), N("99".into())))).await;
 }

@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use super::expression::Expression;
 use super::item::{self, Item};
 use super::task::EXPECTED;
-use super::{CONDITION_FAILED, Store, StoreError, write_error};
+use super::{CONDITION_FAILED, Store, StoreError, VALIDATION_ERROR, reasons, write_error};
 use crate::aws::error::AwsError;
 use crate::core::calendar::Entry;
 use crate::core::task::{Element, Receipt, TaskKey, Unreadable};
 
-const VALIDATION_ERROR: &str = "ValidationError";
 const MARK: &str = "mark";
 const OWED: &str = "owed";
 /// Where it stands among a task's partitions; sorts after them all.
@@ -185,17 +184,11 @@ fn refused_entries<'a>(
     error: &'a SdkError<TransactWriteItemsError, HttpResponse>,
     entries: &'a [Entry],
 ) -> impl Iterator<Item = (Entry, Option<&'a str>)> {
-    let reasons = match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-            cancelled.cancellation_reasons()
-        }
-        _ => &[],
+    let damaged = |reason: &CancellationReason| reason.code() == Some(VALIDATION_ERROR);
+    let refused = move |reason: &CancellationReason| {
+        reason.code() == Some(CONDITION_FAILED) || damaged(reason)
     };
-    let is = |reason: &CancellationReason, code| reason.code() == Some(code);
-    let damaged = move |reason: &CancellationReason| is(reason, VALIDATION_ERROR);
-    let refused =
-        move |reason: &CancellationReason| is(reason, CONDITION_FAILED) || damaged(reason);
-    let of_entries = match reasons.split_first() {
+    let of_entries = match reasons(error).split_first() {
         Some((mark, of_entries)) if !refused(mark) => of_entries,
         _ => &[],
     };

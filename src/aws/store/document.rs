@@ -148,7 +148,9 @@ impl Store {
         let key = format!("{} {}", LastOrder::PLACE, last.task);
         let last = TransactWriteItem::builder().put(self.put_document(&last)?).build();
         let put = self.put_document(backfill)?;
-        self.put_with(put, vec![last]).await.map_err(|error| write_error(error, key))?;
+        self.put_with(put, vec![last]).await.map_err(|error| {
+            write_error(AwsError::new("DynamoDB", "TransactWriteItems", &error), key)
+        })?;
         backfill.version += 1;
         Ok(())
     }

@@ -23,6 +23,10 @@ mod task;
 mod unit;
 
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::CancellationReason;
 use jiff::Timestamp;
 
 use super::error::{AwsError, Kind};
@@ -38,6 +42,7 @@ pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use notice::{NOTICES_KEPT, NOTICES_OF_ITEM, Notices};
 pub use unit::{Identified, Journal, ObjectId, RowId};
 
+const VALIDATION_ERROR: &str = "ValidationError";
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 #[derive(Debug, Clone)]
@@ -87,6 +92,11 @@ impl StoreError {
                 | StoreError::Unreadable { .. }
                 | StoreError::Unwritable { .. }
         )
+    }
+
+    /// Whether it is about the item of a task partition that cannot be written.
+    pub fn is_of(&self, partition: &TaskKey) -> bool {
+        matches!(self, StoreError::Unwritable { key, .. } if *key == partition.to_string())
     }
 
     /// Whether the same write would be refused again: what it holds is at
@@ -159,6 +169,24 @@ impl Store {
         }
         Ok(keys)
     }
+}
+
+/// Why a transaction was not carried out: one reason for each of its actions.
+fn reasons(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> &[CancellationReason] {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
+        }
+        _ => &[],
+    }
+}
+
+/// The place of an action whose item is damaged so that it cannot be written, with
+/// DynamoDB's words.
+fn damaged_item(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Option<(usize, &str)> {
+    let damaged = |reason: &CancellationReason| reason.code() == Some(VALIDATION_ERROR);
+    let place = reasons(error).iter().position(damaged)?;
+    Some((place, reasons(error)[place].message().unwrap_or_default()))
 }
 
 fn is_conflict(message: &str) -> bool {

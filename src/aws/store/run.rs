@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use jiff::Timestamp;
 
 use super::item::{self, Item};
-use super::{Store, StoreError, write_error};
+use super::{Store, StoreError, damaged_item, write_error};
 use crate::aws::error::{AwsError, Kind};
 use crate::core::cap::Cap;
 use crate::core::run::Run;
@@ -37,7 +39,8 @@ pub(super) const WRITE: &str = "write";
 
 impl Store {
     /// Stores a changed (or new: version 0) run together with changes of its
-    /// task partitions, all or nothing. `run.version` rises by one.
+    /// task partitions, all or nothing. `run.version` rises by one. A partition whose
+    /// item is damaged so that it cannot be written is [`StoreError::Unwritable`].
     pub async fn commit_run(
         &self,
         run: &mut Run,
@@ -62,7 +65,15 @@ impl Store {
         let result = match actions? {
             // A transaction costs twice as much.
             actions if actions.is_empty() => self.put_alone(put).await,
-            actions => self.put_with(put, actions).await,
+            actions => match self.put_with(put, actions).await {
+                Err(error) => match damaged_item(&error) {
+                    Some((place, words)) if place < changes.len() => {
+                        return Err(self.unwritable(&changes[place].key, words));
+                    }
+                    _ => Err(AwsError::new("DynamoDB", "TransactWriteItems", &error)),
+                },
+                Ok(()) => Ok(()),
+            },
         };
         result.map_err(|error| write_error(error, format!("run {}", run.id)))?;
         run.version += 1;
@@ -101,7 +112,7 @@ impl Store {
         &self,
         put: Put,
         mut actions: Vec<TransactWriteItem>,
-    ) -> Result<(), AwsError> {
+    ) -> Result<(), SdkError<TransactWriteItemsError, HttpResponse>> {
         actions.push(TransactWriteItem::builder().put(put).build());
         self.client
             .transact_write_items()
@@ -109,7 +120,6 @@ impl Store {
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| AwsError::new("DynamoDB", "TransactWriteItems", &error))
     }
 
     pub async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {

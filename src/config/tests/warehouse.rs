@@ -88,7 +88,11 @@ fn each_mistake_of_a_load_is_said_with_a_way_out() {
             "mode = \"merge\"",
             "expected append, replace-partition, upsert or replace-table",
         ),
-        ("mode = \"replace-partition\"", "mode = \"upsert\"", "add unique-key = [\"…\"]: columns of"),
+        (
+            "mode = \"replace-partition\"",
+            "mode = \"upsert\"",
+            "add unique-key = [\"…\"]: columns of",
+        ),
         (
             "mode = \"replace-partition\"",
             "mode = \"replace-partition\"\nunique-key = [\"delay\"]",

@@ -100,6 +100,9 @@ impl Backfill {
     pub(super) fn tell_ended(&mut self, now: Timestamp) {
         let failed = self.count(How::Failed);
         let (severity, headline) = match failed {
+            0 if [How::Succeeded, How::Cancelled].iter().all(|how| self.count(*how) == 0) => {
+                (Severity::Info, "has ended, nothing was run".to_owned())
+            }
             0 => (Severity::Info, "has ended".to_owned()),
             failed => (Severity::Failure, format!("ended, {failed} FAILED")),
         };

@@ -46,7 +46,6 @@ const CORRECT_IT: &str = "correct the table, the files or the permissions: the o
     S3, and nothing of it is in the table";
 const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
     replace-partition";
-const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is loaded";
 
 /// A warehouse, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +65,13 @@ pub struct Warehouse {
     pub retry_delay: SignedDuration,
     /// One load is cancelled after this time.
     pub timeout: SignedDuration,
+}
+
+impl Warehouse {
+    /// Whether a statement failed because somebody has dropped the ledger.
+    fn misses_its_ledger(&self, words: &str) -> bool {
+        words.contains(self.ledger.name.as_str()) && words.contains("does not exist")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,6 +292,11 @@ impl Load {
         Sha256::digest(id)[..24].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Whether its statements may be under way.
+    pub fn is_begun(&self) -> bool {
+        !matches!(self.stage, Stage::Prepare { .. })
+    }
+
     /// Takes in what was seen, and says what is to be done. What has changed is
     /// to be stored before that.
     pub fn decide(&mut self, about: &About<'_>, observation: Observation, now: Timestamp) -> Act {
@@ -330,13 +341,9 @@ impl Load {
             Observation::Cancelled(Err(_)) => Act::Rest(after(now, AGAIN_AFTER)),
             Observation::Ledger(Ok(Some(run))) if run == self.run => Act::End(End::Loaded),
             Observation::Ledger(Ok(other)) => self.not_loaded(other, about, now),
-            Observation::Ledger(Err(CallFailure::Refused(words))) => self.fail(
-                &format!("the ledger of loads cannot be read, so it may be loaded or not: {words}"),
-                FailureClass::Validation,
-                LOOK_YOURSELF,
-            ),
             Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
-            // Another load may hold the ledger for long.
+            // Another load may hold the ledger for long. One that is refused, as without
+            // the right to ask, decides nothing: it may be loaded.
             Observation::Ledger(Err(_)) => {
                 let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
                 let pause = now.duration_since(since) / 4;
@@ -346,11 +353,17 @@ impl Load {
     }
 
     fn note_trouble(&mut self, observation: &Observation, now: Timestamp) {
+        let is_question = matches!(observation, Observation::Ledger(_));
         match observation.failure() {
             None if *observation == Observation::Nothing => {}
-            None | Some(CallFailure::Refused(_)) => self.trouble = None,
+            Some(CallFailure::Refused(_)) if !is_question => {}
+            None => self.trouble = None,
             Some(CallFailure::Postponed(_)) => {}
-            Some(CallFailure::Deferred(words) | CallFailure::Unknown(words)) => {
+            Some(
+                CallFailure::Deferred(words)
+                | CallFailure::Unknown(words)
+                | CallFailure::Refused(words),
+            ) => {
                 let words = clipped(words, FAILURE_CHARS_MAX);
                 let new = || Trouble { since: now, words, told: false };
                 let trouble = self.trouble.get_or_insert_with(new);
@@ -393,6 +406,10 @@ impl Load {
             Ok(Seen::Finished { rows }) => {
                 self.rows = rows;
                 None
+            }
+            // It was there; it is created again.
+            Ok(Seen::Failed(words)) if about.warehouse.misses_its_ledger(&words) => {
+                Some((FailureClass::Internal, words))
             }
             Ok(Seen::Failed(words)) | Err(CallFailure::Refused(words)) => {
                 Some((FailureClass::of_statement(&words), words))

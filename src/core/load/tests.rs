@@ -434,3 +434,37 @@ proptest! {
         }
     }
 }
+
+/// It may be loaded, and the right to ask may come back.
+#[test]
+fn a_question_at_the_ledger_that_is_refused_ends_no_load_and_is_told() {
+    let mut load = Load { stage: Stage::Settle, ..Load::new("R1", at(0)) };
+    let refused = || Observation::Ledger(Err(CallFailure::Refused("AccessDenied".into())));
+    assert_eq!(told(&mut load, refused(), 0), None);
+    assert!(told(&mut load, refused(), 600).is_some());
+    let (declared, spec) = (warehouse(), spec(Mode::Append));
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let about = About { deployment: "prod", key: &key, warehouse: &declared, spec: &spec };
+    let act = load.decide(&about, refused(), at(601));
+    assert!(matches!(act, Act::Rest(until) if until > at(601)), "{act:?}");
+    let found = Observation::Ledger(Ok(Some("R1".into())));
+    assert_eq!(load.decide(&about, found, at(9_000)), Act::End(End::Loaded));
+}
+
+#[test]
+fn a_ledger_that_somebody_has_dropped_fails_no_load_for_good() {
+    let (declared, spec) = (warehouse(), spec(Mode::Append));
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let about = About { deployment: "prod", key: &key, warehouse: &declared, spec: &spec };
+    for (words, again) in [
+        ("ERROR: relation \"public.sluicegate_loads\" does not exist", true),
+        ("ERROR: relation \"mart.flights\" does not exist", false),
+    ] {
+        let stage = Stage::Execute { statement: "st-1".into(), since: at(0), cancelled: false };
+        let mut load = Load { stage, ..Load::new("R1", at(0)) };
+        let failed = Observation::Looked(Ok(Seen::Failed(words.into())));
+        assert_eq!(load.decide(&about, failed, at(1)), Act::AskLedger);
+        let act = load.decide(&about, Observation::Ledger(Ok(None)), at(2));
+        assert_eq!(matches!(act, Act::Rest(_)), again, "{words}: {act:?}");
+    }
+}

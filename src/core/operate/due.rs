@@ -63,6 +63,9 @@ pub fn refuse_ahead(task: &Task, key: &TaskKey, now: Timestamp) -> Result<(), No
         return Ok(());
     }
     let newest = newest_over(task, key.partition, now);
+    // It is to be one that may be given.
+    let schedule = task.schedule.as_ref().filter(|_| slot_of(task, &newest).is_none());
+    let newest = schedule.and_then(|schedule| schedule.around(newest).0).unwrap_or(newest);
     Err(NotDue::Ahead { key: key.clone(), at, is_slot, newest })
 }
 
@@ -123,6 +126,9 @@ mod tests {
             assert!(error.ends_with(&newest.before().to_string()), "{error}");
             assert_eq!(refused(task, partition, over_at), None);
         }
+        let weekly = task(Grain::Day, Some(("0 6 * * 2", "UTC", Previous)));
+        let error = refused(&weekly, "2026-11-30", "2026-11-22T12:00:00Z").unwrap();
+        assert!(error.ends_with(" is 2026-11-16"), "{error}");
         let last = "2027-01-01T05".parse().unwrap();
         let now = "2013-01-01T05:59:00Z".parse().unwrap();
         assert_eq!(newest_over(&hourly, last, now).to_string(), "2013-01-01T04");

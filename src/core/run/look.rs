@@ -29,22 +29,25 @@ impl Run {
         let working = self.is_working();
         let may_look = hints.may_look_for_events(now);
         let told = |event: &Event| may_look && self.has_to_read_steps(event);
+        let told_of_end = may_look && hints.events.contains(&Event::Ended);
+        let due = !hints.spared && now >= self.look_due(hints);
+        let repeats_terminating = !working && hints.unterminated && !planted(Bug::TerminatedOnce);
         let unwanted = self.is_to_be_ended() || self.is_given_up();
         if unwanted && !ended && self.state != RunState::Terminating {
             // That needs no look.
             self.terminate(hints, now)
-        } else if !working && hints.unterminated && !planted(Bug::TerminatedOnce) {
+        } else if repeats_terminating && !(attempt.unterminated && (told_of_end || due)) {
+            // One that EMR will not terminate may have ended by itself: that is looked for.
             Act::Terminate { cluster }
         } else if working && ended {
             Act::ReadSteps { cluster, spare: false }
         } else if working && (self.has_outlived(now) || self.is_overdue(hints, now)) {
             Act::Describe { cluster }
-        } else if may_look && hints.events.contains(&Event::Ended) {
+        } else if told_of_end {
             Act::Survey
         } else if working && hints.events.iter().any(told) {
             Act::ReadSteps { cluster, spare: false }
-        } else if !hints.spared && now >= self.look_due(hints) || self.repeats_adding(attempt, now)
-        {
+        } else if due || self.repeats_adding(attempt, now) {
             Act::Survey
         } else if working {
             self.go_on(hints, now)

@@ -214,7 +214,9 @@ pub(super) fn loading(
             let failure = failure.trim_end_matches('.');
             format!("{into}: {number} comes at {}, after: {failure}", clock(*from, now))
         }
-        Stage::Prepare { .. } => format!("{into}: {number} lists its files"),
+        Stage::Prepare { .. } => {
+            format!("{into}: {number} begins, or waits until others with its ledger have ended")
+        }
         Stage::Send { .. } => format!("{into}: {number} is about to be sent"),
         Stage::Execute { statement, since, .. } => {
             format!("{into}: {number} runs since {} as {statement}", clock(*since, now))

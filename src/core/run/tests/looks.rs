@@ -441,3 +441,23 @@ fn a_run_stored_by_the_version_before_is_read() {
     assert!(stored["attempts"][0].as_object_mut().unwrap().remove("end_reason").is_some());
     assert_eq!(serde_json::from_value::<Run>(stored).unwrap(), run);
 }
+
+/// As where the cluster's tag was taken away: it ends by its deadline all the same.
+#[test]
+fn a_cluster_that_may_not_be_terminated_is_seen_to_end_by_itself() {
+    let mut run = running(1);
+    let completed = steps(&run, StepState::Completed);
+    let terminate = decide(&mut run, completed, 30);
+    assert_eq!(terminate, Act::Terminate { cluster: "j-0".into() });
+    let refused = || Observation::Terminated(Err(CallFailure::Refused("AccessDenied".into())));
+    let mut hints = Hints { looked: Some(at(30)), ..Hints::default() };
+    hints.learn(&refused(), at(30));
+    let Act::Rest(Some(until)) = run.decide(refused(), &hints, at(30)).act else { panic!() };
+    assert_eq!(run.decide(Observation::Nothing, &hints, until).act, Act::Survey);
+    // It lives: it is to be terminated.
+    let alive = Observation::Surveyed(Some(seen(ClusterState::Waiting)));
+    assert_eq!(run.clone().decide(alive, &hints, until).act, terminate);
+    let ended = Observation::Surveyed(Some(seen(ClusterState::Terminated)));
+    let _ = run.decide(ended, &hints, until);
+    assert!(run.state.is_final(), "{:?}", run.state);
+}

@@ -233,7 +233,10 @@ fn a_loading_partition_says_how_far_its_load_is() {
     let later = at("2013-01-01T07:01:00Z");
     let execute = Stage::Execute { statement: "s-1".into(), since: early, cancelled: false };
     for (stage, words) in [
-        (Stage::Prepare { from: early }, "lists its files"),
+        (
+            Stage::Prepare { from: early },
+            "begins, or waits until others with its ledger have ended",
+        ),
         (Stage::Prepare { from: later }, "comes at 07:01 UTC, after: no such table"),
         (Stage::Send { since: early }, "is about to be sent"),
         (execute, "runs since 06:55 UTC as s-1"),
