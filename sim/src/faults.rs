@@ -126,11 +126,17 @@ impl Fault {
             // What has no effect has none later either; a refused start only
             // starts again.
             Fault::Delayed | Fault::CrashInFlight => phase.has_effect(),
-            // For a write it is a mistake of the operator that people mend.
-            Fault::Denied => {
-                let reads = [Phase::Describe, Phase::ReadSteps, Phase::Survey, Phase::Logs];
-                reads.contains(&phase) || phase == Phase::List
-            }
+            // For another write it is a mistake of the operator that people mend; a
+            // cluster whose tag was taken away ends by its deadline.
+            Fault::Denied => matches!(
+                phase,
+                Phase::Describe
+                    | Phase::ReadSteps
+                    | Phase::Survey
+                    | Phase::Logs
+                    | Phase::List
+                    | Phase::Terminate
+            ),
             _ => true,
         }
     }
