@@ -310,7 +310,8 @@ impl Unlucky {
         let phase = effects[rng.usize(..effects.len())];
         let fault = Fault::CRASHES[rng.usize(..Fault::CRASHES.len())];
         let crash = Self { phase, fault, rate: rng.u32(200..700), next: false, about: "" };
-        any.into_iter().chain(late).chain([crash]).collect()
+        // Where it takes its time, what meets the cancellation matters.
+        any.into_iter().chain(late).chain((!slow).then_some(crash)).collect()
     }
 
     /// Each fault of each phase has its turn: by chance alone some would hardly have one.

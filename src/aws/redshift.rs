@@ -77,8 +77,8 @@ impl Redshift {
             Some(State::Failed) => {
                 let parts = answer.sub_statements.unwrap_or_default();
                 let failed = parts.iter().find(|part| part.status == Some(PartState::Failed));
-                let meaning = failed.and_then(|part| meaning(part.query_string()?));
                 let words = answer.error.unwrap_or_else(|| "no reason is given".to_owned());
+                let meaning = failed.and_then(|part| meaning(part.query_string()?, &words));
                 Seen::Failed(meaning.map_or(words, str::to_owned))
             }
             Some(State::Aborted) => Seen::Aborted,

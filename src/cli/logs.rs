@@ -64,7 +64,7 @@ pub async fn logs(args: &LogsArgs) -> Result<Output, Failure> {
     let Some(number) = args.step else { return list(&run, attempt) };
     let step = attempt.tries.get(number as usize - 1).ok_or_else(|| {
         Failure::Use(format!(
-            "attempt {} of run {} has no step {number}: they are numbered from 1 to {}",
+            "attempt {} of run {} has no step {number}: so far its steps go up to {}",
             attempt.number,
             run.id,
             attempt.tries.len()
@@ -107,7 +107,7 @@ fn attempt(run: &Run, number: Option<u32>) -> Result<&Attempt, Failure> {
         Failure::Use(match number {
             None => format!("run {id} has no attempt yet"),
             Some(number) => {
-                format!("run {id} has no attempt {number}: they are numbered from 1 to {last}")
+                format!("run {id} has no attempt {number}: so far the last is {last}")
             }
         })
     })

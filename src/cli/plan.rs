@@ -221,18 +221,20 @@ fn foreseen(
     };
     // As if asked when the partition begins: everything is still to come.
     let why = why::why(catalog, task, known, partition.start());
-    let waits_until = task.wait.map(|wait| wait.deadline(&partition));
+    // Without its slot it waits on.
+    let waits_until = slot.max(task.wait.map(|wait| wait.deadline(&partition)));
+    let waits_until = waits_until.filter(|_| task.wait.is_some());
     // Where some inputs are enough, those may be the ones without a time.
     let all_come = why.waits_for.iter().filter_map(|wait| wait.at).max();
     let all_come = all_come.filter(|_| task.need == Need::All);
     let runs_then = task.wait.filter(|wait| wait.then == OnTimeout::Run).and(waits_until);
-    let earliest = slot.max(all_come);
+    let all_come = all_come.map(|at| runs_then.map_or(at, |then| at.min(then)));
     Foreseen {
         task: task.name.clone(),
         partition,
         slot,
         profile: task.profile.clone(),
-        earliest: earliest.map(|at| runs_then.map_or(at, |then| at.min(then))),
+        earliest: slot.max(all_come),
         waits_until,
         waits_for: why.waits_for,
     }
@@ -409,6 +411,18 @@ mod tests {
         let found = foreseen(&config.catalog, daily, partition, None);
         assert_eq!(found.earliest, None);
         assert_eq!(found.waits_until, Some(at("2013-01-02T12:00:00Z")));
+    }
+
+    #[test]
+    fn nothing_starts_before_its_slot_although_its_time_is_up() {
+        let head = "[tasks.hourly-etl]\n";
+        let limit = format!("{head}wait-timeout = \"1m\"\non-timeout = \"run\"\n");
+        let path = Path::new("config/example.toml");
+        let text = std::fs::read_to_string(path).unwrap().replace(head, &limit);
+        let catalog = crate::config::parse(&text, path).unwrap().catalog;
+        let (partition, slot) = ("2013-01-01T05".parse().unwrap(), at("2013-01-01T06:05:00Z"));
+        let found = foreseen(&catalog, &catalog.tasks["hourly-etl"], partition, Some(slot));
+        assert_eq!((found.earliest, found.waits_until), (Some(slot), Some(slot)));
     }
 
     #[test]

@@ -10,10 +10,11 @@ use crate::aws::store::StoreError;
 use crate::core::catalog::Catalog;
 use crate::core::load::manifest::{Object, manifest};
 use crate::core::load::sql::{self, Subject};
+use crate::core::load::words::STUCK;
 use crate::core::load::{About, Act, Files, Load, Observation, Seen, Warehouse, look_again};
 use crate::core::notice::Notice;
 use crate::core::run::CallFailure;
-use crate::core::task::TaskPartition;
+use crate::core::task::{TaskKey, TaskPartition};
 
 /// From a look to the next wait takes at most this many acts.
 const ACTS_MAX: usize = 8;
@@ -143,6 +144,13 @@ impl Engine {
         };
     }
 
+    /// It loads no more, by whichever replica.
+    pub(super) fn has_loaded(&self, key: &TaskKey) {
+        for loads in self.memory().loads.values_mut() {
+            loads.remove(key);
+        }
+    }
+
     /// Whether it may begin now; it counts from then on.
     fn takes_room(&self, about: &About<'_>) -> bool {
         let mut memory = self.memory();
@@ -162,7 +170,7 @@ impl Engine {
         news: Option<Notice>,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let news = news.filter(|_| item.round.backfill.is_none());
+        let news = news.filter(|news| item.round.backfill.is_none() || news.status == STUCK);
         self.store.save_load(item, &load, news.as_ref(), until).await?;
         item.version += 1;
         item.due = Some(until);

@@ -54,6 +54,9 @@ impl Engine {
             let (loaded, next) = self.turn_load(&catalog, item).await?;
             (item, until) = (loaded, Some(next));
         }
+        if item.state.is_final() {
+            self.has_loaded(&item.key);
+        }
         if let Some(backfill) = item.round.backfill.as_ref().filter(|_| item.state.is_final()) {
             self.agenda.wake(Key::Backfill(backfill.clone()), self.clock.now());
         }

@@ -361,8 +361,8 @@ async fn the_end_of_a_steps_log_is_shown_by_its_number() {
     let output = json(&world, &["logs", id, "--step", "1", "--file", "stdout"]).await;
     assert_eq!((&output["file"], &output["text"]), (&"stdout".into(), &"to the output\n".into()));
     for (args, code, said) in [
-        (&["--step", "2"][..], 2, "has no step 2: they are numbered from 1 to 1"),
-        (&["--attempt", "7"], 2, "has no attempt 7: they are numbered from 1 to 1"),
+        (&["--step", "2"][..], 2, "has no step 2: so far its steps go up to 1"),
+        (&["--attempt", "7"], 2, "has no attempt 7: so far the last is 1"),
         (&["--file", "stdout"], 2, "--step"),
         (&["--step", "1", "--file", "syslog"], 1, "nothing of it stands in s3://landing/logs/"),
     ] {

@@ -61,6 +61,26 @@ fn what_runs_again_for_late_data_replaces_its_partition() {
 }
 
 #[test]
+fn loads_of_one_table_go_by_one_ledger() {
+    let second = WAREHOUSE.replace("tasks.etl", "tasks.other").replace("mart]", "other]");
+    let second = second.replace("warehouse = \"mart\"", "warehouse = \"other\"");
+    let task = GOOD.split_once("[tasks.etl]").unwrap().1;
+    let task = task.split("\n[").next().unwrap();
+    let steps = "[[tasks.other.steps]]\nname = \"x\"\nkind = \"command\"\nargs = [\"true\"]\n";
+    let output = "[datasets.made]\nlocation = \"s3://landing/made/{yyyy}/{MM}/{dd}/{HH}/\"\n";
+    let task = task.replace("outputs = [\"etl\"]", "outputs = [\"made\"]");
+    let both = format!("{}\n[tasks.other]{task}\n{steps}{output}{second}", loading());
+    parse(&both, Path::new("x.toml")).unwrap();
+    let other = both.replace("[warehouses.other]", "[warehouses.other]\nledger = \"own\"");
+    let said = mistakes(&other);
+    assert!(said.contains("goes by another ledger to this table"), "{said}");
+    let apart = other.replacen("table = \"mart.flights\"", "table = \"mart.others\"", 1);
+    parse(&apart, Path::new("x.toml")).unwrap();
+    let append = "mode = \"append\"";
+    parse(&other.replace("mode = \"replace-partition\"", append), Path::new("x.toml")).unwrap();
+}
+
+#[test]
 fn each_mistake_of_a_load_is_said_with_a_way_out() {
     for (from, to, said) in [
         (

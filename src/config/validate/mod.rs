@@ -67,6 +67,7 @@ pub fn validate(file: &File) -> Result<(Catalog, Settings, Vec<Mistake>), Vec<Mi
         .with_warehouses(warehouses)
         .with_max_clusters(max_clusters);
     check.windows(file, &catalog);
+    check.ledgers(file, &catalog);
     check.kept_long_enough(file, &catalog, settings.retention.partitions, settings.listing);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);

@@ -1,13 +1,14 @@
 //! Warehouses, and what tasks load into them. Nothing that is not checked here
 //! gets into SQL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 use super::Check;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{self, File, Placed, Text};
+use crate::core::catalog::Catalog;
 use crate::core::load::table::{Name, TableError};
 use crate::core::load::{Column, LoadSpec, Mode, ModeName, Place, Warehouse};
 use crate::core::notice::clipped;
@@ -195,6 +196,26 @@ impl Check {
             );
         }
         (key.len() == count).then_some(key)
+    }
+
+    /// Loads that change one another's rows have to wait for one another.
+    pub(super) fn ledgers(&mut self, file: &File, catalog: &Catalog) {
+        let mut first = BTreeMap::new();
+        for (name, raw) in &file.tasks {
+            let load = catalog.tasks.get(name.get_ref()).and_then(|task| task.load.as_ref());
+            let (Some(load), Some(raw)) = (load, &raw.load) else { continue };
+            let Some(warehouse) = catalog.warehouses.get(&load.warehouse) else { continue };
+            let place = (format!("{:?}", warehouse.place), &warehouse.database, &load.table);
+            let appends = load.mode == Mode::Append;
+            let (other, ledger, other_appends) =
+                *first.entry(place).or_insert((name.get_ref(), &warehouse.ledger, appends));
+            if *ledger != warehouse.ledger && !(appends && other_appends) {
+                let message = format!("the load of {other} goes by another ledger to this table");
+                self.report(Mistake::at(raw.table.span(), message).help(
+                    "name one ledger in both warehouses: loads of one table go one after the other",
+                ));
+            }
+        }
     }
 
     /// An output with many files, or one; where the task has one, it is that.

@@ -47,6 +47,8 @@ const CORRECT_IT: &str = "correct the table, the files or the permissions: the o
 const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
     replace-partition";
 
+const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is loaded";
+
 /// A warehouse, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warehouse {
@@ -342,14 +344,27 @@ impl Load {
             Observation::Ledger(Ok(Some(run))) if run == self.run => Act::End(End::Loaded),
             Observation::Ledger(Ok(other)) => self.not_loaded(other, about, now),
             Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
-            // Another load may hold the ledger for long. One that is refused, as without
-            // the right to ask, decides nothing: it may be loaded.
+            // It may be loaded, and the right to ask may come back.
+            Observation::Ledger(Err(CallFailure::Refused(words)))
+                if self.trouble_lasts(now) >= about.warehouse.timeout =>
+            {
+                self.fail(
+                    &format!("the ledger cannot be read, so it may be loaded or not: {words}"),
+                    FailureClass::Validation,
+                    LOOK_YOURSELF,
+                )
+            }
+            // Another load may hold the ledger for long.
             Observation::Ledger(Err(_)) => {
-                let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
-                let pause = now.duration_since(since) / 4;
+                let pause = self.trouble_lasts(now) / 4;
                 Act::Rest(after(now, pause.clamp(AGAIN_AFTER, AGAIN_AFTER_MAX)))
             }
         }
+    }
+
+    fn trouble_lasts(&self, now: Timestamp) -> SignedDuration {
+        let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+        now.duration_since(since)
     }
 
     fn note_trouble(&mut self, observation: &Observation, now: Timestamp) {

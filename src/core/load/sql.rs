@@ -158,9 +158,9 @@ pub fn is_insert(statement: &str) -> bool {
 }
 
 /// What a statement's failure means, where its own words do not say it.
-pub fn meaning(statement: &str) -> Option<&'static str> {
+pub fn meaning(statement: &str, words: &str) -> Option<&'static str> {
     let is_key_check = statement.strip_prefix(RAISE_IF_ANY).is_some_and(|of| of.starts_with(" ("));
-    is_key_check.then_some(WRONG_KEYS)
+    (is_key_check && words.to_lowercase().contains("by zero")).then_some(WRONG_KEYS)
 }
 
 /// Creates the ledger unless it is there.
@@ -217,8 +217,10 @@ mod tests {
     #[test]
     fn of_all_statements_only_the_check_of_the_keys_has_a_meaning_of_its_own() {
         let text = all(&spec(Mode::Upsert(vec!["carrier".parse().unwrap()])), 2);
+        let raised = "ERROR: Division by zero";
         let with_meaning: Vec<_> =
-            text.split(";\n").filter(|statement| meaning(statement).is_some()).collect();
+            text.split(";\n").filter(|statement| meaning(statement, raised).is_some()).collect();
+        assert_eq!(meaning(with_meaning[0], "ERROR: Disk Full"), None);
         assert_eq!(with_meaning.len(), 1, "{text}");
         assert!(with_meaning[0].contains("GROUP BY"), "{text}");
         // Without files there is nothing to check, and nothing goes.

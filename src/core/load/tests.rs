@@ -448,7 +448,11 @@ fn a_question_at_the_ledger_that_is_refused_ends_no_load_and_is_told() {
     let act = load.decide(&about, refused(), at(601));
     assert!(matches!(act, Act::Rest(until) if until > at(601)), "{act:?}");
     let found = Observation::Ledger(Ok(Some("R1".into())));
-    assert_eq!(load.decide(&about, found, at(9_000)), Act::End(End::Loaded));
+    assert_eq!(load.clone().decide(&about, found, at(602)), Act::End(End::Loaded));
+    // As long as a load may take.
+    let act = load.decide(&about, refused(), at(0) + declared.timeout);
+    let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
+    assert_eq!(reason, "the ledger cannot be read, so it may be loaded or not: AccessDenied");
 }
 
 #[test]

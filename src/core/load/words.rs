@@ -77,16 +77,29 @@ impl Load {
             Some(trouble) => (trouble.since, trouble.words.as_str()),
             None => (now, "no answer"),
         };
-        self.notice(about.key, STUCK, &since.as_second().to_string(), "cannot go on loading", now)
+        let mut notice = self.notice(
+            about.key,
+            STUCK,
+            &since.as_second().to_string(),
+            "cannot go on loading",
+            now,
+        );
+        // Nobody but a person can help.
+        notice.severity = Severity::Failure;
+        notice
             .detailed(words)
             .saying(format!(
-                "The load of {} gets no answer, and is tried again and again",
+                "The load of {} is refused or gets no answer, and is tried again and again",
                 about.key
             ))
             .with([
                 Fact::new("reason", words),
                 Fact::since("since", since, now),
-                Fact::new("next", "look whether the warehouse runs and can be reached"),
+                Fact::new(
+                    "next",
+                    "look whether the warehouse runs and can be reached, and whether the service \
+                     may use it",
+                ),
                 table(about),
             ])
     }

@@ -178,14 +178,17 @@ impl Run {
     }
 
     /// The cluster cannot be looked at. Nothing follows for its work, but its
-    /// lifetime holds: terminating needs no look.
+    /// lifetime holds, and so does the wish to end it: terminating needs no look.
     pub(super) fn not_seen(&mut self, now: Timestamp) -> Decision {
         let soon = self.look_soon(now);
+        let ending = self.is_cluster_ending();
         let Some(attempt) = self.attempts.last_mut() else { return Decision::rest_until(soon) };
-        let Some(cluster) = attempt.cluster.clone().filter(|_| now >= attempt.expires) else {
+        let over = now >= attempt.expires;
+        let refused = attempt.unterminated && !ending;
+        let Some(cluster) = attempt.cluster.clone().filter(|_| over || refused) else {
             return Decision::rest_until(soon);
         };
-        if !std::mem::replace(&mut attempt.unseen_at_end, true) {
+        if over && !std::mem::replace(&mut attempt.unseen_at_end, true) {
             self.tell_not_seen(now);
         }
         Decision::act(Act::Terminate { cluster })
