@@ -285,6 +285,10 @@ impl Unlucky {
             // What was to be sent by now has not been sent yet.
             return unlucky(Phase::Intent, Fault::Stopped, 400);
         }
+        if scenario.seed % 40 == 14 && scenario.profiles.iter().any(|p| p.max_attempts > 1) {
+            // The list that shows what was launched has clusters of other attempts.
+            return unlucky(Phase::Launch, Fault::ResponseLost, 500);
+        }
         let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
         if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {
             // What has begun is stored after it is complete.
