@@ -286,8 +286,8 @@ impl Unlucky {
             return unlucky(Phase::Intent, Fault::Stopped, 400);
         }
         if scenario.seed % 40 == 14 && scenario.profiles.iter().any(|p| p.max_attempts > 1) {
-            // The list that shows what was launched has clusters of other attempts.
-            return unlucky(Phase::Launch, Fault::ResponseLost, 500);
+            // The list that would show what was launched has clusters of other attempts only.
+            return unlucky(Phase::Launch, Fault::RequestLost, 500);
         }
         let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
         if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {
