@@ -285,9 +285,10 @@ impl Unlucky {
             // What was to be sent by now has not been sent yet.
             return unlucky(Phase::Intent, Fault::Stopped, 400);
         }
-        if scenario.seed % 40 == 14 && scenario.profiles.iter().any(|p| p.max_attempts > 1) {
-            // The list that would show what was launched has clusters of other attempts only.
-            return unlucky(Phase::Launch, Fault::RequestLost, 500);
+        let attempts = scenario.profiles.iter().any(|p| p.max_attempts > 1);
+        if scenario.seed % 20 == 14 && attempts && scenario.bounds == Bounds::Broken {
+            // What shows up then is the cluster of an attempt that was given up.
+            return unlucky(Phase::Launch, Fault::Delayed, 500);
         }
         let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
         if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {
