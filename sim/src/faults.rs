@@ -285,10 +285,9 @@ impl Unlucky {
             // What was to be sent by now has not been sent yet.
             return unlucky(Phase::Intent, Fault::Stopped, 400);
         }
-        let attempts = scenario.profiles.iter().any(|p| p.max_attempts > 1);
-        if scenario.seed % 20 == 14 && attempts && scenario.bounds == Bounds::Broken {
-            // What shows up then is the cluster of an attempt that was given up.
-            return unlucky(Phase::Launch, Fault::Delayed, 500);
+        if scenario.seed % 20 == 14 && scenario.profiles.iter().any(|p| p.max_attempts > 1) {
+            // What was launched is looked for, and the list has earlier attempts first.
+            return unlucky(Phase::Adopt, Fault::FailedBefore, 800);
         }
         let waits = scenario.tasks.iter().any(|task| task.inputs.len() > 1);
         if waits && has(|kind| matches!(kind, DatasetKind::Count(_))) {
