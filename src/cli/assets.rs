@@ -33,7 +33,12 @@ pub async fn deploy(args: &DeployArgs) -> Result<Output, Failure> {
     let mut put = Vec::new();
     for (name, script) in SCRIPTS {
         let key = format!("{}{name}", assets.prefix);
-        s3.put(&assets.bucket, &key, script).await?;
+        s3.put(&assets.bucket, &key, script).await.map_err(|error| {
+            Failure::Failed(format!(
+                "cannot write {}: {error}\n    create the bucket, or correct assets or the permissions",
+                assets.uri(name)
+            ))
+        })?;
         put.push(assets.uri(name));
     }
     Output::new(format!("put: {}", put.join(", ")), &json!({ "put": put }))

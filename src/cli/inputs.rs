@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Output, plain};
-use super::{AwsArgs, Failure, find_partition, find_task};
+use super::{AwsArgs, Failure, find_partition, find_task, runs};
 use crate::aws::store::{Input, Store};
 use crate::core::arrival::{Arrival, Source};
 use crate::core::partition::Partition;
@@ -20,7 +20,7 @@ pub struct InputsArgs {
     task: String,
     /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
     partition: String,
-    /// Of this run, by its whole id; left out, of the partition's last one
+    /// Of this run, by its id or the beginning of it; left out, of the partition's last one
     #[arg(long, value_name = "ID")]
     run: Option<String>,
     #[command(flatten)]
@@ -62,7 +62,16 @@ pub async fn inputs(args: &InputsArgs) -> Result<Output, Failure> {
     let task = find_task(&session.config, &args.task)?;
     let key = find_partition(task, &args.partition)?;
     let run = match &args.run {
-        Some(run) => run.to_uppercase(),
+        Some(run) => {
+            let run = runs::find(&session, runs::id_beginning(run)?).await?;
+            if run.members.iter().all(|member| member.key != key) {
+                return Err(Failure::Failed(format!(
+                    "{key} was not in run {}\n    see what was with: sluicegate run show {}",
+                    run.id, run.id
+                )));
+            }
+            run.id
+        }
         None => session.store.task(&key).await?.and_then(|item| item.run).ok_or_else(|| {
             Failure::Failed(format!(
                 "{key} has no run that is stored, so no inputs of it are\n    see what it waits for with: \
@@ -115,10 +124,7 @@ impl ShownObject {
 fn words(shown: &Inputs) -> String {
     let Inputs { task, partition, run, inputs } = shown;
     if inputs.is_empty() {
-        return format!(
-            "{task} {partition}: of run {run} no inputs are stored (it had none, or a version before \
-             0.2 made it)"
-        );
+        return format!("{task} {partition} had no inputs in run {run}");
     }
     let mut text = format!("{task} {partition} in run {run}\n");
     for input in inputs {

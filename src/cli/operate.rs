@@ -108,6 +108,9 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
     loop {
         let item = stored(&session, &key, args.force).await?;
         let catalog = &session.config.catalog;
+        if item.version == 0 && key.partition.start() > session.now() {
+            operate::refuse_ahead(task, &key, session.now())?;
+        }
         if !args.force {
             operate::refuse_without_slot(task, &item)?;
         }

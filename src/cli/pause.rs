@@ -96,19 +96,26 @@ pub async fn resume(args: &ResumeArgs) -> Result<Output, Failure> {
     let session = args.aws.open().await?;
     let scope = args.what.scope(&session, false)?;
     let asked = args.asked.asked(session.now())?;
-    let pause = change(&session, &scope, |pause| pause.resume(asked.clone())).await?;
-    let mut text = format!("{} is resumed", pause.scope.words());
+    let pauses = session.store.pauses().await?;
     let tasks = session.config.catalog.tasks.values();
     let is_left = |other: &Pause| {
         let both = |task: &Task| scope.holds(task) && other.scope.holds(task);
         other.paused.is_some() && other.scope != scope && tasks.clone().any(both)
     };
-    let left = session.store.pauses().await?.into_iter().filter(is_left);
-    let left: Vec<_> = left.map(|other| other.scope).collect();
-    for other in &left {
-        text.push_str(&format!("\n    but {} is still paused", other.words()));
-    }
-    let left: Vec<_> = left.iter().map(Scope::to_string).collect();
+    let left: Vec<_> =
+        pauses.iter().filter(|other| is_left(other)).map(|other| &other.scope).collect();
+    let still = left.iter().map(|other| format!("\n    but {} is still paused", other.words()));
+    let still: String = still.collect();
+    let pause = match change(&session, &scope, |pause| pause.resume(asked.clone())).await {
+        Err(Failure::Failed(words)) => {
+            // A name that nobody knows is a mistake.
+            args.what.scope(&session, true)?;
+            return Err(Failure::Failed(words + &still));
+        }
+        result => result?,
+    };
+    let text = format!("{} is resumed{still}", pause.scope.words());
+    let left: Vec<_> = left.into_iter().map(Scope::to_string).collect();
     Output::new(
         text,
         &json!({ "scope": pause.scope.to_string(), "resumed": asked, "still_paused": left }),

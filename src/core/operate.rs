@@ -85,7 +85,19 @@ pub fn retry(
     }
     let mut as_waiting = TaskPartition { state: TaskState::Waiting, ..item.clone() };
     as_waiting.received.extend(again.receipts.iter().cloned());
+    let elements = catalog.elements(task, &item.key.partition);
+    let lacks_inputs = |item: &TaskPartition| !item.missing(&elements).is_empty();
     let to = match readiness(catalog, task, &as_waiting, asked.at) {
+        // It would run without what it is for.
+        Readiness::Change(end) if end.to == TaskState::Failed && lacks_inputs(&as_waiting) => {
+            return Err(Refused {
+                key: item.key.clone(),
+                state: "lacks inputs, and the time to wait for them is up".to_owned(),
+                advice: "try again when they have come, or run with what is there: \
+                         --ignore-inputs"
+                    .to_owned(),
+            });
+        }
         Readiness::Change(_) => TaskState::Ready,
         Readiness::Waiting { .. } | Readiness::Close(_) => TaskState::Waiting,
     };

@@ -83,7 +83,7 @@ pub struct Pause {
 pub enum Already {
     #[error("{} is paused already, since {}, {asked}", scope.words(), asked.when())]
     Paused { scope: Scope, asked: Asked },
-    #[error("{} is not paused", .0.words())]
+    #[error("there is no pause of {}", .0.words())]
     Resumed(Scope),
 }
 
@@ -186,7 +186,7 @@ mod tests {
         pause.version += 1;
         assert_eq!(
             pause.resume(asked("bob", 4)).unwrap_err().to_string(),
-            "task etl is not paused"
+            "there is no pause of task etl"
         );
         let ids: Vec<_> = pause.notices.iter().map(|notice| notice.id.as_str()).collect();
         assert_eq!(ids, ["pause/task/etl/1/paused", "pause/task/etl/2/resumed"]);

@@ -70,7 +70,7 @@ async fn a_pause_holds_what_is_ready_over_restarts_and_replicas() {
     world.mail("t/2013-01-01/succeeded").await;
     world.mail("pause/task/t/").await;
     let (code, _, error) = ask(&world, &["resume", "t", "--by", "bob"]).await;
-    assert_eq!((code, error.as_str()), (1, "error: task t is not paused\n"));
+    assert_eq!((code, error.as_str()), (1, "error: there is no pause of task t\n"));
     world.until_due(|due| due.iter().all(|key| matches!(key, DueKey::Run(_)))).await;
     // Two replicas may publish the same event.
     let events = world.mails_about("pause/").into_iter();

@@ -59,7 +59,7 @@ pub struct Load {
     /// has one output.
     pub dataset: Option<Text>,
     /// The table: schema.name, or name in the schema public. It is created when it
-    /// is not there.
+    /// is not there; its schema is not.
     pub table: Text,
     /// What happens to the rows that the table holds already.
     #[serde(default)]

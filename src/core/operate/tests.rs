@@ -52,9 +52,15 @@ fn what_has_ended_becomes_ready_again_or_waits_for_what_may_come() {
         let item = item(state, receipt);
         assert_eq!(retried(&catalog, &item, force), Ok(expected), "{state:?} {receipt:?}");
     }
-    // One that has waited too long runs with what is there.
+    // One that has waited too long runs with what is there only if its task says so.
     let mut limited = self::catalog();
     let wait = WaitLimit { timeout: SignedDuration::from_hours(1), then: OnTimeout::Fail };
+    limited.tasks.get_mut("t").unwrap().wait = Some(wait);
+    let refused = retried(&limited, &item(Failed, None), false).unwrap_err();
+    assert!(refused.starts_with("t 2013-01-01 lacks inputs, and the time to wait"), "{refused}");
+    assert!(refused.ends_with("run with what is there: --ignore-inputs"), "{refused}");
+    assert_eq!(retried(&limited, &item(Failed, Some("object:e")), false), Ok(Ready));
+    let wait = WaitLimit { then: OnTimeout::Run, ..wait };
     limited.tasks.get_mut("t").unwrap().wait = Some(wait);
     assert_eq!(retried(&limited, &item(Failed, None), false), Ok(Ready));
 }

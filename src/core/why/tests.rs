@@ -182,7 +182,7 @@ fn a_partition_that_nothing_has_reached_says_what_it_needs() {
     let hour = Case::new("etl", "2013-01-01T05");
     hour.says(
         "2013-01-01T05:30:00Z",
-        "etl 2013-01-01T05 has received nothing yet and waits for its slot at 06:05 UTC and \
+        "etl 2013-01-01T05 waits for its slot at 06:05 UTC and \
          raw 2013-01-01T05, which closes at 06:16 UTC.",
     );
     let why = hour.why("2012-12-31T23:00:00Z");
@@ -360,7 +360,7 @@ fn a_period_that_nobody_looks_at_is_not_about_to_be_closed() {
     hour.mark = Some(at("2013-01-01T06:05:00Z"));
     hour.says(
         "2013-01-01T06:17:00Z",
-        "etl 2012-01-01T05 has received nothing yet and waits for its slot at 2012-01-01 06:05 UTC \
+        "etl 2012-01-01T05 waits for its slot at 2012-01-01 06:05 UTC \
          (before its schedule was first seen, or last changed: it does not come by itself) and raw \
          2012-01-01T05, which is over and is closed when the slot has come.",
     );
@@ -368,7 +368,7 @@ fn a_period_that_nobody_looks_at_is_not_about_to_be_closed() {
 
     let etl = hour.catalog.tasks.get_mut("etl").unwrap();
     etl.schedule = None;
-    let start = "etl 2012-01-01T05 has received nothing yet and waits for raw 2012-01-01T05, which \
+    let start = "etl 2012-01-01T05 waits for raw 2012-01-01T05, which \
                  is over and";
     hour.says("2013-01-01T06:17:00Z", &format!("{start} is closed when something has come."));
 
@@ -380,7 +380,7 @@ fn a_period_that_nobody_looks_at_is_not_about_to_be_closed() {
     hour.mark = Some(at("2012-01-01T04:00:00Z"));
     hour.says(
         "2012-01-01T09:00:00Z",
-        "etl 2012-01-01T05 has received nothing yet and waits for raw 2012-01-01T05, which is over \
+        "etl 2012-01-01T05 waits for raw 2012-01-01T05, which is over \
          and due to be closed since 06:00 UTC (is the service running?); its time is up since \
          08:00 UTC: it fails at the next look.",
     );

@@ -45,7 +45,15 @@ pub(super) fn words(
     why.until = all_come.into_iter().chain(deadline).min();
     why.cause = Some(cause(&why.waits_for));
     let words: Vec<_> = why.waits_for.iter().map(|wait| wait.words.clone()).collect();
-    let start = if why.stored { "waits for" } else { "has received nothing yet and waits for" };
+    // What has come of a period that is yet to close is counted then.
+    let closes = |input: &Input| {
+        let dataset = catalog.datasets.get(&input.dataset);
+        dataset.is_some_and(|it| matches!(it.completeness, Completeness::Closed { .. }))
+    };
+    let start = match why.stored || task.inputs.iter().any(closes) {
+        true => "waits for",
+        false => "has received nothing yet and waits for",
+    };
     // The turn that finds this out is about to come.
     if words.is_empty() {
         return "has everything it needs and is about to become ready".to_owned();
