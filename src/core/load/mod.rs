@@ -46,7 +46,6 @@ const CORRECT_IT: &str = "correct the table, the files or the permissions: the o
     S3, and nothing of it is in the table";
 const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
     replace-partition";
-
 const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is loaded";
 
 /// A warehouse, and how it is reached.
@@ -173,6 +172,9 @@ pub struct Trouble {
     pub words: String,
     /// It has lasted so long that people are told.
     pub told: bool,
+    /// Since when every answer is a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,7 +348,7 @@ impl Load {
             Observation::Ledger(Err(CallFailure::Postponed(until))) => Act::Rest(until),
             // It may be loaded, and the right to ask may come back.
             Observation::Ledger(Err(CallFailure::Refused(words)))
-                if self.trouble_lasts(now) >= about.warehouse.timeout =>
+                if self.is_refused_for(about.warehouse.timeout, now) =>
             {
                 self.fail(
                     &format!("the ledger cannot be read, so it may be loaded or not: {words}"),
@@ -356,35 +358,36 @@ impl Load {
             }
             // Another load may hold the ledger for long.
             Observation::Ledger(Err(_)) => {
-                let pause = self.trouble_lasts(now) / 4;
+                let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+                let pause = now.duration_since(since) / 4;
                 Act::Rest(after(now, pause.clamp(AGAIN_AFTER, AGAIN_AFTER_MAX)))
             }
         }
     }
 
-    fn trouble_lasts(&self, now: Timestamp) -> SignedDuration {
-        let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
-        now.duration_since(since)
+    fn is_refused_for(&self, timeout: SignedDuration, now: Timestamp) -> bool {
+        let refused = self.trouble.as_ref().and_then(|trouble| trouble.refused);
+        refused.is_some_and(|refused| now.duration_since(refused) >= timeout)
     }
 
     fn note_trouble(&mut self, observation: &Observation, now: Timestamp) {
         let is_question = matches!(observation, Observation::Ledger(_));
-        match observation.failure() {
-            None if *observation == Observation::Nothing => {}
-            Some(CallFailure::Refused(_)) if !is_question => {}
-            None => self.trouble = None,
-            Some(CallFailure::Postponed(_)) => {}
-            Some(
-                CallFailure::Deferred(words)
-                | CallFailure::Unknown(words)
-                | CallFailure::Refused(words),
-            ) => {
-                let words = clipped(words, FAILURE_CHARS_MAX);
-                let new = || Trouble { since: now, words, told: false };
-                let trouble = self.trouble.get_or_insert_with(new);
-                trouble.told |= now.duration_since(trouble.since) >= TELL_AFTER;
+        let (words, is_refused) = match observation.failure() {
+            None if *observation == Observation::Nothing => return,
+            Some(CallFailure::Postponed(_)) => return,
+            Some(CallFailure::Refused(words)) if is_question => (words, true),
+            Some(CallFailure::Deferred(words) | CallFailure::Unknown(words)) => (words, false),
+            // An answer; of other calls a refusal is one too.
+            None | Some(CallFailure::Refused(_)) => {
+                self.trouble = None;
+                return;
             }
-        }
+        };
+        let words = clipped(words, FAILURE_CHARS_MAX);
+        let new = || Trouble { since: now, words, told: false, refused: None };
+        let trouble = self.trouble.get_or_insert_with(new);
+        trouble.refused = is_refused.then(|| trouble.refused.unwrap_or(now));
+        trouble.told |= now.duration_since(trouble.since) >= TELL_AFTER;
     }
 
     fn go_on(&mut self, about: &About<'_>, now: Timestamp) -> Act {

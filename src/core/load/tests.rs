@@ -449,8 +449,14 @@ fn a_question_at_the_ledger_that_is_refused_ends_no_load_and_is_told() {
     assert!(matches!(act, Act::Rest(until) if until > at(601)), "{act:?}");
     let found = Observation::Ledger(Ok(Some("R1".into())));
     assert_eq!(load.clone().decide(&about, found, at(602)), Act::End(End::Loaded));
-    // As long as a load may take.
-    let act = load.decide(&about, refused(), at(0) + declared.timeout);
+    // As long as a load may take, with no other answer between.
+    let silent = Observation::Ledger(Err(CallFailure::Unknown("no answer".into())));
+    let _ = load.decide(&about, silent, at(700));
+    let end = at(800) + declared.timeout;
+    assert!(matches!(load.decide(&about, refused(), at(800)), Act::Rest(_)));
+    let nearly = end - SignedDuration::from_secs(1);
+    assert!(matches!(load.decide(&about, refused(), nearly), Act::Rest(_)));
+    let act = load.decide(&about, refused(), end);
     let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
     assert_eq!(reason, "the ledger cannot be read, so it may be loaded or not: AccessDenied");
 }

@@ -18,7 +18,8 @@ impl Load {
     /// mistake in a configuration, and people are told if it lasts.
     pub fn not_declared(&mut self, key: &TaskKey, now: Timestamp) -> Option<Notice> {
         let known = self.trouble.take().filter(|trouble| trouble.words == UNDECLARED);
-        let new = || Trouble { since: now, words: UNDECLARED.to_owned(), told: false };
+        let new =
+            || Trouble { since: now, words: UNDECLARED.to_owned(), told: false, refused: None };
         let trouble = self.trouble.insert(known.unwrap_or_else(new));
         let told_before = trouble.told;
         trouble.told |= now.duration_since(trouble.since) >= TELL_AFTER;

@@ -248,7 +248,7 @@ fn a_loading_partition_says_how_far_its_load_is() {
         hour.says(now, &format!("{key} {words}."));
     }
     hour.item().load.as_mut().unwrap().trouble =
-        Some(Trouble { since: early, words: "AccessDenied.".into(), told: false });
+        Some(Trouble { since: early, words: "AccessDenied.".into(), told: false, refused: None });
     hour.says(
         now,
         &format!(
