@@ -63,14 +63,19 @@ pub async fn inputs(args: &InputsArgs) -> Result<Output, Failure> {
     let key = find_partition(task, &args.partition)?;
     let run = match &args.run {
         Some(run) => {
-            let run = runs::find(&session, runs::id_beginning(run)?).await?;
-            if run.members.iter().all(|member| member.key != key) {
-                return Err(Failure::Failed(format!(
-                    "{key} was not in run {}\n    see what was with: sluicegate run show {}",
-                    run.id, run.id
-                )));
+            let beginning = runs::id_beginning(run)?;
+            match runs::find(&session, beginning.clone()).await {
+                Ok(run) if run.members.iter().any(|member| member.key == key) => run.id,
+                Ok(run) => {
+                    return Err(Failure::Failed(format!(
+                        "{key} was not in run {}\n    see what was with: sluicegate run show {}",
+                        run.id, run.id
+                    )));
+                }
+                // What it took may be kept longer than the run itself.
+                Err(_) if beginning.len() == runs::ID_CHARS => beginning,
+                Err(error) => return Err(error),
             }
-            run.id
         }
         None => session.store.task(&key).await?.and_then(|item| item.run).ok_or_else(|| {
             Failure::Failed(format!(
@@ -124,7 +129,10 @@ impl ShownObject {
 fn words(shown: &Inputs) -> String {
     let Inputs { task, partition, run, inputs } = shown;
     if inputs.is_empty() {
-        return format!("{task} {partition} had no inputs in run {run}");
+        return format!(
+            "no inputs of {task} {partition} are stored for run {run}: it had none, or they have \
+             expired"
+        );
     }
     let mut text = format!("{task} {partition} in run {run}\n");
     for input in inputs {

@@ -10,7 +10,7 @@ use crate::aws::store::{RunFilter, RunGlance};
 use crate::core::run::{Attempt, Run, RunState, StepTry};
 
 /// In a whole id.
-const ID_CHARS: usize = 26;
+pub const ID_CHARS: usize = 26;
 
 /// List runs, the newest first
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod due;
 
 use super::asked::Asked;
 use super::catalog::{Catalog, Task};
+use super::class::FailureClass;
 use super::late::Late;
 use super::readiness::{Readiness, readiness};
 use super::run::Run;
@@ -85,11 +86,9 @@ pub fn retry(
     }
     let mut as_waiting = TaskPartition { state: TaskState::Waiting, ..item.clone() };
     as_waiting.received.extend(again.receipts.iter().cloned());
-    let elements = catalog.elements(task, &item.key.partition);
-    let lacks_inputs = |item: &TaskPartition| !item.missing(&elements).is_empty();
     let to = match readiness(catalog, task, &as_waiting, asked.at) {
         // It would run without what it is for.
-        Readiness::Change(end) if end.to == TaskState::Failed && lacks_inputs(&as_waiting) => {
+        Readiness::Change(end) if end.notice.class == Some(FailureClass::TimeOut) => {
             return Err(Refused {
                 key: item.key.clone(),
                 state: "lacks inputs, and the time to wait for them is up".to_owned(),

@@ -8,6 +8,7 @@ use super::tasks::log_change;
 use crate::aws::error::{AwsError, Kind};
 use crate::aws::store::StoreError;
 use crate::core::catalog::Catalog;
+use crate::core::class::FailureClass;
 use crate::core::load::manifest::{Object, manifest};
 use crate::core::load::sql::{self, Subject};
 use crate::core::load::words::STUCK;
@@ -289,7 +290,7 @@ impl Engine {
                         let words = "the ledger is not created within the warehouse's timeout";
                         (None, Err(unknown(words.to_owned()).into()))
                     }
-                    Ok(Seen::Failed(words)) => (None, Err(unknown(words).into())),
+                    Ok(Seen::Failed(words)) => (None, Err(failed(about, words).into())),
                     Ok(Seen::Aborted | Seen::Gone) => {
                         let words = "the creation of the ledger was cancelled";
                         (None, Err(unknown(words.to_owned()).into()))
@@ -319,7 +320,7 @@ impl Engine {
                 }
                 Seen::Failed(words) => {
                     self.memory().ledgers.remove(&ledger_of(about));
-                    return Err(unknown(words));
+                    return Err(failed(about, words));
                 }
                 Seen::Aborted | Seen::Gone => {
                     return Err(unknown("the question was cancelled".to_owned()));
@@ -343,10 +344,10 @@ fn ledger_name(about: &About<'_>) -> String {
     format!("{} ledger", about.deployment)
 }
 
-/// Which ledger it is, for the replica's memory.
+/// Which ledger it is, for the replica's memory: several warehouses may name it.
 fn ledger_of(about: &About<'_>) -> String {
-    let Warehouse { name, place, database, ledger, .. } = about.warehouse;
-    format!("{name} {place:?} {database} {ledger}")
+    let Warehouse { place, database, ledger, .. } = about.warehouse;
+    format!("{} {database} {ledger}", place.name())
 }
 
 /// Bucket and key of the manifest of a run's load.
@@ -358,6 +359,15 @@ fn manifest_place(about: &About<'_>, load: &Load) -> (String, String) {
 
 fn refused(action: &'static str, message: String) -> AwsError {
     AwsError { service: "S3", action, kind: Kind::Refused, message }
+}
+
+/// A statement at the ledger has failed: what the warehouse finds wrong with it, such as a
+/// right that is not there, it refuses.
+fn failed(about: &About<'_>, words: String) -> AwsError {
+    let is_wrong = FailureClass::of_statement(&words) == FailureClass::Validation
+        && !about.warehouse.misses_its_ledger(&words);
+    let kind = if is_wrong { Kind::Refused } else { Kind::Unknown };
+    AwsError { kind, ..unknown(words) }
 }
 
 fn unknown(message: String) -> AwsError {

@@ -76,7 +76,14 @@ fn loads_of_one_table_go_by_one_ledger() {
     assert!(said.contains("goes by another ledger to this table"), "{said}");
     let apart = other.replacen("table = \"mart.flights\"", "table = \"mart.others\"", 1);
     parse(&apart, Path::new("x.toml")).unwrap();
+    // Whoever logs in: it is the same table.
+    let cluster = other
+        .replacen("workgroup = \"mart\"", "cluster = \"c\"\nuser = \"a\"", 1)
+        .replace("workgroup = \"mart\"", "cluster = \"c\"\nuser = \"b\"");
+    assert!(mistakes(&cluster).contains("goes by another ledger"), "{}", mistakes(&cluster));
     let append = "mode = \"append\"";
+    let one = other.replacen("mode = \"replace-partition\"", append, 1);
+    parse(&one, Path::new("x.toml")).unwrap();
     parse(&other.replace("mode = \"replace-partition\"", append), Path::new("x.toml")).unwrap();
 }
 

@@ -205,11 +205,13 @@ impl Check {
             let load = catalog.tasks.get(name.get_ref()).and_then(|task| task.load.as_ref());
             let (Some(load), Some(raw)) = (load, &raw.load) else { continue };
             let Some(warehouse) = catalog.warehouses.get(&load.warehouse) else { continue };
-            let place = (format!("{:?}", warehouse.place), &warehouse.database, &load.table);
-            let appends = load.mode == Mode::Append;
-            let (other, ledger, other_appends) =
-                *first.entry(place).or_insert((name.get_ref(), &warehouse.ledger, appends));
-            if *ledger != warehouse.ledger && !(appends && other_appends) {
+            if load.mode == Mode::Append {
+                continue;
+            }
+            let place = (warehouse.place.name(), &warehouse.database, &load.table);
+            let (other, ledger) =
+                *first.entry(place).or_insert((name.get_ref(), &warehouse.ledger));
+            if *ledger != warehouse.ledger {
                 let message = format!("the load of {other} goes by another ledger to this table");
                 self.report(Mistake::at(raw.table.span(), message).help(
                     "name one ledger in both warehouses: loads of one table go one after the other",

@@ -46,7 +46,8 @@ const CORRECT_IT: &str = "correct the table, the files or the permissions: the o
     S3, and nothing of it is in the table";
 const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
     replace-partition";
-const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is loaded";
+const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is \
+    loaded; then tasks that read it go on by sluicegate retry --ignore-inputs";
 
 /// A warehouse, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub struct Warehouse {
 
 impl Warehouse {
     /// Whether a statement failed because somebody has dropped the ledger.
-    fn misses_its_ledger(&self, words: &str) -> bool {
+    pub fn misses_its_ledger(&self, words: &str) -> bool {
         words.contains(self.ledger.name.as_str()) && words.contains("does not exist")
     }
 }
@@ -83,6 +84,16 @@ pub enum Place {
         cluster: String,
         user: Option<String>,
     },
+}
+
+impl Place {
+    /// Whoever logs in there.
+    pub fn name(&self) -> String {
+        match self {
+            Place::Workgroup(workgroup) => format!("workgroup {workgroup}"),
+            Place::Cluster { cluster, .. } => format!("cluster {cluster}"),
+        }
+    }
 }
 
 /// What a task loads.

@@ -78,16 +78,7 @@ impl Load {
             Some(trouble) => (trouble.since, trouble.words.as_str()),
             None => (now, "no answer"),
         };
-        let mut notice = self.notice(
-            about.key,
-            STUCK,
-            &since.as_second().to_string(),
-            "cannot go on loading",
-            now,
-        );
-        // Nobody but a person can help.
-        notice.severity = Severity::Failure;
-        notice
+        self.notice(about.key, STUCK, &since.as_second().to_string(), "cannot go on loading", now)
             .detailed(words)
             .saying(format!(
                 "The load of {} is refused or gets no answer, and is tried again and again",
@@ -109,8 +100,10 @@ impl Load {
         let (task, partition) = (&key.task, key.partition);
         let id = format!("{task}/{partition}/{status}/{}/{id}", self.run);
         let headline = format!("{partition} {what}");
-        let mut notice = Notice::new(Kind::Task, id, now, Severity::Warning, status, headline)
-            .named(task.as_str());
+        // Where it is stuck nobody but a person can help.
+        let severity = if status == STUCK { Severity::Failure } else { Severity::Warning };
+        let mut notice =
+            Notice::new(Kind::Task, id, now, severity, status, headline).named(task.as_str());
         notice.task = Some(task.clone());
         notice.partition = Some(partition.to_string());
         notice.run = Some(self.run.clone());

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::core::catalog::{Completeness, Dataset, OnTimeout, WaitLimit, testing};
+use crate::core::catalog::{Completeness, Dataset, OnTimeout, WaitLimit, WhenEmpty, testing};
 use crate::core::partition::Grain;
 use crate::core::template::Template;
 
@@ -60,6 +60,9 @@ fn what_has_ended_becomes_ready_again_or_waits_for_what_may_come() {
     assert!(refused.starts_with("t 2013-01-01 lacks inputs, and the time to wait"), "{refused}");
     assert!(refused.ends_with("run with what is there: --ignore-inputs"), "{refused}");
     assert_eq!(retried(&limited, &item(Failed, Some("object:e")), false), Ok(Ready));
+    // That no input has data is no matter of time.
+    limited.tasks.get_mut("t").unwrap().when_empty = WhenEmpty::Fail;
+    assert_eq!(retried(&limited, &item(Failed, Some("skipped")), false), Ok(Ready));
     let wait = WaitLimit { then: OnTimeout::Run, ..wait };
     limited.tasks.get_mut("t").unwrap().wait = Some(wait);
     assert_eq!(retried(&limited, &item(Failed, None), false), Ok(Ready));
