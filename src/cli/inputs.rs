@@ -137,12 +137,10 @@ fn words(shown: &Inputs) -> String {
     let mut text = format!("{task} {partition} in run {run}\n");
     for input in inputs {
         let ShownInput { dataset, partition, place, received, objects } = input;
-        text.push_str(&format!("\n{dataset} {partition}: "));
         // One object is named below.
-        if objects.iter().all(|only| only.object != *place) {
-            text.push_str(&format!("{} ", plain(place)));
-        }
-        text.push_str(&format!("({})\n", plain(received)));
+        let is_named = objects.iter().any(|only| only.object == *place);
+        let place = if is_named { String::new() } else { format!(": {}", plain(place)) };
+        text.push_str(&format!("\n{dataset} {partition}{place} ({})\n", plain(received)));
         for ShownObject { object, version, bytes, listed } in objects {
             let bytes = match bytes {
                 None => String::new(),

@@ -164,6 +164,8 @@ fn the_email_filter_takes_failures_lateness_and_recoveries_and_nothing_else() {
         "backfill-ended-cancelled",
         "item-unreadable",
         "lifetime-task-failed",
+        "load-stuck",
+        "load-undeclared",
         "lost-task-failed",
         "not-begun-task-failed",
         "not-terminated",

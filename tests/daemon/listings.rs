@@ -156,7 +156,8 @@ async fn objects_that_nobody_told_of_are_found_and_the_past_is_not_made_up() {
     assert!(world.mails_about("new/").is_empty());
     assert!(world.daemon().metric("sluicegate_list_calls_total").await > 0.0);
     let words = answer(&world, &["inputs", "t", "2013-01-01"]).await;
-    assert!(words.contains("a 2013-01-01: s3://landing/a/2013-01-01.csv (object:"), "{words}");
+    assert!(words.contains("\na 2013-01-01 (object:"), "{words}");
+    assert!(words.contains("\n  s3://landing/a/2013-01-01.csv  "), "{words}");
     assert!(
         words.contains(
             "s3://landing/c/2013/01/01/3  c4ca4238a0b923820dcc509a6f75849b  1 byte  listed"

@@ -181,6 +181,41 @@ fn an_attempt_whose_first_guard_failed_with_the_claim_is_given_up() {
     assert_eq!(run.attempts.len(), 2);
 }
 
+/// Found by `make chaos`: what was added to the first cluster was waited for on the second
+/// for an hour.
+#[test]
+fn what_was_added_to_a_refused_cluster_is_not_expected_on_the_one_that_executes() {
+    let mut run = run(1, 1);
+    run.cluster.guard = true;
+    let _ = decide(&mut run, Observation::Nothing, 0);
+    let _ = decide(&mut run, Observation::Launched(Ok("j-0".into())), 0);
+    let first = run.attempt().unwrap().tries[0].name.clone();
+    let cancelled =
+        vec![shown(&guard(1), StepState::Cancelled, 1), shown(&first, StepState::Cancelled, 1)];
+    let ended = || ClusterSeen {
+        state: ClusterState::TerminatedWithErrors,
+        reason: "INSTANCE_FAILURE: lost".into(),
+        ended: None,
+    };
+    let attempt = run.attempts.last_mut().unwrap();
+    attempt.tries.push(StepTry { name: format!("{first}-again"), ..attempt.tries[0].clone() });
+    attempt.guards.push(StepState::Submitted);
+    let _ = decide(&mut run, Observation::Described(ended()), 60);
+    let act = decide(&mut run, Observation::Steps(cancelled.clone()), 60);
+    assert_eq!(act, Act::Claim { key: run.claim(1), holder: "nobody".into() });
+    let other = Observation::Claimed { key: run.claim(1), holder: "j-1".into() };
+    let _ = decide(&mut run, other, 60);
+    let attempt = run.attempt().unwrap();
+    assert_eq!((attempt.cluster.as_deref(), attempt.tries.len()), (Some("j-1"), 1));
+    assert_eq!(attempt.guards, [StepState::Submitted]);
+    // It ends in the same way: nothing is waited for.
+    let _ = decide(&mut run, Observation::Described(ended()), 90);
+    let _ = decide(&mut run, Observation::Steps(cancelled), 90);
+    let own = Observation::Claimed { key: run.claim(1), holder: "j-1".into() };
+    let _ = decide(&mut run, own, 90);
+    assert_eq!(run.attempts.len(), 2);
+}
+
 #[test]
 fn an_attempt_whose_last_submission_is_hidden_is_not_given_up() {
     let (mut run, steps) = resubmitted();
