@@ -230,7 +230,7 @@ impl Unlucky {
     /// Seeds that end so have a scenario that makes these phases likely.
     fn choose(rng: &mut Rng, scenario: &Scenario) -> Option<Self> {
         let seed = scenario.seed;
-        // Of these few have a second attempt.
+        // There are few that fold, and of the others few have a second attempt.
         let surely = scenario::folds(seed) || seed % 20 == 14;
         if let Some(chosen) = Self::fitting(scenario).filter(|_| surely || rng.bool()) {
             return Some(chosen);
