@@ -54,6 +54,7 @@ bugs! {
     NoGuardAtLaunch, "no-guard-at-launch", "The steps of a launch come without a guard.";
     NoGuardWithSteps, "no-guard-with-steps", "Steps that are added later come without a guard.";
     FirstGuardContinues, "first-guard-continues", "A cluster goes on although its guard has failed.";
+    StepsAfterRefusal, "steps-after-refusal", "Steps are added to a cluster whose guard has failed, and expected on the one that has the claim.";
     HourForUnseenSteps, "hour-for-unseen-steps", "Without a guard, steps that no list shows are waited for as if they had been seen.";
     StepsContinue, "steps-continue", "After a failed step the next one starts.";
     SuccessByCluster, "success-by-cluster", "A cluster that ended without errors makes its partitions succeed.";

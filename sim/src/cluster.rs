@@ -255,9 +255,12 @@ impl Driver {
                 let Some((name, args)) = found else { return };
                 if name.starts_with(GUARD) {
                     let claim = Claim::read(&args, &cluster, step);
-                    let fails =
-                        now < self.calm_from && self.rng.u32(0..1000) < self.rates.guard_fails;
-                    tokio::spawn(guard(Arc::clone(&self.world), cluster, job, claim, fails));
+                    let mut meets = |rate| now < self.calm_from && self.rng.u32(0..1000) < rate;
+                    let fate = GuardFate {
+                        fails: meets(self.rates.guard_fails),
+                        lost: self.rates.claimant_lost > 0 && meets(self.rates.claimant_lost),
+                    };
+                    tokio::spawn(guard(Arc::clone(&self.world), cluster, job, claim, fate));
                     return;
                 }
                 self.world.oracle().step_started(&self.world, &cluster, step, &name);
@@ -368,9 +371,23 @@ impl Claim {
     }
 }
 
-/// A guard: claims, or ends with 1. What is not answered is tried again; one
-/// that fails gets no answer at all, now and then to a claim that it got.
-async fn guard(world: Arc<World>, cluster: String, job: Job, claim: Option<Claim>, fails: bool) {
+/// What is to become of a guard.
+#[derive(Clone, Copy)]
+struct GuardFate {
+    /// It gets no answer at all, now and then to a claim that it got.
+    fails: bool,
+    /// Its machines are lost as soon as it has its claim.
+    lost: bool,
+}
+
+/// A guard: claims, or ends with 1. What is not answered is tried again.
+async fn guard(
+    world: Arc<World>,
+    cluster: String,
+    job: Job,
+    claim: Option<Claim>,
+    GuardFate { fails, lost: machines_lost }: GuardFate,
+) {
     let Some(claim) = claim else {
         world.violated("I1", &format!("the guard of {cluster} has arguments that are no claim"));
         report(&world, &cluster, &job, 1);
@@ -389,6 +406,16 @@ async fn guard(world: Arc<World>, cluster: String, job: Job, claim: Option<Claim
             world.note(&format!("guard of {cluster}: {} {}", claim.key, answer.outcome));
             if answer.outcome == "ok" {
                 world.oracle().claimed(&world, &claim.table, &claim.key);
+                if machines_lost {
+                    world.happened("claimant lost");
+                    // One that somebody ends at that moment has nothing left to lose.
+                    let _ = world
+                        .cloud
+                        .emr()
+                        .with(|machine, now| machine.fail_cluster(&cluster, lost(&cluster), now));
+                    report(&world, &cluster, &job, 137);
+                    return;
+                }
             }
             let known = matches!(answer.outcome.as_str(), "ok" | "ConditionalCheckFailedException");
             if known && !lost_after {

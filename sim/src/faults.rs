@@ -203,6 +203,8 @@ pub struct Faults {
     /// replica; and whether the crash that has just been is.
     absences: u32,
     absent: bool,
+    /// What is new is often not listed for long.
+    slow_lists: bool,
 }
 
 const COSTLY_MAX: u32 = 7;
@@ -231,7 +233,7 @@ impl Unlucky {
     fn choose(rng: &mut Rng, scenario: &Scenario) -> Option<Self> {
         let seed = scenario.seed;
         // There are few that fold, and of the others few have a second attempt.
-        let surely = scenario::folds(seed) || seed % 20 == 14;
+        let surely = scenario::folds(seed) || seed % 20 == 14 || scenario::has_claimants(seed);
         if let Some(chosen) = Self::fitting(scenario).filter(|_| surely || rng.bool()) {
             return Some(chosen);
         }
@@ -273,6 +275,11 @@ impl Unlucky {
             // included.
             let (phase, fault) = (Phase::Publish, Fault::FailedBefore);
             return Some(Self { phase, fault, rate: 900, next: false, about: SUMMARY });
+        }
+        if scenario::has_claimants(scenario.seed) {
+            // No list shows what was launched for a while: another cluster follows.
+            let (phase, fault) = (Phase::Launch, Fault::ResponseLost);
+            return Some(Self { phase, fault, rate: 400, next: true, about: "" });
         }
         if has(|kind| kind == DatasetKind::Closed) && !scenario.untold.is_empty() {
             // An hour that nobody told of cannot be listed when it closes.
@@ -398,6 +405,7 @@ impl Faults {
             outages,
             costly_left: COSTLY_MAX,
             absences,
+            slow_lists: scenario::has_claimants(scenario.seed),
             ..Self::none(rng, bounds)
         }
     }
@@ -421,6 +429,7 @@ impl Faults {
             over: false,
             absences: 0,
             absent: false,
+            slow_lists: false,
         }
     }
 
@@ -522,7 +531,7 @@ impl Faults {
         let secs = match self.bounds {
             _ if self.over || self.rates.is_empty() => 0,
             Bounds::Kept => self.rng.i64(0..30),
-            Bounds::Broken if self.rng.u8(0..4) == 0 => self.rng.i64(60..1200),
+            Bounds::Broken if self.slow_lists || self.rng.u8(0..4) == 0 => self.rng.i64(60..1200),
             Bounds::Broken => self.rng.i64(0..60),
         };
         SignedDuration::from_secs(secs)

@@ -137,7 +137,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 40] = [
+const EVENTS: [&str; 41] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -152,6 +152,7 @@ const EVENTS: [&str; 40] = [
     "foreign",
     "newer",
     "guard fails",
+    "claimant lost",
     "step hangs",
     "list lags",
     "step cancelled",

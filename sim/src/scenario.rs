@@ -124,6 +124,8 @@ pub struct ClusterRates {
     pub terminated: u32,
     pub refused: u32,
     pub guard_fails: u32,
+    /// Its machines are lost as soon as its guard has the claim.
+    pub claimant_lost: u32,
     /// It is ended while steps are on their way to it.
     pub lost: u32,
     /// The first step of the first task fails once on its cluster, whatever the
@@ -138,9 +140,10 @@ impl ClusterRates {
     /// Whether nothing but the network can make a task partition fail.
     pub fn are_kind(&self) -> bool {
         let Self { step_fails, step_hangs, step_cancelled, bootstrap_fails, .. } = *self;
-        let Self { instances_lost, terminated, refused, guard_fails, lost, .. } = *self;
+        let Self { instances_lost, terminated, refused, lost, .. } = *self;
+        let Self { guard_fails, claimant_lost, .. } = *self;
         let steps = [step_fails, step_hangs, step_cancelled, guard_fails];
-        let clusters = [bootstrap_fails, instances_lost, terminated, refused, lost];
+        let clusters = [bootstrap_fails, instances_lost, terminated, refused, lost, claimant_lost];
         steps.iter().chain(&clusters).all(|rate| *rate == 0)
     }
 }
@@ -178,7 +181,8 @@ impl Scenario {
         let replicas = if rng.u8(0..5) == 0 { 2 } else { 1 };
         let mut clusters = cluster_rates(rng, seed);
         let bare = is_bare(seed);
-        let all_die = rng.u8(0..12) == 0 && !bare;
+        let claimants = has_claimants(seed);
+        let all_die = rng.u8(0..12) == 0 && !bare && !claimants;
         if all_die || bare && rng.bool() {
             // Only what hangs is still there when its deadline comes.
             clusters.step_hangs = rng.u32(0..300);
@@ -191,6 +195,10 @@ impl Scenario {
         if folds(seed) {
             (profiles[0].batch_size, profiles[0].max_attempts) = (3, 1);
             clusters.bootstrap_fails = 950;
+        }
+        if claimants {
+            // Many runs, each with a cluster of its own.
+            profiles.iter_mut().for_each(|profile| profile.batch_size = 1);
         }
         let mut text = config::text(&tasks, &datasets, &profiles, rng);
         let mut next_text = config::text(&tasks, &datasets, &config::changed(&profiles, rng), rng);
@@ -214,7 +222,7 @@ impl Scenario {
             messages.sort_by_key(|(at, _)| *at);
         }
         let untold = arrivals::untold(seed, &mut messages);
-        let is_late = matches!(seed % 20, 5 | 7 | 15) && !all_die;
+        let is_late = (matches!(seed % 20, 5 | 7 | 15) || claimants) && !all_die;
         let late = if seed % 40 == 5 { LONG_MINUTES } else { LATE_MINUTES };
         let ends = if is_late { origin + SignedDuration::from_mins(late) } else { ends };
         let events = machine_events(rng, replicas, &messages, (origin, ends), bounds);
@@ -234,7 +242,7 @@ impl Scenario {
             untold,
             events,
             replicas,
-            emr_events: rng.u8(0..3) > 0,
+            emr_events: rng.u8(0..3) > 0 || claimants,
             clusters,
             ends,
             bounds,
@@ -351,6 +359,11 @@ pub fn folds(seed: u64) -> bool {
     seed % 100 == 50
 }
 
+/// Some worlds are about which of two clusters of an attempt has its claim.
+pub fn has_claimants(seed: u64) -> bool {
+    seed % 20 == 17 && !is_bare(seed)
+}
+
 fn is_bare(seed: u64) -> bool {
     seed % 6 == 5
 }
@@ -371,6 +384,10 @@ fn cluster_rates(rng: &mut Rng, seed: u64) -> ClusterRates {
         }
         3 | 4 => rates.bootstrap_fails = rng.u32(300..700),
         5 => rates.step_hangs = rng.u32(200..500),
+        7 if has_claimants(seed) => {
+            rates.claimant_lost = 800;
+            return rates;
+        }
         _ if rng.bool() => return rates,
         _ => {}
     }

@@ -29,17 +29,6 @@ impl Attempt {
         self.guards.last() == Some(&StepState::Failed)
     }
 
-    /// How many of its tries came with the launch: a later submission begins with a step
-    /// that was tried before.
-    fn launched_tries(&self) -> usize {
-        let step = |step_try: &StepTry| (step_try.member, step_try.step);
-        let is_again = |place: &usize| {
-            let before = self.tries[..*place].iter();
-            before.map(step).any(|known| known == step(&self.tries[*place]))
-        };
-        (0..self.tries.len()).find(is_again).unwrap_or(self.tries.len())
-    }
-
     /// Whether a step of ours was seen to run on its cluster.
     fn is_executed(&self) -> bool {
         let started =
@@ -149,10 +138,6 @@ impl Run {
         attempt.adding = None;
         (attempt.ended_at, attempt.ended) = (None, None);
         let gave_up = attempt.given_up.take().is_some();
-        // What was added to the other cluster later never came to this one.
-        let launched = attempt.launched_tries();
-        attempt.tries.truncate(launched);
-        attempt.guards.truncate(1);
         attempt.guards.iter_mut().for_each(|guard| *guard = StepState::Submitted);
         for step_try in &mut attempt.tries {
             step_try.id = None;

@@ -401,6 +401,12 @@ impl Run {
         if open || attempt.guards.iter().any(|guard| !guard.has_ended()) {
             return Act::Rest(Some(poll));
         }
+        // It goes down: what is left is for the cluster that has the claim, or for
+        // another attempt.
+        let refused = attempt.guards.first() == Some(&StepState::Failed);
+        if refused && !planted(Bug::StepsAfterRefusal) {
+            return Act::Rest(Some(self.look_soon(now)));
+        }
         if let Some(act) = self.submission_to_settle() {
             return act;
         }
