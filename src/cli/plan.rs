@@ -343,6 +343,7 @@ fn partition_words(plan: &PartitionPlan, steps: &[Step]) -> String {
         line("slot", output::time(slot));
     }
     match plan.catch_up {
+        Some(CatchUp::NewestFirst) => line("if missed", "made up, the newest first".to_owned()),
         Some(CatchUp::Last) => line("if missed", "made up only as the newest slot".to_owned()),
         Some(CatchUp::None) => line("if missed", "not made up".to_owned()),
         Some(CatchUp::All) | None => {}

@@ -199,6 +199,7 @@ mod tests {
     fn after_a_downtime_each_slot_the_newest_or_none_is_made_up() {
         for (catch_up, hours, mark) in [
             (CatchUp::All, &["05", "06", "07", "08"][..], "09:05:00"),
+            (CatchUp::NewestFirst, &["05", "06", "07", "08"], "09:05:00"),
             (CatchUp::Last, &["08"], "09:05:00"),
             // Passed over once and for all, whatever the schedule says later.
             (CatchUp::None, &[], "09:25:00"),
@@ -225,7 +226,7 @@ mod tests {
             cron in proptest::sample::select(vec!["5 * * * *", "0 */3 * * *", "59 1-4 * * *"]),
             zone in proptest::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York"]),
             catch_up in proptest::sample::select(vec![
-                CatchUp::All, CatchUp::Last, CatchUp::None,
+                CatchUp::All, CatchUp::NewestFirst, CatchUp::Last, CatchUp::None,
             ]),
             start in 1_300_000_000i64..1_900_000_000,
             waits in proptest::collection::vec(
@@ -244,7 +245,7 @@ mod tests {
                 let all = schedule.due(before, now, usize::MAX);
                 let in_time = now - SignedDuration::from_mins(5);
                 let made_up: Vec<_> = all.iter().copied().filter(|slot| match catch_up {
-                    CatchUp::All => true,
+                    CatchUp::All | CatchUp::NewestFirst => true,
                     CatchUp::Last => *slot > in_time || Some(slot) == all.last(),
                     CatchUp::None => *slot > in_time,
                 }).collect();

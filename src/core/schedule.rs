@@ -27,9 +27,11 @@ pub struct Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CatchUp {
-    /// Each is made up, in order.
+    /// Each is made up, the oldest first.
     #[default]
     All,
+    /// Each is made up; of those that are ready the newest goes first.
+    NewestFirst,
     /// Only the newest is made up.
     Last,
     /// None is made up.
@@ -40,6 +42,7 @@ impl CatchUp {
     pub fn name(self) -> &'static str {
         match self {
             CatchUp::All => "all",
+            CatchUp::NewestFirst => "newest-first",
             CatchUp::Last => "last",
             CatchUp::None => "none",
         }
@@ -125,7 +128,7 @@ impl Schedule {
     pub fn passed_over(&self, after: Timestamp, now: Timestamp) -> Timestamp {
         let missed = now.saturating_sub(IN_TIME).unwrap_or(Timestamp::MIN);
         let passed = match self.catch_up {
-            CatchUp::All => after,
+            CatchUp::All | CatchUp::NewestFirst => after,
             CatchUp::Last => match self.last(after, now) {
                 Some(last) => missed.min(last - SignedDuration::from_secs(1)),
                 None => after,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Engine, Key};
 use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
-use crate::core::batch::{Gather, gather};
+use crate::core::batch::{Gather, gather, in_order};
 use crate::core::cap::{Cap, Capped};
 use crate::core::catalog::{Catalog, Profile};
 use crate::core::pause::{Pause, holding};
@@ -32,7 +32,7 @@ impl Held {
         of_clusters.into_iter().any(|(cap, max)| cap.count() >= *max)
     }
 
-    /// Which of the ready partitions, the oldest first, are held back.
+    /// Which of the ready partitions, in the order in which they go, are held back.
     fn back<'a>(
         &self,
         catalog: &Catalog,
@@ -209,13 +209,17 @@ impl Engine {
     ) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
         let memory = self.memory();
         let ready = memory.ready.get(&profile.name).ok_or(None)?;
-        let held = held.back(catalog, ready.keys().map(|(_, key)| key));
-        let free = || ready.iter().filter(|((_, key), _)| !held.contains(key));
-        let oldest = free().next().map(|((since, _), _)| *since);
+        let ordered = in_order(catalog, ready.values());
+        let held = held.back(catalog, ordered.iter().map(|item| &item.key));
+        let free = |key: &TaskKey| !held.contains(key);
+        let oldest = ready.keys().find(|(_, key)| free(key)).map(|(since, _)| *since);
         match gather(profile, ready.len() - held.len(), oldest, now) {
             Gather::Idle => Err(None),
             Gather::WaitUntil(sweep) => Err(Some(sweep)),
-            Gather::Take(count) => Ok(free().take(count).map(|(_, item)| item.clone()).collect()),
+            Gather::Take(count) => {
+                let free = ordered.into_iter().filter(|item| free(&item.key));
+                Ok(free.take(count).cloned().collect())
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use sluicegate::aws::store::{Mark, Store};
 use sluicegate::core::partition::Partition;
 use sluicegate::core::task::{Element, TaskKey};
 
+use crate::commands::answer;
 use crate::world::{BUCKET, World};
 
 /// Minute 5 of every hour, for the previous hour, closed after 10 minutes.
@@ -108,4 +109,37 @@ async fn only_the_newest_of_the_missed_slots_is_made_up_where_the_schedule_says_
 #[tokio::test]
 async fn missed_slots_are_passed_over_where_the_schedule_says_so() {
     assert_eq!(made_up("none").await, ["2013-01-01T09"]);
+}
+
+#[tokio::test]
+async fn the_newest_of_the_missed_slots_goes_first_where_the_schedule_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let work = format!("\"ls {{input.raw}}; echo {{partition}} >> {}\"", log.display());
+    let tasks = hourly("run").replace("\"ls {input.raw}; true\"", &work).replace(
+        "{ cron = \"5 * * * *\" }",
+        "{ cron = \"5 * * * *\", catch-up = \"newest-first\" }\nmax-active = 1",
+    );
+    let mut world = World::at(&tasks, "2013-01-01T09:58:00Z", 60.0).await;
+    let store = &Store::new(&aws::connect(&world.access()).await, "test-");
+    let mark = || async { store.mark("etl").await.unwrap() };
+    let begun = world.until_async("the schedule's mark", mark).await;
+    // While they wait for each other none is the only one.
+    answer(&world, &["pause", "etl", "--by", "me"]).await;
+    world.stop().await;
+    let left = Mark::at("2013-01-01T05:30:00Z".parse().unwrap());
+    store.fire("etl", Some(&begun), &left, &[]).await.unwrap();
+    world.start().await;
+    for hour in 5..=8 {
+        world.mail(&format!("etl/2013-01-01T{hour:02}/ready")).await;
+    }
+    answer(&world, &["resume", "etl", "--by", "me"]).await;
+    for hour in 5..=8 {
+        world.mail(&format!("etl/2013-01-01T{hour:02}/succeeded")).await;
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    // The slot at 10:05 comes when it comes.
+    let made_up: Vec<_> = log.lines().filter(|hour| *hour < "2013-01-01T09").collect();
+    let expected = [8, 7, 6, 5].map(|hour| format!("2013-01-01T0{hour}"));
+    assert_eq!(made_up, expected);
 }

@@ -284,9 +284,13 @@ fn what_late_data_does_has_its_bounds() {
 
 #[test]
 fn missed_slots_are_caught_up_with_as_the_schedule_says() {
-    for (value, said) in
-        [("all", ""), ("last", ""), ("none", ""), ("newest", "catch-up cannot be \"newest\"")]
-    {
+    for (value, said) in [
+        ("all", ""),
+        ("newest-first", ""),
+        ("last", ""),
+        ("none", ""),
+        ("newest", "catch-up cannot be \"newest\""),
+    ] {
         let schedule = format!("* * *\", catch-up = \"{value}\" }}");
         let text = GOOD.replace("* * *\" }", &schedule);
         match said {
