@@ -27,10 +27,12 @@ const TRIES_MAX: usize = 20;
 #[command(after_help = "Examples:\n  \
     sluicegate retry hourly-etl 2013-01-01T05 --reason 'disk was full' --config prod.toml\n  \
     sluicegate retry daily-report 2013-01-01 --force --by alice --config prod.toml\n  \
-    sluicegate retry daily-report 2013-01-01 --ignore-inputs --config prod.toml --json\n\n\
+    sluicegate retry daily-report 2013-01-01 --ignore-inputs --config prod.toml --json\n  \
+    sluicegate retry hourly-etl 2013-01-01T05 --load --config prod.toml\n\n\
     It becomes ready and runs with the next batch; what still lacks inputs that may come waits\n\
-    for them. All its steps run again, on a new cluster. Refused while it waits, is ready or\n\
-    runs. Inputs are not taken for there before the partition has ended.")]
+    for them. All its steps run again, on a new cluster; with --load none does, and what lies\n\
+    in its output is loaded. Refused while it waits, is ready or runs. Inputs are not taken\n\
+    for there before the partition has ended.")]
 pub struct RetryArgs {
     task: String,
     /// An hour such as 2013-01-01T05 or a day such as 2013-01-01, UTC
@@ -41,6 +43,9 @@ pub struct RetryArgs {
     /// Take inputs that have not come for there, and run with what is; also of one that waits
     #[arg(long)]
     ignore_inputs: bool,
+    /// Only the load into the warehouse, of one that has failed in it
+    #[arg(long, conflicts_with_all = ["force", "ignore_inputs"])]
+    load: bool,
     #[command(flatten)]
     asked: AskedArgs,
     #[command(flatten)]
@@ -103,6 +108,9 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
     let task = find_task(&session.config, &args.task)?;
     let key = find_partition(task, &args.partition)?;
     let asked = args.asked.asked(session.now())?;
+    if args.load {
+        return load_again(&session, task, &key, &asked).await;
+    }
     let mut again = Again { force: args.force, ..Again::default() };
     let mut tries = 1;
     loop {
@@ -140,6 +148,23 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         match commit(&session, &change, &item).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
             result => return result.map_err(Failure::from).and_then(|()| told(&change, &asked)),
+        }
+    }
+}
+
+async fn load_again(
+    session: &Session,
+    task: &Task,
+    key: &TaskKey,
+    asked: &Asked,
+) -> Result<Output, Failure> {
+    let mut tries = 1;
+    loop {
+        let item = stored(session, key, false).await?;
+        let change = operate::load_again(task, &item, asked).map_err(refused)?;
+        match commit(session, &change, &item).await {
+            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
+            result => return result.map_err(Failure::from).and_then(|()| told(&change, asked)),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{ConfigArgs, Failure, find_partition, find_task};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::catalog::{Catalog, Completeness, Need, OnTimeout, Profile, Task};
+use crate::core::load::LoadSpec;
 use crate::core::partition::Partition;
 use crate::core::run::{Run, Step};
 use crate::core::schedule::{CatchUp, Schedule};
@@ -118,7 +119,29 @@ struct PartitionPlan {
     batch: BatchRule,
     steps: Vec<ShownStep>,
     outputs: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<LoadPlan>,
     cluster: Option<Value>,
+}
+
+/// What happens to its output in the warehouse.
+#[derive(Debug, Serialize)]
+struct LoadPlan {
+    dataset: String,
+    warehouse: String,
+    table: String,
+    mode: &'static str,
+}
+
+impl LoadPlan {
+    fn of(spec: &LoadSpec) -> Self {
+        Self {
+            dataset: spec.dataset.clone(),
+            warehouse: spec.warehouse.clone(),
+            table: spec.table.plain(),
+            mode: spec.mode.name(),
+        }
+    }
 }
 
 pub fn plan(args: &PlanArgs) -> Result<Output, Failure> {
@@ -126,7 +149,8 @@ pub fn plan(args: &PlanArgs) -> Result<Output, Failure> {
     let task = args.task.as_ref().map(|name| find_task(&config, name)).transpose()?;
     if let (Some(task), Some(partition)) = (task, &args.partition) {
         let key = find_partition(task, partition)?;
-        return one_partition(&config, task, &key, args.steps);
+        let (plan, steps) = one_partition(&config, task, &key, args.steps)?;
+        return Output::new(partition_words(&plan, &steps), &plan);
     }
     let (from, to) = match args.at {
         Some(at) => (at, later(at, SignedDuration::from_mins(1))),
@@ -245,7 +269,7 @@ fn one_partition(
     task: &Task,
     key: &TaskKey,
     with_cluster: bool,
-) -> Result<Output, Failure> {
+) -> Result<(PartitionPlan, Vec<Step>), Failure> {
     let catalog = &config.catalog;
     let slot = why::slot_of(task, &key.partition);
     let foreseen = foreseen(catalog, task, key.partition, slot);
@@ -262,9 +286,10 @@ fn one_partition(
         batch: BatchRule::of(profile),
         steps: steps.iter().map(|step| ShownStep::of(step, FIRST_ATTEMPT)).collect(),
         outputs,
+        load: task.load.as_ref().map(LoadPlan::of),
         cluster: with_cluster.then(|| shown::cluster(&run.cluster)).transpose()?,
     };
-    Output::new(partition_words(&plan, &steps), &plan)
+    Ok((plan, steps))
 }
 
 /// The partition as if everything it waits for had come in with data.
@@ -359,6 +384,9 @@ fn partition_words(plan: &PartitionPlan, steps: &[Step]) -> String {
     for (dataset, place) in &plan.outputs {
         line("output", format!("{dataset}: {place}"));
     }
+    if let Some(LoadPlan { dataset, warehouse, table, mode }) = &plan.load {
+        line("load", format!("{dataset} into {table} in {warehouse} ({mode})"));
+    }
     for (number, step) in steps.iter().enumerate() {
         let texts: Vec<_> = step.command.texts(FIRST_ATTEMPT).collect();
         let words = texts.iter().map(String::as_str);
@@ -451,5 +479,20 @@ mod tests {
             Run::new(&config.catalog, profile, &[(task, &item)], RUN_ID, key.partition.end());
         let args = run.members[0].steps[0].command.texts(1).collect::<Vec<_>>().join(" ");
         assert!(args.contains("--input s3://example-landing/rawdata/2013/01/01/05/"), "{args}");
+    }
+
+    #[test]
+    fn one_partition_has_its_load() {
+        let config = example();
+        let words = |task: &str, partition: &str| {
+            let task = &config.catalog.tasks[task];
+            let key = find_partition(task, partition).unwrap();
+            let (plan, steps) = one_partition(&config, task, &key, false).unwrap();
+            partition_words(&plan, &steps)
+        };
+        let hourly = words("hourly-etl", "2013-01-01T05");
+        let load = "load        hourly-logs into mart.page_views in mart (replace-partition)";
+        assert!(hourly.contains(load), "{hourly}");
+        assert!(!words("daily-report", "2013-01-01").contains("\nload "));
     }
 }

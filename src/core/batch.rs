@@ -1,17 +1,77 @@
-//! Gathers ready task partitions of one cluster profile into batches: by size,
-//! or when the oldest has waited long enough.
+//! Gathers ready task partitions of one cluster profile into batches: by size, or when the
+//! oldest has waited long enough, but for what a pause or a cap holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::catalog::{Catalog, Profile};
-use super::schedule::CatchUp;
-use super::task::TaskPartition;
+use super::cap::{Cap, Capped};
+use super::catalog::{Catalog, Profile, Task};
+use super::pause::{Pause, holding};
+use super::schedule::{CatchUp, Schedule};
+use super::task::{TaskKey, TaskPartition};
+
+/// What keeps ready partitions from a batch.
+#[derive(Debug, Default)]
+pub struct Held {
+    pauses: Vec<Pause>,
+    /// Each with how much it allows.
+    caps: Vec<(Cap, u32)>,
+    /// Not before both were read: then nothing is held.
+    read: bool,
+}
+
+impl Held {
+    /// As it was just read; without that, by default, nothing is held.
+    pub fn read(pauses: Vec<Pause>, caps: Vec<(Cap, u32)>) -> Self {
+        Self { pauses, caps, read: true }
+    }
+
+    pub fn into_caps(self) -> Vec<(Cap, u32)> {
+        self.caps
+    }
+
+    pub fn has_no_room_for_clusters(&self) -> bool {
+        let of_clusters = self.caps.iter().filter(|(cap, _)| !matches!(cap.of, Capped::Task(_)));
+        of_clusters.into_iter().any(|(cap, max)| cap.count() >= *max)
+    }
+
+    /// Which of the ready partitions, in the order in which they go, are held back.
+    fn back<'a>(
+        &self,
+        catalog: &Catalog,
+        ready: impl Iterator<Item = &'a TaskKey>,
+    ) -> BTreeSet<&'a TaskKey> {
+        let mut room: BTreeMap<&str, u32> = BTreeMap::new();
+        for (cap, max) in &self.caps {
+            if let Capped::Task(task) = &cap.of {
+                room.insert(task, max.saturating_sub(cap.count()));
+            }
+        }
+        // However many are ready.
+        if !self.read || self.pauses.is_empty() && !catalog.has_caps() {
+            return BTreeSet::new();
+        }
+        let mut is_held = |key: &TaskKey| {
+            let task = catalog.tasks.get(&key.task);
+            if task.is_some_and(|task| holding(&self.pauses, task).is_some()) {
+                return true;
+            }
+            let Some(left) = room.get_mut(key.task.as_str()) else {
+                // It became ready while the caps were read: the next look knows it.
+                return task.is_some_and(|task| task.max_active.is_some());
+            };
+            let full = *left == 0;
+            *left = left.saturating_sub(1);
+            full
+        };
+        ready.filter(|key| is_held(key)).collect()
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Gather {
+enum Gather {
     /// Nothing is ready.
     Idle,
     /// Too few; the timer sweeps them up at this instant.
@@ -22,12 +82,7 @@ pub enum Gather {
 
 /// What to do with the ready partitions of a profile, given how many there are
 /// and since when the oldest is ready.
-pub fn gather(
-    profile: &Profile,
-    count: usize,
-    oldest: Option<Timestamp>,
-    now: Timestamp,
-) -> Gather {
+fn gather(profile: &Profile, count: usize, oldest: Option<Timestamp>, now: Timestamp) -> Gather {
     let Some(oldest) = oldest else { return Gather::Idle };
     if count >= profile.batch_size {
         return Gather::Take(profile.batch_size);
@@ -36,17 +91,24 @@ pub fn gather(
     if sweep <= now { Gather::Take(count) } else { Gather::WaitUntil(sweep) }
 }
 
+/// Whether of what is ready of a task the newest goes first.
+pub fn goes_newest_first(task: &Task) -> bool {
+    let catch_up = task.schedule.as_ref().map(Schedule::catch_up);
+    catch_up == Some(CatchUp::NewestFirst)
+}
+
 /// The order in which ready partitions go, given those that have been ready longest
 /// first. A task that catches up with the newest first lets its newest partition go in the
-/// place of its first one, and so on: to other tasks that changes nothing.
-pub fn in_order<'a>(
+/// place of its first one, and so on: to other tasks, and to backfills, which have an order
+/// of their own, that changes nothing.
+fn in_order<'a>(
     catalog: &Catalog,
     ready: impl Iterator<Item = &'a TaskPartition>,
 ) -> Vec<&'a TaskPartition> {
     let mut ready: Vec<_> = ready.collect();
     let newest_first = |item: &TaskPartition| {
-        let schedule = catalog.tasks.get(&item.key.task).and_then(|task| task.schedule.as_ref());
-        schedule.is_some_and(|schedule| schedule.catch_up() == CatchUp::NewestFirst)
+        item.round.backfill.is_none()
+            && catalog.tasks.get(&item.key.task).is_some_and(goes_newest_first)
     };
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (place, item) in ready.iter().enumerate().filter(|(_, item)| newest_first(item)) {
@@ -62,14 +124,42 @@ pub fn in_order<'a>(
     ready
 }
 
+/// The partitions of a profile that go into a batch now, but for those that are held, given
+/// what is ready with since when; or when to look again.
+pub fn next_batch(
+    catalog: &Catalog,
+    profile: &Profile,
+    ready: &BTreeMap<(Timestamp, TaskKey), TaskPartition>,
+    held: &Held,
+    now: Timestamp,
+) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
+    // How many of a task are held does not depend on the order; how long one has waited must
+    // not depend on what came after it.
+    let by_age = held.back(catalog, ready.keys().map(|(_, key)| key));
+    let oldest = ready.keys().find(|(_, key)| !by_age.contains(key)).map(|(since, _)| *since);
+    match gather(profile, ready.len() - by_age.len(), oldest, now) {
+        Gather::Idle => Err(None),
+        Gather::WaitUntil(sweep) => Err(Some(sweep)),
+        Gather::Take(count) if catalog.tasks.values().any(goes_newest_first) => {
+            let ordered = in_order(catalog, ready.values());
+            let held = held.back(catalog, ordered.iter().map(|item| &item.key));
+            let free = ordered.into_iter().filter(|item| !held.contains(&item.key));
+            Ok(free.take(count).cloned().collect())
+        }
+        Gather::Take(count) => {
+            let free = ready.values().filter(|item| !by_age.contains(&item.key));
+            Ok(free.take(count).cloned().collect())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::catalog::Task;
     use crate::core::catalog::testing::{profile, task};
     use crate::core::partition::Grain;
-    use crate::core::schedule::{Schedule, SlotPartition};
-    use crate::core::task::TaskKey;
+    use crate::core::schedule::SlotPartition;
+    use crate::core::task::Round;
     use jiff::SignedDuration;
 
     #[test]
@@ -90,24 +180,53 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_newest_goes_first_where_the_schedule_says_so() {
+    /// A task that catches up with its newest first, and one that does not.
+    fn catalog() -> Catalog {
         let task = |(name, catch_up): (&str, CatchUp)| {
             let schedule = Schedule::parse("5 * * * *", "UTC", SlotPartition::Previous).unwrap();
             let schedule = Some(schedule.catching_up(catch_up));
-            Task { schedule, ..task(name, Grain::Hour, Vec::new()) }
+            let task = task(name, Grain::Hour, Vec::new());
+            Task { schedule, max_active: Some(1), ..task }
         };
         let tasks = [("last", CatchUp::NewestFirst), ("plain", CatchUp::All)].map(task);
-        let catalog = Catalog::new("d".to_owned(), Vec::new(), Vec::new(), tasks.to_vec());
-        let item = |(task, hour): (&str, &str)| {
-            let partition = format!("2013-01-01T{hour}").parse().unwrap();
-            TaskPartition::new(TaskKey::new(task, partition))
-        };
-        let ready = [("last", "03"), ("plain", "03"), ("last", "04"), ("plain", "04")];
-        let ready: Vec<_> = ready.into_iter().map(item).collect();
-        let found = in_order(&catalog, ready.iter());
-        let found: Vec<_> = found.iter().map(|item| item.key.to_string()).collect();
+        Catalog::new("d".to_owned(), Vec::new(), Vec::new(), tasks.to_vec())
+    }
+
+    fn item((task, hour): (&str, &str)) -> TaskPartition {
+        let partition = format!("2013-01-01T{hour}").parse().unwrap();
+        TaskPartition::new(TaskKey::new(task, partition))
+    }
+
+    #[test]
+    fn the_newest_goes_first_where_the_schedule_says_so() {
+        let catalog = catalog();
+        let ready = [("last", "03"), ("plain", "03"), ("last", "04"), ("plain", "04")].map(item);
+        let found: Vec<_> = in_order(&catalog, ready.iter()).into_iter().cloned().collect();
         let expected = [("last", "04"), ("plain", "03"), ("last", "03"), ("plain", "04")];
-        assert_eq!(found, expected.map(|expected| item(expected).key.to_string()));
+        assert_eq!(found, expected.map(item));
+        // A backfill has an order of its own.
+        let round = Round { number: 1, backfill: Some("B".to_owned()) };
+        let backfilled = ready.map(|item| TaskPartition { round: round.clone(), ..item });
+        let found = in_order(&catalog, backfilled.iter());
+        assert_eq!(found, backfilled.iter().collect::<Vec<_>>());
+    }
+
+    /// What came after it is taken before it, but it has waited all the same.
+    #[test]
+    fn the_timer_runs_from_the_oldest_although_the_newest_goes_first() {
+        let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        let catalog = catalog();
+        let mut small = profile("small");
+        (small.batch_size, small.max_wait) = (4, SignedDuration::from_mins(10));
+        let held = Held::read(Vec::new(), vec![(Cap::new(Capped::Task("last".to_owned())), 1)]);
+        let mut ready = BTreeMap::new();
+        for (minute, hour) in [(0, "03"), (4, "04"), (8, "05")] {
+            let item = item(("last", hour));
+            ready.insert((at(minute), item.key.clone()), item);
+            let next = next_batch(&catalog, &small, &ready, &held, at(minute));
+            assert_eq!(next, Err(Some(at(10))));
+        }
+        let next = next_batch(&catalog, &small, &ready, &held, at(10));
+        assert_eq!(next, Ok(vec![item(("last", "05"))]));
     }
 }

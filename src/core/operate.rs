@@ -116,6 +116,30 @@ pub fn retry(
     Ok(change)
 }
 
+/// The load alone once more, of what has failed in it: another round, in which no step
+/// runs. What lies in the output is loaded, for the run that has made it.
+pub fn load_again(task: &Task, item: &TaskPartition, asked: &Asked) -> Result<TaskChange, Refused> {
+    let refused = |advice| Err(Refused::new(&item.key, item.state, advice));
+    let load = match (item.state, &item.load) {
+        (TaskState::Failed, Some(_)) if task.load.is_none() => {
+            return refused("its task declares no load any more: declare it again");
+        }
+        (TaskState::Failed, Some(load)) => load,
+        (TaskState::Loading, _) => return refused("wait for the end of its load"),
+        (TaskState::Succeeded, Some(_)) => return refused("its output is in the table"),
+        _ => return refused("it has no load that failed; without --load its steps run again"),
+    };
+    let round = Round { number: item.round.number.saturating_add(1), backfill: None };
+    let next = "its output is loaded as it is now; no step runs";
+    let mut change =
+        change(Some(task), item, TaskState::Loading, asked).of_round(&round).then(next);
+    change.again = true;
+    change = change.in_run(&load.run).loading(load.again(asked.at));
+    let sentence = format!("{} is loading again: {} wants it to", item.key, asked.by);
+    change.notice = change.notice.saying(sentence);
+    Ok(change)
+}
+
 /// Ends what has not run, or says which run has to be told; the task may be
 /// declared no more.
 pub fn cancel(task: Option<&Task>, item: &TaskPartition, asked: &Asked) -> Result<Cancel, Refused> {

@@ -276,12 +276,13 @@ impl TaskState {
         }
     }
 
-    /// What a person may ask for; to ready and waiting begins another round.
+    /// What a person may ask for; to ready, waiting and loading begins another round.
     pub fn may_be_made(self, next: TaskState) -> bool {
         use TaskState::{Cancelled, Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
         match self {
             Waiting | Ready => matches!(next, Cancelled | Skipped),
-            Failed | Cancelled => matches!(next, Ready | Waiting | Skipped),
+            Failed => matches!(next, Ready | Waiting | Loading | Skipped),
+            Cancelled => matches!(next, Ready | Waiting | Skipped),
             Skipped | Succeeded => matches!(next, Ready | Waiting),
             Running | Loading => false,
         }

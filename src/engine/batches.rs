@@ -2,68 +2,18 @@
 //! and makes a run of each. The gathered partitions are in memory only; the
 //! due index gives them back after a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::{Engine, Key};
 use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
-use crate::core::batch::{Gather, gather, in_order};
+use crate::core::batch::{Held, next_batch};
 use crate::core::cap::{Cap, Capped};
 use crate::core::catalog::{Catalog, Profile};
-use crate::core::pause::{Pause, holding};
 use crate::core::run::Run;
 use crate::core::task::{TaskKey, TaskPartition};
-
-/// What keeps ready partitions from a batch.
-#[derive(Default)]
-struct Held {
-    pauses: Vec<Pause>,
-    /// Each with how much it allows.
-    caps: Vec<(Cap, u32)>,
-    /// Not before both were read: then nothing is held.
-    read: bool,
-}
-
-impl Held {
-    fn has_no_room_for_clusters(&self) -> bool {
-        let of_clusters = self.caps.iter().filter(|(cap, _)| !matches!(cap.of, Capped::Task(_)));
-        of_clusters.into_iter().any(|(cap, max)| cap.count() >= *max)
-    }
-
-    /// Which of the ready partitions, in the order in which they go, are held back.
-    fn back<'a>(
-        &self,
-        catalog: &Catalog,
-        ready: impl Iterator<Item = &'a TaskKey>,
-    ) -> BTreeSet<&'a TaskKey> {
-        let mut room: BTreeMap<&str, u32> = BTreeMap::new();
-        for (cap, max) in &self.caps {
-            if let Capped::Task(task) = &cap.of {
-                room.insert(task, max.saturating_sub(cap.count()));
-            }
-        }
-        // However many are ready.
-        if !self.read || self.pauses.is_empty() && !catalog.has_caps() {
-            return BTreeSet::new();
-        }
-        let mut is_held = |key: &TaskKey| {
-            let task = catalog.tasks.get(&key.task);
-            if task.is_some_and(|task| holding(&self.pauses, task).is_some()) {
-                return true;
-            }
-            let Some(left) = room.get_mut(key.task.as_str()) else {
-                // It became ready while the caps were read: the next look knows it.
-                return task.is_some_and(|task| task.max_active.is_some());
-            };
-            let full = *left == 0;
-            *left = left.saturating_sub(1);
-            full
-        };
-        ready.filter(|key| is_held(key)).collect()
-    }
-}
 
 impl Engine {
     /// Puts a ready partition among those that wait for a batch.
@@ -104,11 +54,8 @@ impl Engine {
             }
             // Read before every batch: from the moment that a pause is stored, no
             // replica begins another.
-            let held = Held {
-                pauses: self.store.pauses().await?,
-                caps: self.caps(&catalog, &profile).await?,
-                read: true,
-            };
+            let pauses = self.store.pauses().await?;
+            let held = Held::read(pauses, self.caps(&catalog, &profile).await?);
             // What ended before the caps were read ended before a run that takes its place.
             let now = self.clock.now();
             let look = super::after(now, self.sweep_interval);
@@ -120,7 +67,7 @@ impl Engine {
                 // Nothing tells of a pause's end, or of all that make room.
                 Err(next) => return Ok(Some(next.map_or(look, |next| next.min(look)))),
             };
-            match self.start_run(&catalog, &profile, &batch, held.caps, now).await {
+            match self.start_run(&catalog, &profile, &batch, held.into_caps(), now).await {
                 // Usually a run too large for DynamoDB's 400 KB: fewer fit.
                 Err(StoreError::Aws(error)) if error.kind == Kind::Refused => {
                     let first = batch.first().map(|item| &item.key);
@@ -198,8 +145,6 @@ impl Engine {
         }
     }
 
-    /// The partitions that go into a batch now, but for those that a pause or a
-    /// cap of their task holds; or when to look again.
     fn next_batch(
         &self,
         catalog: &Catalog,
@@ -209,18 +154,7 @@ impl Engine {
     ) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
         let memory = self.memory();
         let ready = memory.ready.get(&profile.name).ok_or(None)?;
-        let ordered = in_order(catalog, ready.values());
-        let held = held.back(catalog, ordered.iter().map(|item| &item.key));
-        let free = |key: &TaskKey| !held.contains(key);
-        let oldest = ready.keys().find(|(_, key)| free(key)).map(|(since, _)| *since);
-        match gather(profile, ready.len() - held.len(), oldest, now) {
-            Gather::Idle => Err(None),
-            Gather::WaitUntil(sweep) => Err(Some(sweep)),
-            Gather::Take(count) => {
-                let free = ordered.into_iter().filter(|item| free(&item.key));
-                Ok(free.take(count).cloned().collect())
-            }
-        }
+        next_batch(catalog, profile, ready, held, now)
     }
 
     fn forget_ready(&self, profile: &str, batch: &[TaskPartition]) {

@@ -14,6 +14,7 @@ use sluicegate_local::Options;
 use sluicegate_local::python::Environment;
 use sluicegate_local::redshift::postgres::Programs;
 
+use crate::commands::{self, answer};
 use crate::network::{Fault, Network};
 use crate::world::{World, daily_file, daily_task};
 
@@ -122,6 +123,30 @@ async fn a_load_that_cannot_work_fails_with_the_warehouses_words_and_leaves_noth
     assert!(mail.text.contains("nothing of it is in the table"), "{}", mail.text);
     let missing = ask(&world, "SELECT * FROM flights").await.unwrap_err();
     assert!(missing.contains("flights"), "{missing}");
+}
+
+/// The declared type is corrected; the steps have run once and for all.
+#[tokio::test]
+async fn a_load_that_failed_is_made_again_alone() {
+    let mut world = world(&loading("", "date")).await;
+    put_day(&world, "2013-01-01").await;
+    let mail = world.mail("t/2013-01-01/failed").await;
+    assert!(mail.text.contains("sluicegate retry --load"), "{}", mail.text);
+    world.stop().await;
+    world.reconfigure("type = \"date\"", "type = \"double precision\"");
+    world.start().await;
+    let again = ["retry", "t", "2013-01-01", "--load", "--by", "alice"];
+    let said = answer(&world, &again).await;
+    assert_eq!(said, "t 2013-01-01 is loading now; it was failed\n");
+    let mail = world.mail("t/2013-01-01/loading/2").await;
+    assert!(mail.text.contains("no step runs"), "{}", mail.text);
+    let mail = world.mail("t/2013-01-01/succeeded/2").await;
+    assert!(mail.text.contains("attempt:       1 of 3"), "{}", mail.text);
+    assert_eq!(ask(&world, "SELECT COUNT(*) FROM flights").await.unwrap(), ["3"]);
+    assert_eq!(world.clusters_ended().await, 1);
+    let (code, _, said) = commands::ask(&world, &again).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("its output is in the table"), "{said}");
 }
 
 #[tokio::test]

@@ -57,14 +57,20 @@ pub struct Page {
 
 /// What the round before left must not pass for this one's; nor are readers told
 /// any more how that one ended.
-fn begin_round(expression: &mut Expression, round: &Round) {
+fn begin_round(expression: &mut Expression, change: &TaskChange) {
+    let round = &change.round;
     expression.set(ROUND, item::number(round.number));
     match &round.backfill {
         Some(backfill) => expression.set(BACKFILL, item::text(backfill)),
         None => expression.remove(BACKFILL),
     }
     expression.set(OUTPUTS_PENDING, AttributeValue::Bool(false));
-    for left in [RUN, REASON, LOAD] {
+    let set = [
+        (RUN, change.run.is_some()),
+        (REASON, change.reason.is_some()),
+        (LOAD, change.load.is_some()),
+    ];
+    for (left, _) in set.into_iter().filter(|(_, is_set)| !is_set) {
         expression.remove(left);
     }
 }
@@ -87,7 +93,7 @@ fn change_expression(change: &TaskChange, retention: &Retention) -> (Expression,
         expression.keep_notice(&change.key, &change.notice);
     }
     if change.again {
-        begin_round(&mut expression, &change.round);
+        begin_round(&mut expression, change);
     }
     if !change.receipts.is_empty() {
         expression.set(GIVEN, given_text(&change.receipts));
@@ -108,7 +114,7 @@ fn change_expression(change: &TaskChange, retention: &Retention) -> (Expression,
     if change.to == TaskState::Ready {
         expression.set(READY_AT, item::instant(change.at));
     }
-    if change.to == TaskState::Running {
+    if change.to == TaskState::Running || change.again && change.to == TaskState::Loading {
         expression.set(BEGAN, item::instant(change.at));
     }
     if change.to == TaskState::Failed && change.is_told() {

@@ -238,3 +238,24 @@ fn more_columns_than_one_request_has_room_for_are_refused() {
         assert!(told.contains(said), "{told}");
     }
 }
+
+#[test]
+fn the_newest_first_into_a_table_that_keeps_the_last_is_warned_of() {
+    let text = loading().replace("* * *\" }", "* * *\", catch-up = \"newest-first\" }");
+    let warned = |mode: &str, column: &str| {
+        let text =
+            text.replace("mode = \"replace-partition\"\npartition-column = \"hour_of\"", mode);
+        let text = text.replace("partition-column = \"hour_of\"", column);
+        parse(&text, Path::new("x.toml")).unwrap().warnings.to_string()
+    };
+    let said = "with catch-up = \"newest-first\" the oldest ";
+    let mine = "mode = \"replace-partition\"\npartition-column = \"hour_of\"";
+    assert!(!warned(mine, "partition-column = \"hour_of\"").contains(said));
+    for (mode, name) in [
+        ("mode = \"replace-table\"", "replace-table"),
+        ("mode = \"upsert\"\nunique-key = [\"carrier\"]", "upsert"),
+    ] {
+        let warnings = warned(mode, "");
+        assert!(warnings.contains(&format!("{said}{name} is the last")), "{warnings}");
+    }
+}

@@ -9,7 +9,9 @@ use super::Check;
 use crate::config::Settings;
 use crate::config::mistake::Mistake;
 use crate::config::schema::{File, Placed, Step, Task, Text};
+use crate::core::batch::goes_newest_first;
 use crate::core::catalog::{Catalog, Dataset};
+use crate::core::load::Mode;
 use crate::core::partition::{Grain, Partition};
 use crate::core::schedule::Schedule;
 
@@ -169,6 +171,18 @@ impl Check {
                 self.warn(Mistake::at(raw.cron.span(), message).help(format!(
                     "a partition runs once, its other slots do nothing: one slot is enough, as in {example:?}"
                 )));
+            }
+            if goes_newest_first(task)
+                && let (Some(spec), Some(raw)) = (&task.load, &raw.load)
+                && matches!(spec.mode, Mode::ReplaceTable | Mode::Upsert(_))
+            {
+                let mode = spec.mode.name();
+                let message =
+                    format!("with catch-up = \"newest-first\" the oldest {mode} is the last");
+                self.warn(Mistake::at(raw.mode.span(), message).help(
+                    "older rows come over newer ones: catch up in order, or load with \
+                     mode = \"replace-partition\"",
+                ));
             }
             let lifetime = catalog.profiles.get(&task.profile).map(|it| it.limits.lifetime);
             if let (Some(timeout), Some(lifetime)) = (&raw.attempt_timeout, lifetime)

@@ -43,11 +43,11 @@ const REFUSED: &str = "the warehouse refuses its statements";
 const TELL_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 const CORRECT_IT: &str = "correct the table, the files or the permissions: the output is still in \
-    S3, and nothing of it is in the table";
+    S3, and nothing of it is in the table; then sluicegate retry --load loads it";
 const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
     replace-partition";
-const LOOK_YOURSELF: &str = "look into the ledger: a row of this run says that it is \
-    loaded; then tasks that read it go on by sluicegate retry --ignore-inputs";
+const MAY_BE_LOADED: &str = "let the service read its ledger, then sluicegate retry --load: \
+    what is loaded already is not loaded twice";
 
 /// A warehouse, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,18 @@ pub enum Mode {
     ReplaceTable,
 }
 
+impl Mode {
+    /// As the configuration has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mode::Append => "append",
+            Mode::ReplacePartition(_) => "replace-partition",
+            Mode::Upsert(_) => "upsert",
+            Mode::ReplaceTable => "replace-table",
+        }
+    }
+}
+
 /// As it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -155,8 +167,11 @@ pub struct About<'a> {
 pub struct Load {
     pub run: String,
     pub began: Timestamp,
-    /// 1 is the first.
+    /// 1 is the first. Goes on over further requests: each attempt has a token of its own.
     pub attempt: u32,
+    /// How many came before it was last asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub before: u32,
     pub stage: Stage,
     /// What the manifest names, once it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -292,6 +307,7 @@ impl Load {
             run: run.to_owned(),
             began: now,
             attempt: 1,
+            before: 0,
             stage: Stage::Prepare { from: now },
             files: None,
             failure: None,
@@ -299,6 +315,16 @@ impl Load {
             rows: None,
             trouble: None,
         }
+    }
+
+    /// The same load once more, after it has failed.
+    pub fn again(&self, now: Timestamp) -> Self {
+        Self { attempt: self.attempt + 1, before: self.attempt, ..Self::new(&self.run, now) }
+    }
+
+    /// Which attempt it is since it was last asked for.
+    pub fn number(&self) -> u32 {
+        self.attempt.saturating_sub(self.before)
     }
 
     /// The attempt's name for the Data API, which takes up to 64 characters.
@@ -364,7 +390,7 @@ impl Load {
                 self.fail(
                     &format!("the ledger cannot be read, so it may be loaded or not: {words}"),
                     FailureClass::Validation,
-                    LOOK_YOURSELF,
+                    MAY_BE_LOADED,
                 )
             }
             // Another load may hold the ledger for long.
@@ -482,7 +508,7 @@ impl Load {
     /// may be one of the token, whose first answer was lost: another token tells.
     fn is_in_vain(&self) -> bool {
         let is_refused = self.failure.as_ref().is_some_and(|words| words.starts_with(REFUSED));
-        self.class == Some(FailureClass::Validation) && (self.attempt > 1 || !is_refused)
+        self.class == Some(FailureClass::Validation) && (self.number() > 1 || !is_refused)
     }
 
     /// The ledger shows no load by this run.
@@ -492,20 +518,24 @@ impl Load {
             let reason = format!("run {other} has loaded this partition already");
             return self.fail(&reason, FailureClass::External, USE_ANOTHER_MODE);
         }
-        if self.attempt >= about.warehouse.attempts || self.is_in_vain() {
-            let times = match self.attempt {
+        if self.number() >= about.warehouse.attempts || self.is_in_vain() {
+            let times = match self.number() {
                 1 => String::new(),
                 more => format!(" {more} times"),
             };
             let class = self.class.unwrap_or(FailureClass::Internal);
             return self.fail(&format!("the load failed{times}: {words}"), class, CORRECT_IT);
         }
-        let delay = about.warehouse.retry_delay * i32::try_from(self.attempt).unwrap_or(i32::MAX);
+        let delay = about.warehouse.retry_delay * i32::try_from(self.number()).unwrap_or(i32::MAX);
         self.attempt += 1;
         self.files = None;
         self.stage = Stage::Prepare { from: after(now, delay) };
         self.go_on(about, now)
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// When to look again at a statement that has run since then.

@@ -478,3 +478,27 @@ fn a_ledger_that_somebody_has_dropped_fails_no_load_for_good() {
         assert_eq!(matches!(act, Act::Rest(_)), again, "{words}: {act:?}");
     }
 }
+
+#[test]
+fn a_load_that_is_asked_for_again_has_all_its_attempts() {
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let (declared, spec) = (warehouse(), spec(Mode::Append));
+    let about = About { deployment: "test", key: &key, warehouse: &declared, spec: &spec };
+    let mut load = Load { attempt: declared.attempts, ..Load::new("R1", at(0)) };
+    let old = load.token(&about);
+    let fail = |load: &mut Load| {
+        load.stage = Stage::Settle;
+        load.decide(&about, Observation::Ledger(Ok(None)), at(60))
+    };
+    let ends = |act: &Act| matches!(act, Act::End(End::Failed { .. }));
+    assert!(ends(&fail(&mut load)));
+    let mut again = load.again(at(100));
+    assert_ne!(again.token(&about), old);
+    for attempt in 1..declared.attempts {
+        assert_eq!(again.number(), attempt);
+        assert!(!ends(&fail(&mut again)));
+    }
+    let act = fail(&mut again);
+    let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
+    assert!(reason.starts_with("the load failed 3 times: "), "{reason}");
+}

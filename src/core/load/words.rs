@@ -46,7 +46,7 @@ impl Load {
     pub fn news(&self, before: &Load, about: &About<'_>, now: Timestamp) -> Option<Notice> {
         let told = |load: &Load| load.trouble.as_ref().is_some_and(|trouble| trouble.told);
         if self.attempt > before.attempt {
-            Some(self.retried(before.attempt, about, now))
+            Some(self.retried(before, about, now))
         } else if told(self) && !told(before) {
             Some(self.stuck(about, now))
         } else {
@@ -54,20 +54,20 @@ impl Load {
         }
     }
 
-    fn retried(&self, failed: u32, about: &About<'_>, now: Timestamp) -> Notice {
+    fn retried(&self, failed: &Load, about: &About<'_>, now: Timestamp) -> Notice {
         let warehouse = about.warehouse;
         let why = self.failure.as_deref().unwrap_or("no answer says why");
         let next = match &self.stage {
-            Stage::Prepare { from } => format!("attempt {} at {}", self.attempt, instant(*from)),
-            _ => format!("attempt {} at once", self.attempt),
+            Stage::Prepare { from } => format!("attempt {} at {}", self.number(), instant(*from)),
+            _ => format!("attempt {} at once", self.number()),
         };
-        self.notice(about.key, FAILED, &failed.to_string(), "retries its load", now)
+        self.notice(about.key, FAILED, &failed.attempt.to_string(), "retries its load", now)
             .of_class(self.class)
             .detailed(why)
             .saying(format!("The load of {} has failed and is tried again", about.key))
             .with([
                 Fact::new("reason", why),
-                Fact::new("attempt", format!("{failed} of {}", warehouse.attempts)),
+                Fact::new("attempt", format!("{} of {}", failed.number(), warehouse.attempts)),
                 Fact::new("next", next),
                 table(about),
             ])
@@ -121,7 +121,7 @@ impl Load {
             Fact::new("files", format!("{count}, {bytes} bytes"))
         }));
         facts.extend(self.rows.map(|rows| Fact::new("rows", rows.to_string())));
-        facts.push(Fact::new("attempt", format!("{} of {}", self.attempt, warehouse.attempts)));
+        facts.push(Fact::new("attempt", format!("{} of {}", self.number(), warehouse.attempts)));
         let to = match end {
             End::Loaded => TaskState::Succeeded,
             End::Failed { .. } => TaskState::Failed,

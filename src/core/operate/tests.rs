@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::core::catalog::{Completeness, Dataset, OnTimeout, WaitLimit, WhenEmpty, testing};
+use crate::core::load::testing::spec;
+use crate::core::load::{Load, Mode};
 use crate::core::partition::Grain;
 use crate::core::template::Template;
 
@@ -166,4 +168,33 @@ fn only_what_is_missing_is_granted() {
     let partial = format!("partial:{}", Timestamp::UNIX_EPOCH);
     assert_eq!(granted(&catalog, task, &item(TaskState::Waiting, Some(&partial)), "a").len(), 1);
     assert!(granted(&catalog, task, &item(TaskState::Waiting, Some("object:e")), "a").is_empty());
+}
+
+#[test]
+fn a_load_that_failed_begins_again_without_its_steps() {
+    use TaskState::{Failed, Loading, Ready, Running, Succeeded};
+    let mut task = testing::task("t", Grain::Day, Vec::new());
+    let load = Some(Load { attempt: 3, ..Load::new("R1", asked().at) });
+    let of = |state, load: &Option<Load>| TaskPartition { load: load.clone(), ..item(state, None) };
+    let refused = |task: &Task, item: &TaskPartition| {
+        load_again(task, item, &asked()).unwrap_err().to_string()
+    };
+    assert!(refused(&task, &of(Failed, &load)).contains("declare it again"));
+    task.load = Some(spec(Mode::Append));
+    let change = load_again(&task, &of(Failed, &load), &asked()).unwrap();
+    assert_eq!((change.to, change.run.as_deref(), change.again), (Loading, Some("R1"), true));
+    assert_eq!(change.round.number, 1);
+    let again = change.load.unwrap();
+    // A token of its own, and as many attempts as the first had.
+    assert_eq!((again.attempt, again.number()), (4, 1));
+    for (state, load, said) in [
+        (Failed, &None, "without --load its steps run again"),
+        (Loading, &load, "wait for the end of its load"),
+        (Succeeded, &load, "is in the table"),
+        (Ready, &None, "has no load that failed"),
+        (Running, &None, "has no load that failed"),
+    ] {
+        let words = refused(&task, &of(state, load));
+        assert!(words.contains(said), "{words}");
+    }
 }

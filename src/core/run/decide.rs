@@ -405,7 +405,7 @@ impl Run {
         // another attempt.
         let refused = attempt.guards.first() == Some(&StepState::Failed);
         if refused && !planted(Bug::StepsAfterRefusal) {
-            return Act::Rest(Some(self.look_soon(now)));
+            return Act::Rest(Some(poll));
         }
         if let Some(act) = self.submission_to_settle() {
             return act;

@@ -206,7 +206,7 @@ pub(super) fn loading(
     let (table, place) = (spec.table.plain(), &spec.warehouse);
     let into = format!("is loading into {table} of warehouse {place}");
     let attempts = catalog.warehouses.get(place).map_or(0, |warehouse| warehouse.attempts);
-    let number = format!("attempt {} of {attempts}", load.attempt);
+    let number = format!("attempt {} of {attempts}", load.number());
     let words = match &load.stage {
         Stage::Prepare { from } if *from > now => {
             (why.cause, why.until) = (Some(Cause::Retry), Some(*from));

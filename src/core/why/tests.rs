@@ -353,6 +353,22 @@ fn a_slot_that_is_not_made_up_is_not_told_as_what_is_about_to_come() {
     }
 }
 
+/// Where every slot is made up, only one before the calendar's begin does not come.
+#[test]
+fn a_slot_before_the_calendar_is_not_told_as_passed_over() {
+    for catch_up in [CatchUp::All, CatchUp::NewestFirst] {
+        let hour = "2013-01-01T03";
+        let mut case = Case::new("etl", hour).received(&format!("raw@{hour}"), "closed:3");
+        let etl = case.catalog.tasks.get_mut("etl").unwrap();
+        etl.schedule = etl.schedule.take().map(|schedule| schedule.catching_up(catch_up));
+        case.mark = Some(at("2013-01-01T05:05:00Z"));
+        let why = case.why("2013-01-01T07:30:00Z");
+        let said =
+            "(before its schedule was first seen, or last changed: it does not come by itself)";
+        assert!(why.sentence.contains(said), "{}", why.sentence);
+    }
+}
+
 /// Its slot was lost, or it is older than the task: nothing is about to happen.
 #[test]
 fn a_period_that_nobody_looks_at_is_not_about_to_be_closed() {

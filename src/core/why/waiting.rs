@@ -222,8 +222,10 @@ fn slot_wait(
     let comes = at.is_some_and(|at| at > passed);
     let catch_up = schedule.map(Schedule::catch_up).unwrap_or_default();
     let missed = match catch_up {
-        CatchUp::All => "before its schedule was first seen, or last changed".to_owned(),
-        _ => format!(
+        CatchUp::All | CatchUp::NewestFirst => {
+            "before its schedule was first seen, or last changed".to_owned()
+        }
+        CatchUp::Last | CatchUp::None => format!(
             "missed, and not made up as catch-up = {:?} says, or before its schedule was first seen",
             catch_up.name()
         ),
