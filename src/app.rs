@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::emr::Emr;
 use crate::aws::error::{AwsError, Kind};
 use crate::aws::redshift::Redshift;
+use crate::aws::rights::{self, Denied, Places};
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::aws::sqs::Sqs;
@@ -28,6 +29,8 @@ use crate::sources::{inbox::Inbox, ticks};
 
 /// ECS kills 30 s after SIGTERM by default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Trying what the service may do: what does not answer is told of elsewhere.
+const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -36,6 +39,12 @@ pub enum ServiceError {
         .0.join(", ")
     )]
     MissingTables(Vec<String>),
+    #[error(
+        "the role may not do what the service needs, nothing was started:\n{}\n    grant it: \
+         deploy/cloudformation/sluicegate.yaml has the whole policy of the task role",
+        lines(.0)
+    )]
+    Denied(Vec<Denied>),
     #[error("{what} does not exist ({error})\n    create it, or correct the configuration")]
     Missing { what: String, error: AwsError },
     #[error("cannot use {what}: {error}\n    {}", advice(.error))]
@@ -54,6 +63,10 @@ pub enum ServiceError {
     Schedules(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("a part of the service ended by itself; the log says why")]
     Ended,
+}
+
+fn lines(denied: &[Denied]) -> String {
+    denied.iter().map(|denied| format!("    {denied}")).collect::<Vec<_>>().join("\n")
 }
 
 fn advice(error: &AwsError) -> &'static str {
@@ -75,6 +88,7 @@ pub async fn run(
 ) -> Result<(), ServiceError> {
     let clock = clock(&access).await?;
     let aws = aws::connect(&access).await;
+    check_rights(&config, &aws, &clock).await?;
     let mut loops = JoinSet::new();
     let engine = start(config, &aws, clock, &mut loops, &shutdown).await?;
     if let Some(listener) = listener {
@@ -176,6 +190,45 @@ pub async fn start(
         loops.spawn(inbox.clone().run(shutdown.clone()));
     }
     Ok(engine)
+}
+
+/// Tries what the role may do, before anything is half begun. Where runs are under way the
+/// service goes on all the same: nobody else follows and ends their clusters.
+async fn check_rights(config: &Config, aws: &SdkConfig, clock: &Clock) -> Result<(), ServiceError> {
+    let settings = &config.settings;
+    let store = Store::new(aws, &settings.table_prefix);
+    let queues = Sqs::open(aws, &settings.queue, &settings.quarantine).await;
+    let listed = config.catalog.datasets.values().filter(|dataset| dataset.is_listed());
+    let listed = listed.map(|dataset| &dataset.location);
+    let places = Places {
+        // What is missing is said by whoever needs it.
+        queues: queues.ok().map(|sqs| sqs.urls()),
+        topic_arn: settings.topic_arn.clone(),
+        tables: store.tables(),
+        listed: listed
+            .map(|location| (location.bucket().to_owned(), location.literal_prefix().to_owned()))
+            .collect(),
+    };
+    let denied = tokio::time::timeout(RIGHTS_WITHIN, rights::denied(aws, &places)).await;
+    let Ok(denied) = denied else {
+        tracing::warn!("AWS was too slow to tell what the service may do");
+        return Ok(());
+    };
+    if denied.is_empty() {
+        return Ok(());
+    }
+    if !has_open_runs(&store, clock.now()).await {
+        return Err(ServiceError::Denied(denied));
+    }
+    for Denied { action, resource, breaks } in denied {
+        tracing::error!(
+            action,
+            resource,
+            breaks,
+            "the role may not do this: runs are under way, so the service goes on; grant it"
+        );
+    }
+    Ok(())
 }
 
 /// Whether there may be clusters that somebody has to follow and end.

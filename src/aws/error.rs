@@ -56,6 +56,17 @@ const UNSIGNED: [&str; 9] = [
     "IncompleteSignature",
 ];
 
+/// A permission is lacking, that to use a key among them.
+const DENIED: [&str; 7] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthorizationError",
+    "AuthorizationErrorException",
+    "KMSAccessDenied",
+    "KMSAccessDeniedException",
+    "KmsAccessDenied",
+];
+
 /// Why DynamoDB may cancel a transaction that would pass the next time.
 const CANCELLED_FOR_RATE: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
 
@@ -95,6 +106,12 @@ impl AwsError {
     pub fn is_about_the_signature(&self) -> bool {
         let code = self.message.split(':').next().unwrap_or_default();
         UNSIGNED.contains(&code)
+    }
+
+    /// Whether whoever asks may not: a right is lacking.
+    pub fn is_denied(&self) -> bool {
+        let code = self.message.split(':').next().unwrap_or_default();
+        DENIED.contains(&code)
     }
 
     /// Whether EMR knows no cluster of the id that was asked for.

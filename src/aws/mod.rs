@@ -5,6 +5,7 @@ pub mod emr;
 pub mod error;
 pub mod local;
 pub mod redshift;
+pub mod rights;
 pub mod s3;
 pub mod sns;
 pub mod sqs;

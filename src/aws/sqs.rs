@@ -75,6 +75,11 @@ impl Sqs {
         Ok(Self { client, patient, inbox, quarantine })
     }
 
+    /// The URLs of the inbox and of the quarantine.
+    pub fn urls(&self) -> (String, String) {
+        (self.inbox.clone(), self.quarantine.clone())
+    }
+
     /// Receives up to 10 messages, and hides them for `hidden`.
     pub async fn receive(
         &self,

@@ -31,6 +31,7 @@ mod reaper;
 mod replicas;
 mod requests;
 mod retention;
+mod rights;
 mod runs;
 mod schedules;
 mod spark;

@@ -23,7 +23,7 @@ pub enum Fault {
     Unavailable,
     /// AWS does not want it; the call has no effect.
     Refused,
-    /// S3 says that permission is lacking; the call has no effect.
+    /// Permission is lacking; the call has no effect.
     Denied,
     /// AWS has an inner error, which it calls the client's; the call has its effect.
     Muddled,
@@ -124,8 +124,17 @@ impl Line {
                 *response.status_mut() = StatusCode::BAD_REQUEST;
                 response
             }
+            Fault::Denied if request.headers.contains_key("x-amz-target") => {
+                error(StatusCode::BAD_REQUEST, "AccessDeniedException")
+            }
             Fault::Denied => {
-                let error = "<Error><Code>AccessDenied</Code><Message>of a test</Message></Error>";
+                let error = match request.uri.query() {
+                    Some(_) => "<Error><Code>AccessDenied</Code></Error>",
+                    // SNS has a word of its own.
+                    None => {
+                        "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>"
+                    }
+                };
                 let mut response = Response::new(error.into());
                 *response.status_mut() = StatusCode::FORBIDDEN;
                 response

@@ -40,6 +40,7 @@ pub use gc::{Kept, Remnant, Scanned, Table};
 pub use inputs::Input;
 pub use list::{PartitionGlance, RunFilter, RunGlance, Runs, TaskGlance};
 pub use notice::{NOTICES_KEPT, NOTICES_OF_ITEM, Notices};
+pub use tables::{DUE_INDEX, KeyedTable};
 pub use unit::{Identified, Journal, ObjectId, RowId};
 
 const VALIDATION_ERROR: &str = "ValidationError";
@@ -136,6 +137,11 @@ impl Store {
             retention: Retention::default(),
             horizon: Horizon::default(),
         }
+    }
+
+    /// The tables of task partitions, of journals and of runs.
+    pub fn tables(&self) -> [KeyedTable; 3] {
+        self.shapes().map(|shape| shape.keyed())
     }
 
     /// Where guards write their claims.

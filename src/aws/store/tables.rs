@@ -21,11 +21,27 @@ pub const RECENT_INDEX: &str = "recent";
 const USABLE_WITHIN: Duration = Duration::from_secs(300);
 
 /// A table's name, keys and indexes.
-struct Shape<'a> {
+pub(super) struct Shape<'a> {
     name: &'a str,
     partition_key: &'static str,
     sort_key: Option<&'static str>,
     indexes: &'static [Index],
+}
+
+/// A table as somebody needs to know it who names its items.
+#[derive(Debug, Clone)]
+pub struct KeyedTable {
+    pub name: String,
+    pub keys: Vec<&'static str>,
+    /// The key of its indexes.
+    pub shard: &'static str,
+}
+
+impl Shape<'_> {
+    pub(super) fn keyed(&self) -> KeyedTable {
+        let keys = [self.partition_key].into_iter().chain(self.sort_key).collect();
+        KeyedTable { name: self.name.to_owned(), keys, shard: item::SHARD }
+    }
 }
 
 /// An index by shard; its sort key makes it sparse or sorted.
@@ -50,7 +66,7 @@ const RECENT: Index = Index {
 };
 
 impl Store {
-    fn shapes(&self) -> [Shape<'_>; 3] {
+    pub(super) fn shapes(&self) -> [Shape<'_>; 3] {
         [
             Shape {
                 name: &self.task_table,
