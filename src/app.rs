@@ -56,6 +56,8 @@ pub enum ServiceError {
     #[error("cannot tell what the tables keep")]
     Retention(#[source] StoreError),
     #[error(transparent)]
+    Overridden(#[from] aws::Overridden),
+    #[error(transparent)]
     TaskFiles(#[from] TaskFilesError),
     #[error(transparent)]
     Http(#[from] http::ListenError),
@@ -88,6 +90,7 @@ pub async fn run(
 ) -> Result<(), ServiceError> {
     let clock = clock(&access).await?;
     let aws = aws::connect(&access).await;
+    aws::refuse_overrides(&aws, &access)?;
     check_rights(&config, &aws, &clock).await?;
     let mut loops = JoinSet::new();
     let engine = start(config, &aws, clock, &mut loops, &shutdown).await?;

@@ -85,7 +85,8 @@ impl Worker {
 
 /// Works until standard input ends.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let access = Access { region: Some(REGION.to_owned()), local: Some(args.endpoint) };
+    let access =
+        Access { region: Some(REGION.to_owned()), local: Some(args.endpoint), overrides: false };
     let config = aws::connect(&access).await;
     let load = Load { shape: args.shape, tasks: args.tasks, periods: args.periods };
     let client = Client::new(&config);

@@ -20,6 +20,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedHttpClient};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
+use aws_types::service_config::ServiceConfigKey;
+
 pub use error::AwsError;
 pub use watch::watched;
 
@@ -29,7 +31,24 @@ pub struct Access {
     pub region: Option<String>,
     /// The endpoint of a local AWS; there, credentials are made up.
     pub local: Option<String>,
+    /// The environment may name endpoints that are not AWS's own.
+    pub overrides: bool,
 }
+
+/// Calls, with all that they carry, would go elsewhere than to AWS.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} would be asked at {endpoint}, which is not AWS: AWS_ENDPOINT_URL, its like for one service, or \
+     endpoint_url in a profile says so\n    unset it; for development: --allow-endpoints",
+    service.unwrap_or("every service")
+)]
+pub struct Overridden {
+    service: Option<&'static str>,
+    endpoint: String,
+}
+
+/// The ids of the services that are called, as AWS's SDKs know them.
+const SERVICES: [&str; 6] = ["SQS", "DynamoDB", "EMR", "SNS", "S3", "Redshift Data"];
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +74,28 @@ pub async fn connect(access: &Access) -> SdkConfig {
         }
     }
     loader.load().await
+}
+
+/// Refuses endpoints that nobody has asked for by a switch of ours.
+pub fn refuse_overrides(config: &SdkConfig, access: &Access) -> Result<(), Overridden> {
+    if access.overrides || access.local.is_some() {
+        return Ok(());
+    }
+    if let Some(endpoint) = config.endpoint_url() {
+        return Err(Overridden { service: None, endpoint: endpoint.to_owned() });
+    }
+    for service in SERVICES {
+        let key = ServiceConfigKey::builder()
+            .service_id(service)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build();
+        let found = key.ok().zip(config.service_config());
+        if let Some(endpoint) = found.and_then(|(key, config)| config.load_config(key)) {
+            return Err(Overridden { service: Some(service), endpoint });
+        }
+    }
+    Ok(())
 }
 
 /// How often a call that may be repeated is tried.

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aws_config::SdkConfig;
+use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::Timestamp;
@@ -125,6 +126,14 @@ struct AwsArgs {
     /// development clock and made-up credentials
     #[arg(long, env = "SLUICEGATE_LOCAL", value_name = "URL")]
     local: Option<String>,
+    /// Development: let AWS_ENDPOINT_URL and its like lead elsewhere than to AWS
+    #[arg(
+        long,
+        env = "SLUICEGATE_ALLOW_ENDPOINTS",
+        value_parser = FalseyValueParser::new(),
+        hide_env_values = true
+    )]
+    allow_endpoints: bool,
 }
 
 /// Why a command did not do what it was asked.
@@ -283,7 +292,8 @@ struct Session {
 
 impl AwsArgs {
     fn access(&self, config: &Config) -> Access {
-        Access { region: config.settings.region.clone(), local: self.local.clone() }
+        let region = config.settings.region.clone();
+        Access { region, local: self.local.clone(), overrides: self.allow_endpoints }
     }
 
     /// With the main file alone: the tables may not exist yet.
@@ -292,6 +302,7 @@ impl AwsArgs {
         let access = self.access(&config);
         let clock = app::clock(&access).await?;
         let aws = aws::connect(&access).await;
+        aws::refuse_overrides(&aws, &access).map_err(ServiceError::from)?;
         let store = Store::new(&aws, &config.settings.table_prefix);
         Ok(Session { config, clock, aws, store })
     }

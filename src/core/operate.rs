@@ -116,18 +116,21 @@ pub fn retry(
     Ok(change)
 }
 
-/// The load alone once more, of what has failed in it: another round, in which no step
+/// The load alone once more, of what has failed in it (and was skipped then): another round, in which no step
 /// runs. What lies in the output is loaded, for the run that has made it.
 pub fn load_again(task: &Task, item: &TaskPartition, asked: &Asked) -> Result<TaskChange, Refused> {
     let refused = |advice| Err(Refused::new(&item.key, item.state, advice));
     let load = match (item.state, &item.load) {
-        (TaskState::Failed, Some(_)) if task.load.is_none() => {
+        (TaskState::Failed | TaskState::Skipped, Some(_)) if task.load.is_none() => {
             return refused("its task declares no load any more: declare it again");
         }
-        (TaskState::Failed, Some(load)) => load,
+        (TaskState::Failed | TaskState::Skipped, Some(load)) => load,
         (TaskState::Loading, _) => return refused("wait for the end of its load"),
         (TaskState::Succeeded, Some(_)) => return refused("its output is in the table"),
-        _ => return refused("it has no load that failed; without --load its steps run again"),
+        (TaskState::Waiting | TaskState::Ready | TaskState::Running, _) => {
+            return refused("its steps come first: sluicegate why");
+        }
+        _ => return refused("it has no load that failed: sluicegate retry runs its steps"),
     };
     let round = Round { number: item.round.number.saturating_add(1), backfill: None };
     let next = "its output is loaded as it is now; no step runs";

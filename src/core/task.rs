@@ -283,7 +283,8 @@ impl TaskState {
             Waiting | Ready => matches!(next, Cancelled | Skipped),
             Failed => matches!(next, Ready | Waiting | Loading | Skipped),
             Cancelled => matches!(next, Ready | Waiting | Skipped),
-            Skipped | Succeeded => matches!(next, Ready | Waiting),
+            Skipped => matches!(next, Ready | Waiting | Loading),
+            Succeeded => matches!(next, Ready | Waiting),
             Running | Loading => false,
         }
     }
@@ -379,6 +380,17 @@ impl TaskPartition {
     pub fn event<'a>(key: &TaskKey, notice: &'a Notice) -> &'a str {
         let start = format!("{}/{}/", key.task, key.partition);
         notice.id.strip_prefix(&start).unwrap_or(&notice.status)
+    }
+
+    /// Whether what comes now is late for what it has made, or makes. What failed or was
+    /// cancelled waits for it when it runs again, but for what may load what it has made.
+    pub fn has_run(&self) -> bool {
+        use TaskState::{Cancelled, Failed, Loading, Ready, Running, Skipped, Succeeded, Waiting};
+        match self.state {
+            Running | Loading | Succeeded | Skipped => true,
+            Failed => self.load.is_some(),
+            Waiting | Ready | Cancelled => false,
+        }
     }
 
     /// Whether all of an element has come in.
@@ -529,5 +541,14 @@ mod tests {
             assert!(TaskState::ALL.into_iter().all(|next| !state.may_become(next)));
         }
         assert!(!TaskState::Waiting.may_become(TaskState::Running));
+    }
+
+    #[test]
+    fn what_failed_in_its_load_has_run() {
+        let key = TaskKey::new("t", "2013-01-01".parse().unwrap());
+        let failed = TaskPartition { state: TaskState::Failed, ..TaskPartition::new(key) };
+        assert!(!failed.has_run());
+        let load = Some(Load::new("R1", Timestamp::UNIX_EPOCH));
+        assert!(TaskPartition { load, ..failed }.has_run());
     }
 }

@@ -338,10 +338,16 @@ fn ended(
         }
         TaskState::Skipped => format!("was skipped{at}: {reason}"),
         TaskState::Cancelled => format!("was cancelled{at}{run} {reason}"),
-        _ => match why.class {
-            Some(class) => format!("FAILED{at}{run}: {reason} (class {})", class.name()),
-            None => format!("FAILED{at}{run}: {reason}"),
-        },
+        _ => {
+            let class = why.class.map(|class| format!(" (class {})", class.name()));
+            // Without a cluster; for all of it there is `retry` alone.
+            let load = item.load.as_ref().filter(|_| task.load.is_some()).map(|_| {
+                let TaskKey { task, partition } = &item.key;
+                format!("; its load alone once more: sluicegate retry {task} {partition} --load")
+            });
+            let (class, load) = (class.unwrap_or_default(), load.unwrap_or_default());
+            format!("FAILED{at}{run}: {reason}{class}{load}")
+        }
     };
     words + &again
 }

@@ -9,7 +9,7 @@ use super::tasks::log_change;
 use crate::aws::store::StoreError;
 use crate::core::catalog::{Catalog, Completeness, LateData, Task};
 use crate::core::late::{again, goes_on, may_come_later, news};
-use crate::core::task::{Element, Receipt, TaskPartition, TaskState};
+use crate::core::task::{Element, Receipt, TaskPartition};
 
 /// Until what should run again, and could not, is looked at again.
 const LATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
@@ -84,14 +84,11 @@ impl Engine {
         item: &TaskPartition,
         receipts: &[(Element, Receipt)],
     ) -> Result<Vec<(Element, Receipt, u64)>, StoreError> {
-        use TaskState::{Loading, Running, Skipped, Succeeded};
-        // What failed or was cancelled waits for the end of the period when it is retried.
-        let has_run = matches!(item.state, Running | Loading | Succeeded | Skipped);
         let mut found = Vec::new();
         for (element, receipt) in receipts {
             let before = item.received.get(element);
             let mut receipt = receipt.clone();
-            let went_without = has_run && !may_come_later(task, item, element);
+            let went_without = item.has_run() && !may_come_later(task, item, element);
             let counted = match before {
                 Some(Receipt::Closed(_)) => true,
                 None | Some(Receipt::Partial(_) | Receipt::Granted(_)) => went_without,

@@ -1,6 +1,7 @@
 //! What the command says when something is wrong before it can start.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use aws_sdk_dynamodb::types::{DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use sluicegate::aws::store::Store;
@@ -101,7 +102,8 @@ async fn task_files_do_not_stand_in_the_way_of_the_tables() {
 #[tokio::test]
 async fn a_run_table_of_an_older_version_gets_its_index() {
     let local = LocalAws::start(Options::default()).await.unwrap();
-    let access = Access { region: None, local: Some(local.endpoint().to_owned()) };
+    let local_endpoint = Some(local.endpoint().to_owned());
+    let access = Access { local: local_endpoint, ..Access::default() };
     let dynamodb = aws_sdk_dynamodb::Client::new(&aws::connect(&access).await);
     Store::new(&aws::connect(&access).await, "test-").create_tables().await.unwrap();
     let delete = DeleteGlobalSecondaryIndexAction::builder().index_name("recent").build().unwrap();
@@ -146,4 +148,38 @@ async fn a_taken_port_is_named() {
     assert_eq!(code, 1);
     assert!(error.contains(&format!("cannot listen at {address}")), "{error}");
     assert!(error.contains("[http] listen"), "{error}");
+}
+
+/// Calls that carry a company's data go to AWS, unless somebody says so twice.
+#[test]
+fn an_endpoint_of_the_environment_is_refused_without_a_switch() {
+    let (folder, path) = config(CONFIG);
+    let profile = folder.path().join("aws");
+    std::fs::write(&profile, "[default]\nendpoint_url = http://127.0.0.1:1\n").unwrap();
+    let said = |name: &str, value: &str, more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .args(["run", "--http", "off", "--config", &path])
+            .args(more)
+            .env_clear()
+            .envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")])
+            .env(name, value)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let elsewhere = "http://127.0.0.1:1";
+    for (name, value, service) in [
+        ("AWS_ENDPOINT_URL", elsewhere, "every service"),
+        ("AWS_ENDPOINT_URL_EMR", elsewhere, "EMR"),
+        ("AWS_ENDPOINT_URL_REDSHIFT_DATA", elsewhere, "Redshift Data"),
+        ("AWS_CONFIG_FILE", profile.to_str().unwrap(), "every service"),
+    ] {
+        let error = said(name, value, &[]);
+        let refused = format!("{service} would be asked at {elsewhere}, which is not AWS");
+        assert!(error.contains(&refused) && error.contains("--allow-endpoints"), "{error}");
+    }
+    let error = said("AWS_ENDPOINT_URL", elsewhere, &["--allow-endpoints"]);
+    assert!(error.contains("cannot use the tables"), "{error}");
 }

@@ -208,7 +208,7 @@ impl World {
 
     pub fn access(&self) -> Access {
         let local = Some(self.local.endpoint().to_owned());
-        Access { region: Some("us-east-1".into()), local }
+        Access { region: Some("us-east-1".into()), local, overrides: false }
     }
 
     /// A line before all tables for the daemon's next start.

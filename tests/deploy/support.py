@@ -99,6 +99,7 @@ def environment(endpoint: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     return {
         **kept,
+        "SLUICEGATE_ALLOW_ENDPOINTS": "1",
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_ENDPOINT_URL_EMR": local().endpoint,

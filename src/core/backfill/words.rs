@@ -121,7 +121,7 @@ impl Backfill {
             let (from, to) = (self.window.first, self.window.last);
             format!(
                 "why one failed: sluicegate why {task} {first}; to run again what has not \
-                 succeeded: sluicegate backfill {task} --from {from} --to {to}"
+                 succeeded, steps and all: sluicegate backfill {task} --from {from} --to {to}"
             )
         });
         let mut notice = self

@@ -46,6 +46,7 @@ const CORRECT_IT: &str = "correct the table, the files or the permissions: the o
     S3, and nothing of it is in the table; then sluicegate retry --load loads it";
 const USE_ANOTHER_MODE: &str = "what is appended cannot be taken back: leave it, or use mode \
     replace-partition";
+const RUN_AGAIN: &str = "run its steps again: sluicegate retry, without --load";
 const MAY_BE_LOADED: &str = "let the service read its ledger, then sluicegate retry --load: \
     what is loaded already is not loaded twice";
 
@@ -173,7 +174,7 @@ pub struct Load {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub before: u32,
     pub stage: Stage,
-    /// What the manifest names, once it is written.
+    /// What the manifest names, once it is written; of what failed the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Files>,
     /// What the warehouse said to the last attempt that failed.
@@ -317,9 +318,16 @@ impl Load {
         }
     }
 
-    /// The same load once more, after it has failed.
+    /// The same load once more, after it has failed. It begins at once, whatever the clock
+    /// of whoever asks says.
     pub fn again(&self, now: Timestamp) -> Self {
-        Self { attempt: self.attempt + 1, before: self.attempt, ..Self::new(&self.run, now) }
+        Self {
+            attempt: self.attempt + 1,
+            before: self.attempt,
+            stage: Stage::Prepare { from: Timestamp::UNIX_EPOCH },
+            files: self.files,
+            ..Self::new(&self.run, now)
+        }
     }
 
     /// Which attempt it is since it was last asked for.
@@ -346,6 +354,12 @@ impl Load {
         match observation {
             Observation::Nothing => self.go_on(about, now),
             Observation::Prepared(Ok(files)) => {
+                // To replace rows by nothing is right only where nothing was made.
+                let had = self.files.map_or(0, |files| files.count);
+                if had > 0 && files.count == 0 {
+                    let reason = format!("its output has no files any more, and had {had}");
+                    return self.fail(&reason, FailureClass::Validation, RUN_AGAIN);
+                }
                 self.files = Some(files);
                 self.stage = Stage::Send { since: now };
                 self.go_on(about, now)

@@ -492,7 +492,14 @@ fn a_load_that_is_asked_for_again_has_all_its_attempts() {
     };
     let ends = |act: &Act| matches!(act, Act::End(End::Failed { .. }));
     assert!(ends(&fail(&mut load)));
+    load.files = Some(Files { count: 12, bytes: 1 });
+    let none = Observation::Prepared(Ok(Files { count: 0, bytes: 0 }));
+    let act = load.again(at(100)).decide(&about, none, at(100));
+    let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
+    assert_eq!(reason, "its output has no files any more, and had 12");
     let mut again = load.again(at(100));
+    // By the service's clock, which may be behind.
+    assert_eq!(again.decide(&about, Observation::Nothing, at(1)), Act::Prepare);
     assert_ne!(again.token(&about), old);
     for attempt in 1..declared.attempts {
         assert_eq!(again.number(), attempt);

@@ -172,7 +172,7 @@ fn only_what_is_missing_is_granted() {
 
 #[test]
 fn a_load_that_failed_begins_again_without_its_steps() {
-    use TaskState::{Failed, Loading, Ready, Running, Succeeded};
+    use TaskState::{Failed, Loading, Ready, Running, Skipped, Succeeded};
     let mut task = testing::task("t", Grain::Day, Vec::new());
     let load = Some(Load { attempt: 3, ..Load::new("R1", asked().at) });
     let of = |state, load: &Option<Load>| TaskPartition { load: load.clone(), ..item(state, None) };
@@ -181,6 +181,8 @@ fn a_load_that_failed_begins_again_without_its_steps() {
     };
     assert!(refused(&task, &of(Failed, &load)).contains("declare it again"));
     task.load = Some(spec(Mode::Append));
+    // So that readers could go on meanwhile.
+    assert_eq!(load_again(&task, &of(Skipped, &load), &asked()).unwrap().to, Loading);
     let change = load_again(&task, &of(Failed, &load), &asked()).unwrap();
     assert_eq!((change.to, change.run.as_deref(), change.again), (Loading, Some("R1"), true));
     assert_eq!(change.round.number, 1);
@@ -188,11 +190,12 @@ fn a_load_that_failed_begins_again_without_its_steps() {
     // A token of its own, and as many attempts as the first had.
     assert_eq!((again.attempt, again.number()), (4, 1));
     for (state, load, said) in [
-        (Failed, &None, "without --load its steps run again"),
+        (Failed, &None, "has no load that failed"),
+        (Succeeded, &None, "has no load that failed"),
         (Loading, &load, "wait for the end of its load"),
         (Succeeded, &load, "is in the table"),
-        (Ready, &None, "has no load that failed"),
-        (Running, &None, "has no load that failed"),
+        (Ready, &None, "its steps come first"),
+        (Running, &None, "its steps come first"),
     ] {
         let words = refused(&task, &of(state, load));
         assert!(words.contains(said), "{words}");

@@ -13,6 +13,8 @@ use crate::core::catalog::{
     WhenEmpty,
 };
 use crate::core::late::Late;
+use crate::core::load::testing::spec;
+use crate::core::load::{Load, Mode};
 use crate::core::partition::Grain;
 use crate::core::render::Text;
 use crate::core::run::{
@@ -523,6 +525,21 @@ fn what_runs_again_for_late_data_says_when() {
     hour.says("2013-01-01T07:00:00Z", &runs);
     assert_eq!(hour.why("2013-01-01T07:00:00Z").until, Some(at("2013-01-01T07:29:00Z")));
     hour.says("2013-01-01T16:01:00Z", &format!("{skipped}."));
+}
+
+#[test]
+fn a_load_that_failed_is_told_with_the_way_to_load_it_alone() {
+    let mut hour = Case::new("etl", "2013-01-01T05");
+    hour.catalog.tasks.get_mut("etl").unwrap().load = Some(spec(Mode::Append));
+    let item = hour.item();
+    (item.state, item.since) = (TaskState::Failed, Some(at("2013-01-01T06:29:00Z")));
+    item.reason = Some("the load failed: no such column".to_owned());
+    item.load = Some(Load::new("R1", at("2013-01-01T06:20:00Z")));
+    hour.says(
+        "2013-01-01T08:00:00Z",
+        "etl 2013-01-01T05 FAILED at 06:29 UTC: the load failed: no such column; its load alone \
+         once more: sluicegate retry etl 2013-01-01T05 --load.",
+    );
 }
 
 #[test]
