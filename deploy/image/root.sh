@@ -5,6 +5,9 @@
 #
 #   deploy/image/root.sh target/x86_64-unknown-linux-gnu/release/sluicegate out/root
 #   sudo chroot --userspec=65532:65532 out/root /sluicegate --version
+#
+# The service itself also needs /dev/random and /dev/urandom, which every container has
+# (by hand: mknod -m 666 out/root/dev/random c 1 8, and urandom c 1 9).
 set -eu
 if [ $# -ne 2 ]; then
     echo "usage: $0 BINARY FOLDER" >&2
