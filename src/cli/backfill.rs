@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::asked::AskedArgs;
 use super::output::{self, Output, ago, or_dash, time};
-use super::{AwsArgs, Failure, Session, find_task};
+use super::{AwsArgs, Failure, Session, find_task, limit};
 use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
 use crate::core::backfill::{Backfill, How, Order, PARALLEL_MAX, PARTITIONS_MAX, Step, Window};
@@ -38,11 +38,11 @@ const TRIES_MAX: usize = 20;
         sluicegate backfill list --config prod.toml\n  \
         sluicegate backfill show 01J9ZC2V --config prod.toml --json\n  \
         sluicegate backfill cancel 01J9ZC2V --by alice --config prod.toml\n\n\
-        Runs what has not run, has failed or was cancelled; what has succeeded or was skipped is\n\
-        left alone, and so is what lacks inputs. A slot that the schedule has and never gave is\n\
-        given. Left out is what the schedule has no slot for, and what has not ended yet. Refused\n\
-        while another backfill has partitions of the window. The service carries it out, whatever\n\
-        becomes of this command, and sends one summary at its end instead of mails of its\n\
+        Runs what has not run, has failed or was cancelled; what has succeeded or was skipped is \
+        left alone, and so is what lacks inputs. A slot that the schedule has and never gave is \
+        given. Left out is what the schedule has no slot for, and what has not ended yet. Refused \
+        while another backfill has partitions of the window. The service carries it out, whatever \
+        becomes of this command, and sends one summary at its end instead of mails of its \
         partitions."
 )]
 pub struct BackfillArgs {
@@ -102,7 +102,7 @@ enum BackfillCommand {
     sluicegate backfill list --config prod.toml --json | jq -r '.backfills[0].id'")]
 struct ListArgs {
     /// At most so many
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value = "20", value_parser = limit, value_name = "N")]
     limit: usize,
     #[command(flatten)]
     aws: AwsArgs,

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use super::output::{self, Output, plain, to_json, wrapped};
-use super::{AwsArgs, Failure, Session, find_task};
+use super::{AwsArgs, Failure, Session, find_task, limit};
 use crate::aws::store::{NOTICES_KEPT, Notices};
 use crate::core::notice::NoticeGlance;
 
@@ -34,8 +34,8 @@ pub enum EventsCommand {
     sluicegate events tail --follow --task daily-report --config prod.toml\n  \
     sluicegate events tail --since 1h --limit 200 --config prod.toml --json\n  \
     sluicegate events tail --follow --config prod.toml --json | jq -r .words\n\n\
-    An event is listed once SNS has accepted its notice, in that order; the time is that of the\n\
-    change. Mailboxes get what the filter of the e-mail subscription lets pass. Events are kept\n\
+    An event is listed once SNS has accepted its notice, in that order; the time is that of the \
+    change. Mailboxes get what the filter of the e-mail subscription lets pass. Events are kept \
     for 14 days. With --follow, --json writes one event a line; end it with Ctrl-C.")]
 pub struct TailArgs {
     /// Go on with what comes
@@ -48,7 +48,7 @@ pub struct TailArgs {
     #[arg(long, default_value = "24h", value_parser = length, value_name = "LENGTH")]
     since: SignedDuration,
     /// At most so many of what was told already
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value = "50", value_parser = limit, value_name = "N")]
     limit: usize,
     #[command(flatten)]
     aws: AwsArgs,

@@ -14,9 +14,9 @@ use crate::engine::{Collected, Gc, GcError};
 #[command(after_help = "Examples:\n  \
     sluicegate gc --dry-run --config prod.toml\n  \
     sluicegate gc --rate 100 --config prod.toml --json\n\n\
-    The tables' own expiry deletes most of it. This goes through the tables for the rest: journal\n\
-    rows and inputs whose partition is gone, claims whose run is gone, manifests of loads, and\n\
-    what an older version wrote. Nothing that is open or younger is touched. Once a week or a\n\
+    The tables' own expiry deletes most of it. This goes through the tables for the rest: journal \
+    rows and inputs whose partition is gone, claims whose run is gone, manifests of loads, and \
+    what an older version wrote. Nothing that is open or younger is touched. Once a week or a \
     month is enough; it needs dynamodb:Scan and dynamodb:DeleteItem, which the service does not.")]
 pub struct GcArgs {
     /// Delete nothing; show what would be deleted, but for what only hangs on that

@@ -29,7 +29,7 @@ const ANSWER_BYTES_MAX: usize = 4096;
 #[command(after_help = "Examples:\n  \
     sluicegate health --config prod.toml\n  \
     sluicegate health --http 127.0.0.1:9100 --json\n\n\
-    Asks /healthz where `run` serves it: at --http, SLUICEGATE_HTTP or [http] listen of the\n\
+    Asks /healthz where `run` serves it: at --http, SLUICEGATE_HTTP or [http] listen of the \
     file. 200 is alive; another answer, or none within 4 seconds, is not.")]
 pub struct HealthArgs {
     /// Where the service serves health; default: [http] listen of the file

@@ -17,7 +17,7 @@ use crate::core::run::{Attempt, Run, StepTry};
     sluicegate logs 01J9ZC2V --config prod.toml\n  \
     sluicegate logs 01J9ZC2V --step 2 --config prod.toml\n  \
     sluicegate logs 01J9ZC2V --step 2 --file stdout --attempt 1 --config prod.toml --json\n\n\
-    Without --step: the steps of the run's attempt by their numbers, and where their logs are.\n\
+    Without --step: the steps of the run's attempt by their numbers, and where their logs are. \
     EMR writes logs to the profile's log-uri every five minutes, and when a cluster ends.")]
 pub struct LogsArgs {
     /// The run's id, or so much of its beginning that no other run has it

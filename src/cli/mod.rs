@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aws_config::SdkConfig;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::Timestamp;
@@ -54,6 +54,7 @@ use self::output::Output;
     name = "sluicegate",
     version,
     about = "Opens the gate when the data has arrived",
+    max_term_width = 100,
     long_about = "Follows what lands in S3 and runs each task's partition on a transient EMR \
                   cluster as soon as its inputs are complete.",
     after_help = "Examples:\n  \
@@ -114,7 +115,7 @@ struct CompletionsArgs {
 struct ConfigArgs {
     /// The TOML file; needed
     // Asked for by `path`, which says more than clap; and `run show` has its own.
-    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "SLUICEGATE_CONFIG", value_name = "FILE", value_parser = any_path())]
     config: Option<PathBuf>,
 }
 
@@ -267,6 +268,19 @@ fn completions(shell: Shell) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot write: {error}")))
 }
 
+/// A path that may be empty, as a variable that is set to nothing: that names no file.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// How many of a list are shown at most.
+fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a whole number from 1 on".to_owned()),
+        Ok(limit) => Ok(limit),
+    }
+}
+
 impl ConfigArgs {
     fn path(&self) -> Result<&PathBuf, Failure> {
         let missing = || {
@@ -274,7 +288,8 @@ impl ConfigArgs {
                 "no configuration is named\n    add --config FILE, or set SLUICEGATE_CONFIG";
             Failure::Use(words.to_owned())
         };
-        self.config.as_ref().ok_or_else(missing)
+        let named = self.config.as_ref().filter(|path| !path.as_os_str().is_empty());
+        named.ok_or_else(missing)
     }
 
     fn load(&self) -> Result<Config, Failure> {

@@ -13,11 +13,17 @@ use super::{AwsArgs, Failure, Session, find_partition, find_task, runs};
 use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
 use crate::core::catalog::Task;
+use crate::core::load::Mode;
 use crate::core::operate::{self, Again, Cancel};
 use crate::core::partition::Partition;
 use crate::core::retention;
 use crate::core::run::Run;
 use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
+
+/// Whoever has taken the rows away by hand may load again; nobody else can.
+const APPENDED: &str = "warning: its rows are in the table already, and mode append loads no \
+    partition twice: its load will fail\n    unless its rows and its row in the ledger are \
+    deleted; replace-partition loads again";
 
 /// The service writes the same items: what is read again decides.
 const TRIES_MAX: usize = 20;
@@ -29,9 +35,9 @@ const TRIES_MAX: usize = 20;
     sluicegate retry daily-report 2013-01-01 --force --by alice --config prod.toml\n  \
     sluicegate retry daily-report 2013-01-01 --ignore-inputs --config prod.toml --json\n  \
     sluicegate retry hourly-etl 2013-01-01T05 --load --config prod.toml\n\n\
-    It becomes ready and runs with the next batch; what still lacks inputs that may come waits\n\
-    for them. All its steps run again, on a new cluster; with --load none does, and what lies\n\
-    in its output is loaded. Refused while it waits, is ready or runs. Inputs are not taken\n\
+    It becomes ready and runs with the next batch; what still lacks inputs that may come waits \
+    for them. All its steps run again, on a new cluster; with --load none does, and what lies \
+    in its output is loaded. Refused while it waits, is ready or runs. Inputs are not taken \
     for there before the partition has ended.")]
 pub struct RetryArgs {
     task: String,
@@ -58,7 +64,7 @@ pub struct RetryArgs {
     sluicegate cancel hourly-etl 2013-01-01T05 --reason 'wrong data' --config prod.toml\n  \
     sluicegate cancel 01J9ZC2V --by alice --config prod.toml\n  \
     sluicegate cancel daily-report 2013-01-01 --config prod.toml --json\n\n\
-    What runs is told to its run, which cancels the steps, or terminates the cluster when\n\
+    What runs is told to its run, which cancels the steps, or terminates the cluster when \
     nothing else runs on it. Tasks that read the outputs go on waiting.")]
 pub struct CancelArgs {
     /// A task, or a run's id (or its beginning)
@@ -77,8 +83,8 @@ pub struct CancelArgs {
 #[command(after_help = "Examples:\n  \
     sluicegate skip hourly-etl 2013-01-01T05 --reason 'no data that day' --config prod.toml\n  \
     sluicegate skip daily-report 2013-01-01 --by alice --config prod.toml --json\n\n\
-    Nothing is run. Tasks that read its outputs take them for complete and empty, as when an\n\
-    hour without data is skipped. Refused while it runs (cancel it first), and before it has\n\
+    Nothing is run. Tasks that read its outputs take them for complete and empty, as when an \
+    hour without data is skipped. Refused while it runs (cancel it first), and before it has \
     ended.")]
 pub struct SkipArgs {
     task: String,
@@ -128,6 +134,12 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         if !again.receipts.is_empty() {
             operate::refuse_ahead(task, &key, session.now())?;
         }
+        if item.state == TaskState::Waiting && args.ignore_inputs && again.receipts.is_empty() {
+            let text = format!(
+                "{key} has what it waits for already; it waits until the service makes it ready"
+            );
+            return Output::new(text, &done(&key, item.state, item.state, &asked));
+        }
         if item.state == TaskState::Waiting && !again.receipts.is_empty() {
             let given = item.given_with(&again.receipts);
             match session.store.give(&key, &given, &asked, session.now()).await {
@@ -147,9 +159,19 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
             operate::retry(catalog, task, &item, run.as_ref(), &again, &asked).map_err(refused)?;
         match commit(&session, &change, &item).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => return result.map_err(Failure::from).and_then(|()| told(&change, &asked)),
+            result => {
+                result?;
+                if item.state == TaskState::Succeeded && appends(task) {
+                    eprintln!("{APPENDED}");
+                }
+                return told(&change, &asked);
+            }
         }
     }
+}
+
+fn appends(task: &Task) -> bool {
+    task.load.as_ref().is_some_and(|load| load.mode == Mode::Append)
 }
 
 async fn load_again(
@@ -161,6 +183,9 @@ async fn load_again(
     let mut tries = 1;
     loop {
         let item = stored(session, key, false).await?;
+        if item.version == 0 {
+            operate::refuse_ahead(task, key, session.now())?;
+        }
         let change = operate::load_again(task, &item, asked).map_err(refused)?;
         match commit(session, &change, &item).await {
             Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,

@@ -20,7 +20,7 @@ const TRIES_MAX: usize = 5;
     sluicegate pause hourly-etl --reason 'new release' --config prod.toml\n  \
     sluicegate pause --profile etl --by alice --config prod.toml\n  \
     sluicegate pause --all --config prod.toml --json\n\n\
-    What runs goes on, and arrivals are recorded; what becomes ready waits. `status` and `why`\n\
+    What runs goes on, and arrivals are recorded; what becomes ready waits. `status` and `why` \
     say since when and by whom. Fails if it is paused already.")]
 pub struct PauseArgs {
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub struct PauseArgs {
     sluicegate resume hourly-etl --config prod.toml\n  \
     sluicegate resume --profile etl --by alice --config prod.toml\n  \
     sluicegate resume --all --config prod.toml --json\n\n\
-    Ends the pause of the same name: a task may also be held by its profile's, or by --all.\n\
+    Ends the pause of the same name: a task may also be held by its profile's, or by --all. \
     The service goes on within a sweep interval. Fails if it is not paused.")]
 pub struct ResumeArgs {
     #[command(flatten)]

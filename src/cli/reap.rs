@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
     sluicegate reap --once --config prod.toml\n  \
     sluicegate reap --once --dry-run --json --config prod.toml\n  \
     sluicegate reap --once --emf --config prod.toml\n\n\
-    Ends clusters whose run has ended, whose run goes on elsewhere, or whose deadline is over,\n\
-    and tells people. Only clusters that bear this deployment's name and tag are touched. The\n\
+    Ends clusters whose run has ended, whose run goes on elsewhere, or whose deadline is over, \
+    and tells people. Only clusters that bear this deployment's name and tag are touched. The \
     service does the same every ten minutes; schedule this beside it for when it is gone.")]
 pub struct ReapArgs {
     /// Look once and exit

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::output::{self, Output, ago, length, or_dash, time};
 use super::shown::{ShownRun, class, log_place, outcome};
-use super::{AwsArgs, Failure, Session, find_task, unknown};
+use super::{AwsArgs, Failure, Session, find_task, limit, unknown};
 use crate::aws::store::{RunFilter, RunGlance};
 use crate::core::run::{Attempt, Run, RunState, StepTry};
 
@@ -29,7 +29,7 @@ pub struct RunsArgs {
     #[arg(long, value_parser = run_state, value_name = "STATE")]
     state: Option<RunState>,
     /// At most so many
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value = "20", value_parser = limit, value_name = "N")]
     limit: usize,
     #[command(flatten)]
     aws: AwsArgs,

@@ -27,7 +27,7 @@ const QUERIES_MAX: usize = 8;
     sluicegate status --config prod.toml\n  \
     sluicegate status --task hourly-etl --newest 24 --config prod.toml\n  \
     sluicegate status --config prod.toml --json | jq '.tasks[\"hourly-etl\"].counts'\n\n\
-    Counts the newest 12,000 partitions of one task, or its share of them of each: with 50 tasks\n\
+    Counts the newest 12,000 partitions of one task, or its share of them of each: with 50 tasks \
     the newest 240.")]
 pub struct StatusArgs {
     /// Only this task

@@ -18,7 +18,7 @@ pub enum TablesCommand {
 #[command(after_help = "Examples:\n  \
     sluicegate tables create --config prod.toml\n  \
     sluicegate tables create --config config/local.toml --local http://127.0.0.1:4510\n\n\
-    Does nothing to what exists. A new index of a large table takes AWS some minutes. Expiry\n\
+    Does nothing to what exists. A new index of a large table takes AWS some minutes. Expiry \
     (TTL by the attribute expires) deletes what has ended, as [retention] says.")]
 pub struct CreateArgs {
     #[command(flatten)]

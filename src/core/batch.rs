@@ -98,25 +98,28 @@ pub fn goes_newest_first(task: &Task) -> bool {
 }
 
 /// The order in which ready partitions go, given those that have been ready longest
-/// first. A task that catches up with the newest first lets its newest partition go in the
-/// place of its first one, and so on: to other tasks, and to backfills, which have an order
-/// of their own, that changes nothing.
+/// first. Slots that are made up become ready in the same moment, so a task with a schedule
+/// lets its oldest partition go in the place of its first one, and so on; or its newest, if
+/// it catches up so. To other tasks, and to backfills, which have an order of their own, that
+/// changes nothing.
 fn in_order<'a>(
     catalog: &Catalog,
     ready: impl Iterator<Item = &'a TaskPartition>,
 ) -> Vec<&'a TaskPartition> {
     let mut ready: Vec<_> = ready.collect();
-    let newest_first = |item: &TaskPartition| {
-        item.round.backfill.is_none()
-            && catalog.tasks.get(&item.key.task).is_some_and(goes_newest_first)
-    };
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (place, item) in ready.iter().enumerate().filter(|(_, item)| newest_first(item)) {
-        places.entry(&item.key.task).or_default().push(place);
+    for (place, item) in ready.iter().enumerate() {
+        let task = catalog.tasks.get(&item.key.task).filter(|task| task.schedule.is_some());
+        if task.is_some() && item.round.backfill.is_none() {
+            places.entry(&item.key.task).or_default().push(place);
+        }
     }
-    for places in places.into_values() {
+    for (task, places) in places {
         let mut items: Vec<_> = places.iter().map(|place| ready[*place]).collect();
-        items.sort_by_key(|item| std::cmp::Reverse(item.key.partition));
+        items.sort_by_key(|item| item.key.partition);
+        if catalog.tasks.get(task).is_some_and(goes_newest_first) {
+            items.reverse();
+        }
         for (place, item) in places.into_iter().zip(items) {
             ready[place] = item;
         }
@@ -140,7 +143,7 @@ pub fn next_batch(
     match gather(profile, ready.len() - by_age.len(), oldest, now) {
         Gather::Idle => Err(None),
         Gather::WaitUntil(sweep) => Err(Some(sweep)),
-        Gather::Take(count) if catalog.tasks.values().any(goes_newest_first) => {
+        Gather::Take(count) if catalog.tasks.values().any(|task| task.schedule.is_some()) => {
             let ordered = in_order(catalog, ready.values());
             let held = held.back(catalog, ordered.iter().map(|item| &item.key));
             let free = ordered.into_iter().filter(|item| !held.contains(&item.key));
@@ -198,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_goes_first_where_the_schedule_says_so() {
+    fn slots_go_in_order_or_the_newest_first_where_the_schedule_says_so() {
         let catalog = catalog();
-        let ready = [("last", "03"), ("plain", "03"), ("last", "04"), ("plain", "04")].map(item);
+        let ready = [("last", "03"), ("plain", "04"), ("last", "04"), ("plain", "03")].map(item);
         let found: Vec<_> = in_order(&catalog, ready.iter()).into_iter().cloned().collect();
         let expected = [("last", "04"), ("plain", "03"), ("last", "03"), ("plain", "04")];
         assert_eq!(found, expected.map(item));

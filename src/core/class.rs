@@ -58,7 +58,7 @@ const CONFLICT_WORDS: [&str; 7] = [
 ];
 /// Its words for what is wrong with the table, the files or the rights. That is not tried
 /// again (see `load`), so what is not known is no such thing.
-const WRONG_WORDS: [&str; 16] = [
+const WRONG_WORDS: [&str; 17] = [
     "invalid keys",
     "permission denied",
     "access denied",
@@ -73,6 +73,7 @@ const WRONG_WORDS: [&str; 16] = [
     "invalid input",
     "invalid value",
     "too long",
+    "longer than the length",
     "out of range",
     "of type",
 ];

@@ -12,7 +12,7 @@ use super::catalog::{Catalog, LateData, Need, Task};
 use super::notice::{Fact, Kind, Notice, Severity, instant};
 use super::operate::{self, Again};
 use super::run::Run;
-use super::task::{Element, Receipt, TaskChange, TaskPartition, TaskState};
+use super::task::{Element, Receipt, TaskChange, TaskKey, TaskPartition, TaskState};
 
 /// People hear of a task partition's late data at most so often.
 const ALERT_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -128,10 +128,11 @@ impl Late {
         self.total().saturating_sub(self.taken)
     }
 
-    /// The same when a round begins, which takes all that is there.
+    /// The same when a round begins, which takes all that is there: that something is
+    /// missing is not told any more.
     #[must_use]
     pub fn taken(mut self) -> Self {
-        self.taken = self.total();
+        (self.taken, self.told) = (self.total(), self.total());
         self
     }
 
@@ -152,9 +153,12 @@ impl Late {
     /// What is done about it, for people.
     fn next(&self, task: &Task, item: &TaskPartition, now: Timestamp) -> String {
         let LateData::RunAgain { until, .. } = task.late_data else {
-            return "nothing is run again by itself, and what was run may be without this data; \
-                    late-data = \"ignore\" keeps the task's late data from being told"
-                .to_owned();
+            let TaskKey { task, partition } = &item.key;
+            return format!(
+                "nothing is run again by itself, and what was run may be without this data: \
+                 sluicegate retry {task} {partition} --force runs it with all that is there; \
+                 late-data = \"ignore\" keeps the task's late data from being told"
+            );
         };
         let until = instant(cut_off(item, until));
         match self.again_at(task, item, now) {
@@ -225,7 +229,6 @@ mod tests {
     use crate::core::catalog::testing::{input, task};
     use crate::core::catalog::{Completeness, Dataset};
     use crate::core::partition::Grain;
-    use crate::core::task::TaskKey;
     use crate::core::template::Template;
 
     fn at(text: &str) -> Timestamp {

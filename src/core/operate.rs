@@ -127,6 +127,7 @@ pub fn load_again(task: &Task, item: &TaskPartition, asked: &Asked) -> Result<Ta
         (TaskState::Failed | TaskState::Skipped, Some(load)) => load,
         (TaskState::Loading, _) => return refused("wait for the end of its load"),
         (TaskState::Succeeded, Some(_)) => return refused("its output is in the table"),
+        _ if task.load.is_none() => return refused("its task declares no load"),
         (TaskState::Waiting | TaskState::Ready | TaskState::Running, _) => {
             return refused("its steps come first: sluicegate why");
         }

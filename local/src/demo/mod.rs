@@ -326,6 +326,9 @@ async fn keep(
 ) -> anyhow::Result<bool> {
     screen::heading("It goes on: Ctrl-C ends it. In another terminal:");
     screen::line("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
+    screen::line(format_args!("  export SLUICEGATE_LOCAL={endpoint}"));
+    screen::line("  export SLUICEGATE_CONFIG=config/local.toml PATH=target/debug:$PATH");
+    screen::line("  sluicegate status");
     let aws = options.environment.bin_dir().join("aws");
     let aws = format!("{} --endpoint-url {endpoint} --region us-east-1", aws.display());
     screen::line(format_args!("  alias aws='{aws}'"));

@@ -259,3 +259,22 @@ fn the_newest_first_into_a_table_that_keeps_the_last_is_warned_of() {
         assert!(warnings.contains(&format!("{said}{name} is the last")), "{warnings}");
     }
 }
+
+#[test]
+fn names_that_redshift_would_refuse_are_mistakes() {
+    let text = loading();
+    for (from, to, said) in [
+        ("workgroup = \"mart\"", "workgroup = \"w\"", "\"w\" cannot be the name of a workgroup"),
+        ("workgroup = \"mart\"", "workgroup = \"My Team\"", "cannot be the name of a workgroup"),
+        (
+            "workgroup = \"mart\"",
+            "cluster = \"Bad_1\"\nuser = \"u\"",
+            "cannot be the name of a cluster",
+        ),
+        ("database = \"dev\"", "database = \"\"", "\"\" cannot be the name of a database"),
+    ] {
+        let said_of_it = mistakes(&text.replace(from, to));
+        assert!(said_of_it.contains(said), "{to}: {said_of_it}");
+        assert!(said_of_it.ends_with("1 mistake"), "{said_of_it}");
+    }
+}

@@ -50,6 +50,7 @@ impl Check {
                     .help("write the whole ARN, arn:aws:…; a password never stands in this file"),
             );
         }
+        self.names_of_redshift(raw);
         let ledger = self.warehouse_word(&raw.ledger);
         let manifests = self.s3_prefix(&raw.manifests);
         if manifests.as_ref().is_some_and(|(_, prefix)| prefix.len() > MANIFESTS_BYTES_MAX) {
@@ -73,6 +74,27 @@ impl Check {
             ledger: ledger?,
             manifests: manifests?,
         })
+    }
+
+    /// Redshift refuses others, but only when the first cluster has done its work.
+    fn names_of_redshift(&mut self, raw: &schema::Warehouse) {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let letter = |text: &str| text.starts_with(|c: char| c.is_ascii_lowercase());
+        let is_workgroup = |text: &str| (3..=64).contains(&text.len()) && text.chars().all(plain);
+        let is_cluster = |text: &str| text.len() <= 63 && letter(text) && text.chars().all(plain);
+        let is_database = |text: &str| (1..=64).contains(&text.len());
+        let mut named = |text: Option<&Text>, what, is_one: &dyn Fn(&str) -> bool, help| {
+            if let Some(text) = text.filter(|text| !is_one(text.get_ref())) {
+                let shown = clipped(text.get_ref(), QUOTED_CHARS_MAX);
+                let message = format!("{shown:?} cannot be the name of a {what}");
+                self.report(Mistake::at(text.span(), message).help(help));
+            }
+        };
+        let of_workgroups = "3 to 64 lower-case letters, digits and -";
+        let of_clusters = "up to 63 lower-case letters, digits and -, a letter first";
+        named(raw.workgroup.as_ref(), "workgroup", &is_workgroup, of_workgroups);
+        named(raw.cluster.as_ref(), "cluster", &is_cluster, of_clusters);
+        named(Some(&raw.database), "database", &is_database, "1 to 64 letters");
     }
 
     fn place(&mut self, name: &Placed<String>, raw: &schema::Warehouse) -> Option<Place> {

@@ -180,6 +180,7 @@ fn a_load_that_failed_begins_again_without_its_steps() {
         load_again(task, item, &asked()).unwrap_err().to_string()
     };
     assert!(refused(&task, &of(Failed, &load)).contains("declare it again"));
+    assert!(refused(&task, &of(Failed, &None)).contains("declares no load"));
     task.load = Some(spec(Mode::Append));
     // So that readers could go on meanwhile.
     assert_eq!(load_again(&task, &of(Skipped, &load), &asked()).unwrap().to, Loading);
