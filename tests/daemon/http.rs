@@ -34,9 +34,7 @@ async fn a_daemon_with_an_idle_queue_is_ready_soon() {
     world.taken().await;
     world.stop().await;
     world.start().await;
-    let is_ready = || async { (world.get("/readyz").await.0 == 200).then_some(()) };
-    let ready = world.until_async("readiness", is_ready);
-    tokio::time::timeout(Duration::from_secs(10), ready).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), world.until_ready()).await.unwrap();
 }
 
 #[tokio::test]
@@ -44,8 +42,7 @@ async fn arrivals_and_runs_are_measured() {
     let tasks = daily_file("a") + &daily_file("b") + &daily_task("t", &["a", "b"], "true");
     let world = World::new(&tasks).await;
     assert_eq!(world.get("/healthz").await, (200, "ok\n".to_owned()));
-    let is_ready = || async { (world.get("/readyz").await.0 == 200).then_some(()) };
-    world.until_async("readiness", is_ready).await;
+    world.until_ready().await;
 
     world.put("a/2013-01-01.csv", "1").await;
     world.put("elsewhere/x", "1").await;

@@ -74,8 +74,10 @@ async fn an_hour_that_cannot_be_listed_waits_and_says_why() {
     world.notify(false).await;
     world.put("m/2013/01/01/05/s-1", "1").await;
     let network = Network::to(world.local.cloud()).await;
-    network.order("ListObjectsV2", Fault::Denied, usize::MAX);
+    // A service that may not from its start on would not start.
+    network.order("ListObjectsV2", Fault::Unavailable, usize::MAX);
     world.through(&network).await;
+    network.order("ListObjectsV2", Fault::Denied, usize::MAX);
     let mail = world.mail("listing/landing/").await;
     assert!(
         mail.subject.starts_with("[test] S3 cannot be listed: AccessDenied"),
@@ -90,7 +92,9 @@ async fn an_hour_that_cannot_be_listed_waits_and_says_why() {
     let sentence = world.until_async("the reason", refused).await;
     assert!(sentence.contains("failed with AccessDenied: of a test"), "{sentence}");
     world.kill().await;
+    network.order("ListObjectsV2", Fault::Unavailable, usize::MAX);
     world.start().await;
+    world.until_ready().await;
     let tries = network.met("ListObjectsV2");
     world.until("more tries", || (network.met("ListObjectsV2") > tries).then_some(())).await;
     assert!(world.mails_about("t/2013-01-01T05").is_empty());

@@ -128,11 +128,14 @@ impl Line {
                 error(StatusCode::BAD_REQUEST, "AccessDeniedException")
             }
             Fault::Denied => {
+                let error = |code| {
+                    format!("<Error><Code>{code}</Code><Message>of a test</Message></Error>")
+                };
                 let error = match request.uri.query() {
-                    Some(_) => "<Error><Code>AccessDenied</Code></Error>",
+                    Some(_) => error("AccessDenied"),
                     // SNS has a word of its own.
                     None => {
-                        "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>"
+                        format!("<ErrorResponse>{}</ErrorResponse>", error("AuthorizationError"))
                     }
                 };
                 let mut response = Response::new(error.into());
