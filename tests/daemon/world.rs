@@ -211,7 +211,15 @@ impl World {
             log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let text = |call: &serde_json::Value, name: &str| call[name].as_str().unwrap().to_owned();
         let of_emr = calls.filter(|call| call["service"] == "elasticmapreduce");
+        // What each start tries is not counted.
+        let mut tried = self.starts.load(Ordering::Relaxed) * tried("ListClusters");
+        let is_work = |call: &serde_json::Value| {
+            let is_tried = tried > 0 && call["action"] == "ListClusters";
+            tried -= u64::from(is_tried);
+            !is_tried
+        };
         of_emr
+            .filter(is_work)
             .map(|call| {
                 let time: jiff::Timestamp = text(&call, "time").parse().unwrap();
                 (time.as_millisecond(), text(&call, "action"), text(&call, "outcome"))
