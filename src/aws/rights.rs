@@ -11,7 +11,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem};
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -92,7 +92,8 @@ macro_rules! attempt {
 
 fn of_queues(config: &SdkConfig, inbox: &str, quarantine: &str) -> Vec<Try> {
     let client = aws_sdk_sqs::Client::new(config);
-    // Both have all that they need.
+    // They have all that they need. There is no such type, and no message without a body.
+    let none = MessageAttributeValue::builder().data_type("None").string_value("none").build();
     let deleted = DeleteMessageBatchRequestEntry::builder().id("0").receipt_handle(NOTHING).build();
     let shown = ChangeMessageVisibilityBatchRequestEntry::builder()
         .id("0")
@@ -132,7 +133,11 @@ fn of_queues(config: &SdkConfig, inbox: &str, quarantine: &str) -> Vec<Try> {
             "sqs:SendMessage",
             quarantine,
             "a message that nobody can read is not kept, and comes again and again",
-            client.send_message().queue_url(quarantine).message_body("")
+            client
+                .send_message()
+                .queue_url(quarantine)
+                .message_body("")
+                .set_message_attributes(none.ok().map(|none| [("none".to_owned(), none)].into()))
         ),
     ]
 }
