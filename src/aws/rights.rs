@@ -201,7 +201,7 @@ fn of_tables(config: &SdkConfig, [task, unit, run]: &[KeyedTable; 3]) -> Vec<Try
         .condition_expression("attribute_exists(#key)")
         .expression_attribute_names("#key", task.keys[0])
         .build();
-    let check = TransactWriteItem::builder().set_condition_check(check.ok()).build();
+    let check = check.map(|check| TransactWriteItem::builder().condition_check(check).build());
     const ARRIVED: &str = "what has arrived cannot be kept, and nothing becomes ready";
     const OPEN: &str = "what is open is not found again after a restart";
     const FOLLOWED: &str = "no cluster can be created that is sure to be followed and ended";
@@ -216,7 +216,7 @@ fn of_tables(config: &SdkConfig, [task, unit, run]: &[KeyedTable; 3]) -> Vec<Try
             "dynamodb:ConditionCheckItem",
             task.name,
             "a schedule's slot may be taken up twice, or not at all",
-            client.transact_write_items().transact_items(check)
+            client.transact_write_items().set_transact_items(check.ok().map(|it| vec![it]))
         ),
         put(unit, ARRIVED),
         query(unit, None, unit.keys[0], ARRIVED),
