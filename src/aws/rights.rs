@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem};
 use aws_sdk_emr::primitives::DateTime;
 use aws_sdk_sqs::types::{
@@ -230,7 +231,10 @@ fn of_tables(config: &SdkConfig, [task, unit, run]: &[KeyedTable; 3]) -> Vec<Try
 fn of_clusters(config: &SdkConfig) -> Vec<Try> {
     // None is created so late.
     let never = DateTime::from_secs(32_503_680_000);
-    let request = aws_sdk_emr::Client::new(config).list_clusters().created_after(never);
+    // One call of a small quota, whatever comes of it.
+    let once = aws_sdk_emr::config::Builder::from(config).retry_config(RetryConfig::disabled());
+    let client = aws_sdk_emr::Client::from_conf(once.build());
+    let request = client.list_clusters().created_after(never);
     let breaks = "a cluster whose creation got no answer is not found, nor is one left behind";
     vec![attempt!("EMR", "elasticmapreduce:ListClusters", "*", breaks, request)]
 }
