@@ -82,7 +82,14 @@ function questions({ service, action, body }) {
       const context = Object.fromEntries(asked.Tags.map(({ Key, Value }) => [`aws:RequestTag/${Key}`, Value]))
       return [
         { action: 'elasticmapreduce:RunJobFlow', resource: '*', context },
-        { action: 'elasticmapreduce:AddTags', resource: here('elasticmapreduce', 'cluster/j-1'), context }
+        { action: 'elasticmapreduce:AddTags', resource: here('elasticmapreduce', 'cluster/j-1'), context },
+        // There is no cluster yet that could bear a tag.
+        ...['AutoTermination', 'ManagedScaling']
+          .filter((policy) => asked[`${policy}Policy`] !== undefined)
+          .map((policy) => ({
+            action: `elasticmapreduce:Put${policy}Policy`,
+            resource: here('elasticmapreduce', 'cluster/j-1')
+          }))
       ]
     }
     case 'redshift-data': {
