@@ -341,7 +341,8 @@ fn ended(
         _ => {
             let class = why.class.map(|class| format!(" (class {})", class.name()));
             // Without a cluster; for all of it there is `retry` alone.
-            let load = item.load.as_ref().filter(|_| task.load.is_some()).map(|_| {
+            let load = item.load.as_ref().filter(|load| !load.needs_steps && task.load.is_some());
+            let load = load.map(|_| {
                 let TaskKey { task, partition } = &item.key;
                 format!("; its load alone once more: sluicegate retry {task} {partition} --load")
             });

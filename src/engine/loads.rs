@@ -92,9 +92,7 @@ impl Engine {
             observation = match act {
                 Act::Rest(until) => return Ok((item, until)),
                 Act::End(end) => {
-                    let output = catalog.datasets.get(&spec.dataset);
-                    let output = output.map(|output| output.location.uri_of(&key.partition));
-                    let output = output.unwrap_or_default();
+                    let output = output_of(catalog, &about, &load).unwrap_or_default();
                     let change = load.ended(&about, &end, &output, self.clock.now());
                     let profile = catalog.tasks.get(&key.task).map(|task| task.profile.as_str());
                     let change = change.of_round(&item.round).on(profile.unwrap_or_default());
@@ -187,15 +185,14 @@ impl Engine {
         about: &About<'_>,
         load: &Load,
     ) -> Result<Files, AwsError> {
-        let dataset = catalog.datasets.get(&about.spec.dataset);
-        let Some(location) = dataset.map(|dataset| &dataset.location) else {
+        let output = output_of(catalog, about, load);
+        let place = output.as_deref().and_then(|uri| uri.strip_prefix("s3://")?.split_once('/'));
+        let Some((bucket, prefix)) = place else {
             return Err(refused(
                 "ListObjectsV2",
                 "its dataset is not declared any more".to_owned(),
             ));
         };
-        let (bucket, prefix) = (location.bucket(), location.key_of(&about.key.partition));
-        let prefix = prefix.trim_end_matches('*');
         let listed = self.s3.list(bucket, prefix, FILES_MAX + 1).await?;
         if listed.len() > FILES_MAX {
             let message = format!("more than {FILES_MAX} objects under s3://{bucket}/{prefix}");
@@ -355,6 +352,14 @@ fn manifest_place(about: &About<'_>, load: &Load) -> (String, String) {
     let (bucket, prefix) = &about.warehouse.manifests;
     let (task, partition) = (&about.key.task, about.key.partition);
     (bucket.clone(), format!("{prefix}{task}/{partition}/{}-{}.json", load.run, load.attempt))
+}
+
+/// Where the run has put what is loaded.
+fn output_of(catalog: &Catalog, about: &About<'_>, load: &Load) -> Option<String> {
+    let dataset = &about.spec.dataset;
+    let declared = || Some(catalog.datasets.get(dataset)?.location.uri_of(&about.key.partition));
+    let output = load.outputs.get(dataset).cloned().or_else(declared)?;
+    Some(output.trim_end_matches('*').to_owned())
 }
 
 fn refused(action: &'static str, message: String) -> AwsError {

@@ -12,6 +12,8 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -174,7 +176,11 @@ pub struct Load {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub before: u32,
     pub stage: Stage,
-    /// What the manifest names, once it is written; of what failed the last one.
+    /// Dataset → where the run has put the partition, whatever is declared now. Not known of
+    /// what an older version began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+    /// What the manifest named last, once one was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Files>,
     /// What the warehouse said to the last attempt that failed.
@@ -185,6 +191,9 @@ pub struct Load {
     pub class: Option<FailureClass>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// It has failed, and would fail in the same way without its steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_steps: bool,
     /// Its calls get no answer that decides anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Trouble>,
@@ -310,10 +319,12 @@ impl Load {
             attempt: 1,
             before: 0,
             stage: Stage::Prepare { from: now },
+            outputs: BTreeMap::new(),
             files: None,
             failure: None,
             class: None,
             rows: None,
+            needs_steps: false,
             trouble: None,
         }
     }
@@ -325,6 +336,7 @@ impl Load {
             attempt: self.attempt + 1,
             before: self.attempt,
             stage: Stage::Prepare { from: Timestamp::UNIX_EPOCH },
+            outputs: self.outputs.clone(),
             files: self.files,
             ..Self::new(&self.run, now)
         }
@@ -355,9 +367,14 @@ impl Load {
             Observation::Nothing => self.go_on(about, now),
             Observation::Prepared(Ok(files)) => {
                 // To replace rows by nothing is right only where nothing was made.
-                let had = self.files.map_or(0, |files| files.count);
-                if had > 0 && files.count == 0 {
-                    let reason = format!("its output has no files any more, and had {had}");
+                let reason = match self.files {
+                    Some(had) if had.count > 0 => {
+                        Some(format!("its output has no files any more, and had {}", had.count))
+                    }
+                    None if self.before > 0 => Some("its output has no files now".to_owned()),
+                    _ => None,
+                };
+                if let Some(reason) = reason.filter(|_| files.count == 0) {
                     return self.fail(&reason, FailureClass::Validation, RUN_AGAIN);
                 }
                 self.files = Some(files);
@@ -515,6 +532,7 @@ impl Load {
 
     fn fail(&mut self, reason: &str, class: FailureClass, advice: &'static str) -> Act {
         self.class = Some(class);
+        self.needs_steps = [RUN_AGAIN, USE_ANOTHER_MODE].contains(&advice);
         Act::End(End::Failed { reason: clipped(reason, FAILURE_CHARS_MAX), class, advice })
     }
 
@@ -542,7 +560,6 @@ impl Load {
         }
         let delay = about.warehouse.retry_delay * i32::try_from(self.number()).unwrap_or(i32::MAX);
         self.attempt += 1;
-        self.files = None;
         self.stage = Stage::Prepare { from: after(now, delay) };
         self.go_on(about, now)
     }

@@ -493,10 +493,6 @@ fn a_load_that_is_asked_for_again_has_all_its_attempts() {
     let ends = |act: &Act| matches!(act, Act::End(End::Failed { .. }));
     assert!(ends(&fail(&mut load)));
     load.files = Some(Files { count: 12, bytes: 1 });
-    let none = Observation::Prepared(Ok(Files { count: 0, bytes: 0 }));
-    let act = load.again(at(100)).decide(&about, none, at(100));
-    let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
-    assert_eq!(reason, "its output has no files any more, and had 12");
     let mut again = load.again(at(100));
     // By the service's clock, which may be behind.
     assert_eq!(again.decide(&about, Observation::Nothing, at(1)), Act::Prepare);
@@ -508,4 +504,33 @@ fn a_load_that_is_asked_for_again_has_all_its_attempts() {
     let act = fail(&mut again);
     let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
     assert!(reason.starts_with("the load failed 3 times: "), "{reason}");
+}
+
+/// Rows are replaced by nothing only where the run has made nothing.
+#[test]
+fn an_output_whose_files_have_gone_replaces_no_rows() {
+    let key = TaskKey::new("etl", "2013-01-01T05".parse().unwrap());
+    let (declared, spec) = (warehouse(), spec(Mode::ReplaceTable));
+    let about = About { deployment: "test", key: &key, warehouse: &declared, spec: &spec };
+    let prepared = |count| Observation::Prepared(Ok(Files { count, bytes: 1 }));
+    let mut empty = Load::new("R1", at(0));
+    assert!(matches!(empty.decide(&about, prepared(0), at(0)), Act::Send { .. }));
+    let refused = |mut load: Load, said: &str| {
+        let act = load.decide(&about, prepared(0), at(100));
+        let Act::End(End::Failed { reason, .. }) = act else { panic!("{act:?}") };
+        assert_eq!((reason.as_str(), load.needs_steps), (said, true));
+    };
+    // Whether a person asks for it again, or it is tried again.
+    let mut load = Load::new("R1", at(0));
+    assert!(matches!(load.decide(&about, prepared(12), at(0)), Act::Send { .. }));
+    refused(load.again(at(60)), "its output has no files any more, and had 12");
+    load.stage = Stage::Settle;
+    assert!(matches!(load.decide(&about, Observation::Ledger(Ok(None)), at(1)), Act::Rest(_)));
+    refused(load, "its output has no files any more, and had 12");
+    // Nobody knows what was there when its first list was refused.
+    let mut load = Load::new("R1", at(0));
+    let denied = Observation::Prepared(Err(CallFailure::Refused("AccessDenied".to_owned())));
+    assert!(matches!(load.decide(&about, denied, at(0)), Act::End(End::Failed { .. })));
+    assert!(!load.needs_steps);
+    refused(load.again(at(60)), "its output has no files now");
 }

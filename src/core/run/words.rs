@@ -433,7 +433,7 @@ impl Run {
             false => self.ended(member, TaskState::Succeeded, facts, now),
             true => self
                 .ended(member, TaskState::Loading, facts, now)
-                .loading(Load::new(&self.id, now))
+                .loading(Load { outputs: member.outputs.clone(), ..Load::new(&self.id, now) })
                 .then("its output goes into the warehouse; no cluster waits for that"),
         }
     }
