@@ -277,4 +277,8 @@ fn names_that_redshift_would_refuse_are_mistakes() {
         assert!(said_of_it.contains(said), "{to}: {said_of_it}");
         assert!(said_of_it.ends_with("1 mistake"), "{said_of_it}");
     }
+    // The Data API takes an ARN too.
+    let arn = "arn:aws:redshift-serverless:us-east-1:111122223333:workgroup/0f1e2d3c";
+    let named = text.replace("workgroup = \"mart\"", &format!("workgroup = \"{arn}\""));
+    assert!(parse(&named, Path::new("x.toml")).is_ok());
 }

@@ -29,6 +29,8 @@ const KEY_CHARS_MAX: usize = 300;
 const ARN_CHARS_MAX: usize = 2_048;
 /// What is left of a key in S3 by task, partition, run and attempt.
 const MANIFESTS_BYTES_MAX: usize = 800;
+/// The Data API takes no longer ARN of a workgroup.
+const WORKGROUP_CHARS_MAX: usize = 128;
 const QUOTED_CHARS_MAX: usize = 100;
 
 impl Check {
@@ -80,9 +82,13 @@ impl Check {
     fn names_of_redshift(&mut self, raw: &schema::Warehouse) {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let letter = |text: &str| text.starts_with(|c: char| c.is_ascii_lowercase());
-        let is_workgroup = |text: &str| (3..=64).contains(&text.len()) && text.chars().all(plain);
+        // The Data API takes an ARN too.
+        let is_workgroup = |text: &str| match text.starts_with("arn:") {
+            true => text.contains(":workgroup/") && text.len() <= WORKGROUP_CHARS_MAX,
+            false => (3..=63).contains(&text.len()) && text.chars().all(plain),
+        };
         let is_cluster = |text: &str| text.len() <= 63 && letter(text) && text.chars().all(plain);
-        let is_database = |text: &str| (1..=64).contains(&text.len());
+        let is_database = |text: &str| (1..=127).contains(&text.len());
         let mut named = |text: Option<&Text>, what, is_one: &dyn Fn(&str) -> bool, help| {
             if let Some(text) = text.filter(|text| !is_one(text.get_ref())) {
                 let shown = clipped(text.get_ref(), QUOTED_CHARS_MAX);
@@ -90,11 +96,11 @@ impl Check {
                 self.report(Mistake::at(text.span(), message).help(help));
             }
         };
-        let of_workgroups = "3 to 64 lower-case letters, digits and -";
+        let of_workgroups = "3 to 63 lower-case letters, digits and -, or its ARN";
         let of_clusters = "up to 63 lower-case letters, digits and -, a letter first";
         named(raw.workgroup.as_ref(), "workgroup", &is_workgroup, of_workgroups);
         named(raw.cluster.as_ref(), "cluster", &is_cluster, of_clusters);
-        named(Some(&raw.database), "database", &is_database, "1 to 64 letters");
+        named(Some(&raw.database), "database", &is_database, "1 to 127 letters");
     }
 
     fn place(&mut self, name: &Placed<String>, raw: &schema::Warehouse) -> Option<Place> {
