@@ -12,19 +12,17 @@ use super::schedule::{CatchUp, Schedule};
 use super::task::{TaskKey, TaskPartition};
 
 /// What keeps ready partitions from a batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Held {
     pauses: Vec<Pause>,
     /// Each with how much it allows.
     caps: Vec<(Cap, u32)>,
-    /// Not before both were read: then nothing is held.
-    read: bool,
 }
 
 impl Held {
-    /// As it was just read; without that, by default, nothing is held.
-    pub fn read(pauses: Vec<Pause>, caps: Vec<(Cap, u32)>) -> Self {
-        Self { pauses, caps, read: true }
+    /// As it was just read.
+    pub fn new(pauses: Vec<Pause>, caps: Vec<(Cap, u32)>) -> Self {
+        Self { pauses, caps }
     }
 
     pub fn into_caps(self) -> Vec<(Cap, u32)> {
@@ -42,15 +40,15 @@ impl Held {
         catalog: &Catalog,
         ready: impl Iterator<Item = &'a TaskKey>,
     ) -> BTreeSet<&'a TaskKey> {
+        // However many are ready.
+        if self.pauses.is_empty() && !catalog.has_caps() {
+            return BTreeSet::new();
+        }
         let mut room: BTreeMap<&str, u32> = BTreeMap::new();
         for (cap, max) in &self.caps {
             if let Capped::Task(task) = &cap.of {
                 room.insert(task, max.saturating_sub(cap.count()));
             }
-        }
-        // However many are ready.
-        if !self.read || self.pauses.is_empty() && !catalog.has_caps() {
-            return BTreeSet::new();
         }
         let mut is_held = |key: &TaskKey| {
             let task = catalog.tasks.get(&key.task);
@@ -127,12 +125,25 @@ fn in_order<'a>(
     ready
 }
 
-/// The partitions of a profile that go into a batch now, but for those that are held, given
-/// what is ready with since when; or when to look again.
+/// What is ready of a profile: since when → which.
+pub type Ready = BTreeMap<(Timestamp, TaskKey), TaskPartition>;
+
+/// Whether there would be a batch now if nothing were held, or when to look again.
+pub fn is_due(profile: &Profile, ready: &Ready, now: Timestamp) -> Result<(), Option<Timestamp>> {
+    let oldest = ready.keys().next().map(|(since, _)| *since);
+    match gather(profile, ready.len(), oldest, now) {
+        Gather::Idle => Err(None),
+        Gather::WaitUntil(sweep) => Err(Some(sweep)),
+        Gather::Take(_) => Ok(()),
+    }
+}
+
+/// The partitions of a profile that go into a batch now, but for those that are held; or when
+/// to look again.
 pub fn next_batch(
     catalog: &Catalog,
     profile: &Profile,
-    ready: &BTreeMap<(Timestamp, TaskKey), TaskPartition>,
+    ready: &Ready,
     held: &Held,
     now: Timestamp,
 ) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
@@ -143,14 +154,10 @@ pub fn next_batch(
     match gather(profile, ready.len() - by_age.len(), oldest, now) {
         Gather::Idle => Err(None),
         Gather::WaitUntil(sweep) => Err(Some(sweep)),
-        Gather::Take(count) if catalog.tasks.values().any(|task| task.schedule.is_some()) => {
+        Gather::Take(count) => {
             let ordered = in_order(catalog, ready.values());
             let held = held.back(catalog, ordered.iter().map(|item| &item.key));
             let free = ordered.into_iter().filter(|item| !held.contains(&item.key));
-            Ok(free.take(count).cloned().collect())
-        }
-        Gather::Take(count) => {
-            let free = ready.values().filter(|item| !by_age.contains(&item.key));
             Ok(free.take(count).cloned().collect())
         }
     }
@@ -221,7 +228,7 @@ mod tests {
         let catalog = catalog();
         let mut small = profile("small");
         (small.batch_size, small.max_wait) = (4, SignedDuration::from_mins(10));
-        let held = Held::read(Vec::new(), vec![(Cap::new(Capped::Task("last".to_owned())), 1)]);
+        let held = Held::new(Vec::new(), vec![(Cap::new(Capped::Task("last".to_owned())), 1)]);
         let mut ready = BTreeMap::new();
         for (minute, hour) in [(0, "03"), (4, "04"), (8, "05")] {
             let item = item(("last", hour));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Engine, Key};
 use crate::aws::error::Kind;
 use crate::aws::store::StoreError;
-use crate::core::batch::{Held, next_batch};
+use crate::core::batch::{Held, Ready, is_due, next_batch};
 use crate::core::cap::{Cap, Capped};
 use crate::core::catalog::{Catalog, Profile};
 use crate::core::run::Run;
@@ -49,20 +49,21 @@ impl Engine {
         let mut profile = profile.clone();
         loop {
             let now = self.clock.now();
-            if let Err(next) = self.next_batch(&catalog, &profile, &Held::default(), now) {
+            if let Err(next) = self.of_ready(&profile, |ready| is_due(&profile, ready, now)) {
                 return Ok(next);
             }
             // Read before every batch: from the moment that a pause is stored, no
             // replica begins another.
             let pauses = self.store.pauses().await?;
-            let held = Held::read(pauses, self.caps(&catalog, &profile).await?);
+            let held = Held::new(pauses, self.caps(&catalog, &profile).await?);
             // What ended before the caps were read ended before a run that takes its place.
             let now = self.clock.now();
             let look = super::after(now, self.sweep_interval);
             if held.has_no_room_for_clusters() {
                 return Ok(Some(look));
             }
-            let batch = match self.next_batch(&catalog, &profile, &held, now) {
+            let next = |ready: &Ready| next_batch(&catalog, &profile, ready, &held, now);
+            let batch = match self.of_ready(&profile, next) {
                 Ok(batch) => batch,
                 // Nothing tells of a pause's end, or of all that make room.
                 Err(next) => return Ok(Some(next.map_or(look, |next| next.min(look)))),
@@ -145,16 +146,12 @@ impl Engine {
         }
     }
 
-    fn next_batch(
+    fn of_ready<T>(
         &self,
-        catalog: &Catalog,
         profile: &Profile,
-        held: &Held,
-        now: Timestamp,
-    ) -> Result<Vec<TaskPartition>, Option<Timestamp>> {
-        let memory = self.memory();
-        let ready = memory.ready.get(&profile.name).ok_or(None)?;
-        next_batch(catalog, profile, ready, held, now)
+        decide: impl FnOnce(&Ready) -> Result<T, Option<Timestamp>>,
+    ) -> Result<T, Option<Timestamp>> {
+        decide(self.memory().ready.get(&profile.name).ok_or(None)?)
     }
 
     fn forget_ready(&self, profile: &str, batch: &[TaskPartition]) {
