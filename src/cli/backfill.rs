@@ -12,8 +12,7 @@ use ulid::Ulid;
 
 use super::asked::AskedArgs;
 use super::output::{self, Output, ago, or_dash, time};
-use super::{AwsArgs, Failure, Session, find_task, limit};
-use crate::aws::store::StoreError;
+use super::{AwsArgs, Failure, Session, find_task, limit, unless_changed};
 use crate::core::asked::Asked;
 use crate::core::backfill::{Backfill, How, Order, PARALLEL_MAX, PARTITIONS_MAX, Step, Window};
 use crate::core::catalog::Task;
@@ -23,8 +22,6 @@ use crate::core::task::{TaskKey, TaskPartition};
 
 /// How often a waiting command looks, in real time.
 const LOOK_SECS: f64 = 0.5;
-/// The service changes the same item.
-const TRIES_MAX: usize = 20;
 
 /// Run a window of a task's partitions, so many at a time
 #[derive(Debug, Args)]
@@ -223,19 +220,17 @@ async fn order(args: &BackfillArgs) -> Result<Output, Failure> {
     let millis = u64::try_from(asked.at.as_millisecond()).unwrap_or(0);
     let id = Ulid::from_parts(millis, fastrand::u128(..)).to_string();
     let mut backfill = Backfill::new(&id, window, asked);
-    let mut tries = 1;
-    loop {
+    if args.dry_run {
+        refuse_overlap(&session, &backfill.window).await?;
+        return foresee(&session, task, &backfill, left_out).await;
+    }
+    unless_changed(async || {
         // Read before the others: one that is ordered meanwhile changes it.
         let last = session.store.last_order(&task.name).await?;
         refuse_overlap(&session, &backfill.window).await?;
-        if args.dry_run {
-            return foresee(&session, task, &backfill, left_out).await;
-        }
-        match session.store.order(&mut backfill, last).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => break result?,
-        }
-    }
+        Ok(session.store.order(&mut backfill, last).await?)
+    })
+    .await?;
     if args.wait {
         return wait(&session, backfill, Some(left_out)).await;
     }
@@ -440,8 +435,7 @@ async fn show(args: &ShowArgs) -> Result<Output, Failure> {
 async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
     let session = args.aws.connect().await?;
     let asked = args.asked.asked(session.now())?;
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         let mut backfill = find(&session, &args.id).await?;
         if !backfill.ask_cancel(asked.clone()) {
             let (id, state) = (&backfill.id, backfill.state());
@@ -449,18 +443,14 @@ async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
                 "backfill {id} cannot be cancelled: it is {state} already"
             )));
         }
-        match session.store.commit_document(&mut backfill).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => {
-                result?;
-                let text = format!(
-                    "backfill {} begins nothing more; what runs of it goes on to its end",
-                    backfill.id
-                );
-                return Output::new(text, &Shown::of(&backfill));
-            }
-        }
-    }
+        session.store.commit_document(&mut backfill).await?;
+        let text = format!(
+            "backfill {} begins nothing more; what runs of it goes on to its end",
+            backfill.id
+        );
+        Output::new(text, &Shown::of(&backfill))
+    })
+    .await
 }
 
 /// The only backfill whose id begins so.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::asked::AskedArgs;
 use super::output::Output;
-use super::{AwsArgs, Failure, Session, find_partition, find_task, runs};
+use super::{AwsArgs, Failure, Session, find_partition, find_task, runs, unless_changed};
 use crate::aws::store::StoreError;
 use crate::core::asked::Asked;
 use crate::core::catalog::Task;
@@ -24,9 +24,6 @@ use crate::core::task::{TaskChange, TaskKey, TaskPartition, TaskState};
 const APPENDED: &str = "warning: its rows are in the table already, and mode append loads no \
     partition twice: its load will fail\n    unless its rows and its row in the ledger are \
     deleted; replace-partition loads again";
-
-/// The service writes the same items: what is read again decides.
-const TRIES_MAX: usize = 20;
 
 /// Run a task's partition again that has failed or was cancelled or skipped
 #[derive(Debug, Args)]
@@ -118,8 +115,7 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         return load_again(&session, task, &key, &asked).await;
     }
     let mut again = Again { force: args.force, ..Again::default() };
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         let item = stored(&session, &key, args.force).await?;
         let catalog = &session.config.catalog;
         if item.version == 0 && key.partition.start() > session.now() {
@@ -134,40 +130,39 @@ pub async fn retry(args: &RetryArgs) -> Result<Output, Failure> {
         if !again.receipts.is_empty() {
             operate::refuse_ahead(task, &key, session.now())?;
         }
-        if item.state == TaskState::Waiting && args.ignore_inputs && again.receipts.is_empty() {
-            let text = format!(
-                "{key} has what it waits for already; it waits until the service makes it ready"
-            );
-            return Output::new(text, &done(&key, item.state, item.state, &asked));
-        }
-        if item.state == TaskState::Waiting && !again.receipts.is_empty() {
-            let given = item.given_with(&again.receipts);
-            match session.store.give(&key, &given, &asked, session.now()).await {
-                Err(StoreError::Conflict(_)) if tries < TRIES_MAX => {
-                    tries += 1;
-                    continue;
-                }
-                result => result?,
-            }
-            let text = format!(
-                "{key} takes what it waits for as there; it waits until the service makes it ready"
-            );
-            return Output::new(text, &done(&key, item.state, item.state, &asked));
+        if item.state == TaskState::Waiting && args.ignore_inputs {
+            return take_as_given(&session, &item, &again, &asked).await;
         }
         let run = last_run(&session, &item).await?;
         let change =
             operate::retry(catalog, task, &item, run.as_ref(), &again, &asked).map_err(refused)?;
-        match commit(&session, &change, &item).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => {
-                result?;
-                if item.state == TaskState::Succeeded && appends(task) {
-                    eprintln!("{APPENDED}");
-                }
-                return told(&change, &asked);
-            }
+        commit(&session, &change, &item).await?;
+        if item.state == TaskState::Succeeded && appends(task) {
+            eprintln!("{APPENDED}");
         }
-    }
+        told(&change, &asked)
+    })
+    .await
+}
+
+/// Of one that waits: what it lacks is taken for there, and it goes on waiting until the
+/// service looks.
+async fn take_as_given(
+    session: &Session,
+    item: &TaskPartition,
+    again: &Again,
+    asked: &Asked,
+) -> Result<Output, Failure> {
+    let key = &item.key;
+    let has = match again.receipts.as_slice() {
+        [] => "has what it waits for already",
+        receipts => {
+            session.store.give(key, &item.given_with(receipts), asked, session.now()).await?;
+            "takes what it waits for as there"
+        }
+    };
+    let text = format!("{key} {has}; it waits until the service makes it ready");
+    Output::new(text, &done(key, item.state, item.state, asked))
 }
 
 fn appends(task: &Task) -> bool {
@@ -180,18 +175,16 @@ async fn load_again(
     key: &TaskKey,
     asked: &Asked,
 ) -> Result<Output, Failure> {
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         let item = stored(session, key, false).await?;
         if item.version == 0 {
             operate::refuse_ahead(task, key, session.now())?;
         }
         let change = operate::load_again(task, &item, asked).map_err(refused)?;
-        match commit(session, &change, &item).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => return result.map_err(Failure::from).and_then(|()| told(&change, asked)),
-        }
-    }
+        commit(session, &change, &item).await?;
+        told(&change, asked)
+    })
+    .await
 }
 
 pub async fn skip(args: &SkipArgs) -> Result<Output, Failure> {
@@ -200,19 +193,17 @@ pub async fn skip(args: &SkipArgs) -> Result<Output, Failure> {
     let key = find_partition(task, &args.partition)?;
     let asked = args.asked.asked(session.now())?;
     operate::refuse_ahead(task, &key, session.now())?;
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         let item = existing(&session, &key, |item| match args.force {
             true => Ok(()),
             false => Ok(operate::refuse_without_slot(task, item)?),
         })
         .await?;
         let change = operate::skip(task, &item, &asked).map_err(refused)?;
-        match commit(&session, &change, &item).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => return result.map_err(Failure::from).and_then(|()| told(&change, &asked)),
-        }
-    }
+        commit(&session, &change, &item).await?;
+        told(&change, &asked)
+    })
+    .await
 }
 
 pub async fn cancel(args: &CancelArgs) -> Result<Output, Failure> {
@@ -250,8 +241,7 @@ async fn cancel_partition(
     key: &TaskKey,
     asked: &Asked,
 ) -> Result<Output, Failure> {
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         // What is stored has begun to wait, whatever the schedule says now.
         let item = existing(session, key, |item| {
             let reason = match () {
@@ -268,11 +258,10 @@ async fn cancel_partition(
             Cancel::Now(change) => change,
             Cancel::InRun(run) => return tell_run(session, &run, |of| of == key, asked).await,
         };
-        match commit(session, &change, &item).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => return result.map_err(Failure::from).and_then(|()| told(&change, asked)),
-        }
-    }
+        commit(session, &change, &item).await?;
+        told(&change, asked)
+    })
+    .await
 }
 
 /// Stores the wish in the run, which acts on it when the service looks next.
@@ -282,8 +271,7 @@ async fn tell_run(
     wanted: impl Fn(&TaskKey) -> bool,
     asked: &Asked,
 ) -> Result<Output, Failure> {
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         let Some(mut run) = session.store.run(id).await? else {
             return Err(Failure::Failed(format!("there is no run {id}, nothing was changed")));
         };
@@ -291,19 +279,15 @@ async fn tell_run(
         if keys.is_empty() {
             return Err(Failure::Failed(nothing_open(&run, &wanted)));
         }
-        match session.store.commit_run(&mut run, &[]).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => {
-                result?;
-                let names: Vec<_> = keys.iter().map(TaskKey::to_string).collect();
-                let text = format!(
-                    "run {id} was told to cancel {}; it ends when nothing of it runs any more",
-                    names.join(", ")
-                );
-                return Output::new(text, &json!({ "run": id, "cancel": keys, "asked": asked }));
-            }
-        }
-    }
+        session.store.commit_run(&mut run, &[]).await?;
+        let names: Vec<_> = keys.iter().map(TaskKey::to_string).collect();
+        let text = format!(
+            "run {id} was told to cancel {}; it ends when nothing of it runs any more",
+            names.join(", ")
+        );
+        Output::new(text, &json!({ "run": id, "cancel": keys, "asked": asked }))
+    })
+    .await
 }
 
 fn nothing_open(run: &Run, wanted: impl Fn(&TaskKey) -> bool) -> String {

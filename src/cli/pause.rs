@@ -6,13 +6,9 @@ use serde_json::json;
 
 use super::asked::AskedArgs;
 use super::output::Output;
-use super::{AwsArgs, Failure, Session, find_task, unknown};
-use crate::aws::store::StoreError;
+use super::{AwsArgs, Failure, Session, find_task, unknown, unless_changed};
 use crate::core::catalog::Task;
 use crate::core::pause::{Already, Pause, Scope};
-
-/// The service changes the same item when it has published a notice.
-const TRIES_MAX: usize = 5;
 
 /// Put nothing new of a task into a batch until it is resumed
 #[derive(Debug, Args)]
@@ -127,14 +123,12 @@ async fn change(
     scope: &Scope,
     change: impl Fn(&mut Pause) -> Result<(), Already>,
 ) -> Result<Pause, Failure> {
-    let mut tries = 1;
-    loop {
+    unless_changed(async || {
         let stored = session.store.pause(scope).await?;
         let mut pause = stored.unwrap_or_else(|| Pause::new(scope.clone()));
         change(&mut pause).map_err(|already| Failure::Failed(already.to_string()))?;
-        match session.store.commit_document(&mut pause).await {
-            Err(StoreError::Conflict(_)) if tries < TRIES_MAX => tries += 1,
-            result => return result.map(|()| pause).map_err(Failure::from),
-        }
-    }
+        session.store.commit_document(&mut pause).await?;
+        Ok(pause)
+    })
+    .await
 }
