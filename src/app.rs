@@ -1,10 +1,12 @@
 //! The daemon put together: connects, checks that everything it needs is
 //! there, starts the loops, and shuts down within its deadline.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::core::catalog::Catalog;
 use crate::emf;
 use crate::engine::{Engine, Parts};
 use crate::http;
@@ -29,8 +32,6 @@ use crate::sources::{inbox::Inbox, ticks};
 
 /// ECS kills 30 s after SIGTERM by default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
-/// Trying what the service may do: what does not answer is told of elsewhere.
-const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -88,12 +89,11 @@ pub async fn run(
     emf: bool,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
-    let clock = clock(&access).await?;
-    let aws = aws::connect(&access).await;
-    aws::refuse_overrides(&aws, &access)?;
-    check_rights(&config, &aws, &clock).await?;
+    let prepared = prepare_with_rights(config, access).boxed();
+    let Some(prepared) = shutdown.run_until_cancelled(prepared).await else { return Ok(()) };
+    let prepared = prepared?;
     let mut loops = JoinSet::new();
-    let engine = start(config, &aws, clock, &mut loops, &shutdown).await?;
+    let engine = prepared.begin(&mut loops, &shutdown);
     if let Some(listener) = listener {
         loops.spawn(http::serve(listener, Arc::clone(&engine), shutdown.clone()));
     }
@@ -128,15 +128,54 @@ pub async fn run(
     result
 }
 
-/// Checks that everything is there and starts the loops that do the work, all
-/// but the schedules' ticks: a simulator starts its replicas by this.
-pub async fn start(
+async fn prepare_with_rights(config: Config, access: Access) -> Result<Prepared, ServiceError> {
+    let clock = clock(&access).await?;
+    let aws = aws::connect(&access).await;
+    aws::refuse_overrides(&aws, &access)?;
+    check_rights(&config, &aws, &clock).await?;
+    let prepared = prepare(config, &aws, clock).await?;
+    // Only now is it known what the task files declare.
+    let engine = &prepared.engine;
+    let listed = listed(&engine.catalog());
+    let denied = rights::denied_lists(&aws, &listed).await;
+    match denied.len() < listed.len() {
+        // One partner's bucket must not keep all the others' data waiting.
+        true => tell_denied(&denied, "what waits for these objects does not run"),
+        false => refuse(denied, &prepared.store, engine.clock()).await?,
+    }
+    Ok(prepared)
+}
+
+/// The service with all that it needs found and checked; nothing of it runs yet.
+pub struct Prepared {
+    engine: Arc<Engine>,
+    store: Store,
+    inbox: Inbox,
+    receivers: u32,
+    files: Option<TaskFiles>,
+}
+
+impl Prepared {
+    /// Starts the loops that do the work, all but the schedules' ticks.
+    pub fn begin(self, loops: &mut JoinSet<()>, shutdown: &CancellationToken) -> Arc<Engine> {
+        let Self { engine, inbox, receivers, files, .. } = self;
+        if let Some(files) = files {
+            loops.spawn(files.run(Arc::clone(&engine), shutdown.clone()));
+        }
+        loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
+        for _ in 0..receivers {
+            loops.spawn(inbox.clone().run(shutdown.clone()));
+        }
+        engine
+    }
+}
+
+/// Checks that everything is there. A simulator prepares its replicas by this.
+pub async fn prepare(
     config: Config,
     aws: &SdkConfig,
     clock: Clock,
-    loops: &mut JoinSet<()>,
-    shutdown: &CancellationToken,
-) -> Result<Arc<Engine>, ServiceError> {
+) -> Result<Prepared, ServiceError> {
     let settings = config.settings;
     let metrics = Arc::new(Metrics::default());
     let aws = aws::watched(aws, metrics.calls());
@@ -182,56 +221,53 @@ pub async fn start(
     }));
     let inbox =
         Inbox { sqs, engine: Arc::clone(&engine), visibility_timeout: settings.visibility_timeout };
-    if let Some(files) = settings.task_files {
-        let mut files = TaskFiles::new(files, config.main, store, S3::new(&aws));
+    let mut files = None;
+    if let Some(settings) = settings.task_files {
+        let found = TaskFiles::new(settings, config.main, store.clone(), S3::new(&aws));
         // Before anything arrives: what no dataset expects would be ignored.
-        files.start(&engine).await?;
-        loops.spawn(files.run(Arc::clone(&engine), shutdown.clone()));
+        files.insert(found).start(&engine).await?;
     }
-    loops.spawn(Arc::clone(&engine).run(shutdown.clone()));
-    for _ in 0..settings.receivers {
-        loops.spawn(inbox.clone().run(shutdown.clone()));
-    }
-    Ok(engine)
+    Ok(Prepared { engine, store, inbox, receivers: settings.receivers, files })
 }
 
-/// Tries what the role may do, before anything is half begun. Where runs are under way the
-/// service goes on all the same: nobody else follows and ends their clusters.
+/// Tries what the role may do, before anything is half begun; all but its lists.
 async fn check_rights(config: &Config, aws: &SdkConfig, clock: &Clock) -> Result<(), ServiceError> {
     let settings = &config.settings;
     let store = Store::new(aws, &settings.table_prefix);
     let queues = Sqs::open(aws, &settings.queue, &settings.quarantine).await;
-    let listed = config.catalog.datasets.values().filter(|dataset| dataset.is_listed());
-    let listed = listed.map(|dataset| &dataset.location);
     let places = Places {
         // What is missing is said by whoever needs it.
         queues: queues.ok().map(|sqs| sqs.urls()),
         topic_arn: settings.topic_arn.clone(),
         tables: store.tables(),
-        listed: listed
-            .map(|location| (location.bucket().to_owned(), location.literal_prefix().to_owned()))
-            .collect(),
     };
-    let denied = tokio::time::timeout(RIGHTS_WITHIN, rights::denied(aws, &places)).await;
-    let Ok(denied) = denied else {
-        tracing::warn!("AWS was too slow to tell what the service may do");
-        return Ok(());
-    };
+    refuse(rights::denied(aws, &places).await, &store, clock).await
+}
+
+/// Nothing starts without its rights. Where runs are under way the service goes on all the
+/// same: nobody else follows and ends their clusters.
+async fn refuse(denied: Vec<Denied>, store: &Store, clock: &Clock) -> Result<(), ServiceError> {
     if denied.is_empty() {
         return Ok(());
     }
-    if !has_open_runs(&store, clock.now()).await {
+    if !has_open_runs(store, clock.now()).await {
         return Err(ServiceError::Denied(denied));
     }
-    for Denied { action, resource, breaks } in denied {
-        tracing::error!(
-            action,
-            resource,
-            breaks,
-            "the role may not do this: runs are under way, so the service goes on; grant it"
-        );
-    }
+    tell_denied(&denied, "runs are under way, so the service goes on");
     Ok(())
+}
+
+fn tell_denied(denied: &[Denied], so: &str) {
+    for Denied { action, resource, breaks } in denied {
+        tracing::error!(action, resource, breaks, "the role may not do this: {so}; grant it");
+    }
+}
+
+/// Bucket and beginning of a key, of what is looked for by lists.
+fn listed(catalog: &Catalog) -> BTreeSet<(String, String)> {
+    let listed = catalog.datasets.values().filter(|dataset| dataset.is_listed());
+    let places = listed.map(|dataset| &dataset.location);
+    places.map(|place| (place.bucket().to_owned(), place.literal_prefix().to_owned())).collect()
 }
 
 /// Whether there may be clusters that somebody has to follow and end.

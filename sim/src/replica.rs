@@ -263,8 +263,8 @@ async fn live(world: &Arc<World>, life: &Arc<Life>, orders: &mut watch::Receiver
     let sdk = sdk_config(world, Some(life), time);
     let shutdown = CancellationToken::new();
     let mut loops = JoinSet::new();
-    let engine = match app::start(config, &sdk, clock, &mut loops, &shutdown).await {
-        Ok(engine) => engine,
+    let engine = match app::prepare(config, &sdk, clock).await {
+        Ok(prepared) => prepared.begin(&mut loops, &shutdown),
         Err(error) => return format!("could not start: {error}"),
     };
     life.started.store(true, Ordering::Relaxed);

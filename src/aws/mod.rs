@@ -38,8 +38,8 @@ pub struct Access {
 /// Calls, with all that they carry, would go elsewhere than to AWS.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} would be asked at {endpoint}, which is not AWS: AWS_ENDPOINT_URL, its like for one service, or \
-     endpoint_url in a profile says so\n    unset it; for development: --allow-endpoints",
+    "{} would be asked at {endpoint}, not where AWS is asked: AWS_ENDPOINT_URL, its like for one \
+     service, or endpoint_url in a profile says so\n    unset it, or allow it with --allow-endpoints",
     service.unwrap_or("every service")
 )]
 pub struct Overridden {
@@ -47,8 +47,10 @@ pub struct Overridden {
     endpoint: String,
 }
 
-/// The ids of the services that are called, as AWS's SDKs know them.
-const SERVICES: [&str; 6] = ["SQS", "DynamoDB", "EMR", "SNS", "S3", "Redshift Data"];
+/// The ids of the services that are called, as AWS's SDKs know them, and of those that give
+/// credentials.
+const SERVICES: [&str; 9] =
+    ["SQS", "DynamoDB", "EMR", "SNS", "S3", "Redshift Data", "STS", "SSO", "SSO OIDC"];
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,8 +4,9 @@
 //! tried without effect, or whose grant depends on a resource's tags: those of clusters but
 //! their list, of manifests and of the warehouse.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -22,6 +23,8 @@ use super::store::{DUE_INDEX, KeyedTable};
 
 /// Side by side: more would only open more connections.
 const TRIED_AT_ONCE: usize = 4;
+/// What does not answer is told of by whoever needs it.
+const TRIED_WITHIN: Duration = Duration::from_secs(3);
 /// No item and no receipt is named so.
 const NOTHING: &str = "~rights";
 /// SNS takes up to 100 characters.
@@ -50,13 +53,11 @@ pub struct Places {
     pub queues: Option<(String, String)>,
     pub topic_arn: String,
     pub tables: [KeyedTable; 3],
-    /// What is listed: bucket → the beginning of a key.
-    pub listed: BTreeMap<String, String>,
 }
 
 type Try = (&'static str, String, &'static str, BoxFuture<'static, Result<(), AwsError>>);
 
-/// The rights that are lacking, sorted by action.
+/// The rights that are lacking, sorted by action; all but those to list objects.
 pub async fn denied(config: &SdkConfig, places: &Places) -> Vec<Denied> {
     let mut tries = Vec::new();
     if let Some((inbox, quarantine)) = &places.queues {
@@ -65,19 +66,38 @@ pub async fn denied(config: &SdkConfig, places: &Places) -> Vec<Denied> {
     tries.extend(of_topic(config, &places.topic_arn));
     tries.extend(of_tables(config, &places.tables));
     tries.extend(of_clusters(config));
-    tries.extend(of_buckets(config, &places.listed));
+    lacking(tries).await
+}
+
+/// The same of lists of objects, by bucket and beginning of a key.
+pub async fn denied_lists(config: &SdkConfig, listed: &BTreeSet<(String, String)>) -> Vec<Denied> {
+    lacking(of_buckets(config, listed)).await
+}
+
+async fn lacking(tries: Vec<Try>) -> Vec<Denied> {
+    let mut tries: Vec<_> = tries.into_iter().map(tried).collect();
     let mut denied = Vec::new();
     while !tries.is_empty() {
-        let some = tries.drain(..tries.len().min(TRIED_AT_ONCE)).map(lacking);
+        let some = tries.drain(..tries.len().min(TRIED_AT_ONCE));
         denied.extend(join_all(some).await.into_iter().flatten());
     }
     denied.sort_by(|a, b| (a.action, &a.resource).cmp(&(b.action, &b.resource)));
     denied
 }
 
-async fn lacking((action, resource, breaks, call): Try) -> Option<Denied> {
-    let error = call.await.err()?;
-    error.is_denied().then_some(Denied { action, resource, breaks })
+fn tried((action, resource, breaks, call): Try) -> BoxFuture<'static, Option<Denied>> {
+    let tried = async move {
+        let Ok(answer) = tokio::time::timeout(TRIED_WITHIN, call).await else {
+            tracing::warn!(
+                action,
+                resource,
+                "AWS was too slow to tell whether the role may do this"
+            );
+            return None;
+        };
+        answer.err()?.is_denied().then_some(Denied { action, resource, breaks })
+    };
+    tried.boxed()
 }
 
 /// A call under the name of the right that it needs.
@@ -239,12 +259,13 @@ fn of_clusters(config: &SdkConfig) -> Vec<Try> {
     vec![attempt!("EMR", "elasticmapreduce:ListClusters", "*", breaks, request)]
 }
 
-fn of_buckets(config: &SdkConfig, listed: &BTreeMap<String, String>) -> Vec<Try> {
+fn of_buckets(config: &SdkConfig, listed: &BTreeSet<(String, String)>) -> Vec<Try> {
     let client = aws_sdk_s3::Client::new(config);
-    let list = |(bucket, prefix): (&String, &String)| {
+    let list = |(bucket, prefix): &(String, String)| {
+        let place = format!("s3://{bucket}/{prefix}");
         let request = client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
         let breaks = "no closed hour can run, and objects that nobody told of are not found";
-        attempt!("S3", "s3:ListBucket", bucket, breaks, request)
+        attempt!("S3", "s3:ListBucket", place, breaks, request)
     };
     listed.iter().map(list).collect()
 }

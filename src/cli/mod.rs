@@ -164,6 +164,9 @@ pub enum Failure {
     /// Mistakes of a configuration as JSON, which is an answer too.
     #[error("{0:#}")]
     Found(Value),
+    /// Said in the log, which is all that a service in a container is heard by.
+    #[error(transparent)]
+    Logged(Box<Failure>),
 }
 
 /// What to do about tables that are not as they should be.
@@ -182,13 +185,31 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
 
+/// The service writes the same items all the time.
+const TRIES_MAX: usize = 20;
+
 impl Failure {
+    /// With its causes.
+    fn words(&self) -> String {
+        let mut text = with_causes(self);
+        if text.contains("loading credentials") {
+            text.push_str(
+                "\n    give credentials as for the AWS command line (AWS_PROFILE, AWS_ACCESS_KEY_ID, a \
+                 role), or name a local AWS: --local URL",
+            );
+        }
+        text
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Use(_) | Failure::NotDue(_) | Failure::Config(_) | Failure::Found(_) => {
                 WRONG_USE
             }
-            Failure::Service(ServiceError::Http(ListenError::Public(_))) => WRONG_USE,
+            Failure::Service(
+                ServiceError::Http(ListenError::Public(_)) | ServiceError::Overridden(_),
+            ) => WRONG_USE,
+            Failure::Logged(failure) => failure.exit_code(),
             _ => FAILED,
         }
     }
@@ -216,6 +237,7 @@ pub async fn main() -> ExitCode {
             match &failure {
                 // Each mistake has its own "error:" and place.
                 Failure::Config(ConfigError::Invalid(mistakes)) => eprintln!("{mistakes}"),
+                Failure::Logged(_) => {}
                 // Who cannot be written to learns it by the exit code.
                 Failure::Found(found) => drop(output::write(&format!("{found:#}"))),
                 Failure::Unsuccessful { answer, .. } => {
@@ -344,6 +366,20 @@ impl Session {
     }
 }
 
+/// Reads, decides and writes, and all of it again while the service writes the same item
+/// in between.
+async fn unless_changed<T>(
+    mut decide: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    for _ in 1..TRIES_MAX {
+        match decide().await {
+            Err(Failure::Store(StoreError::Conflict(_))) => {}
+            result => return result,
+        }
+    }
+    decide().await
+}
+
 /// A task by its name; of an unknown one says what was probably meant.
 fn find_task<'a>(config: &'a Config, name: &str) -> Result<&'a Task, Failure> {
     let tasks = &config.catalog.tasks;
@@ -377,13 +413,6 @@ fn find_partition(task: &Task, text: &str) -> Result<TaskKey, Failure> {
 }
 
 /// One error with its causes, on standard error.
-fn report(error: &dyn std::error::Error) {
-    let mut text = with_causes(error);
-    if text.contains("loading credentials") {
-        text.push_str(
-            "\n    give credentials as for the AWS command line (AWS_PROFILE, AWS_ACCESS_KEY_ID, a role), \
-             or name a local AWS: --local URL",
-        );
-    }
-    eprintln!("error: {text}");
+fn report(failure: &Failure) {
+    eprintln!("error: {}", failure.words());
 }

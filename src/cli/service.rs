@@ -1,6 +1,7 @@
 //! `run`: the service itself, its log and its end. `run show` is in `runs`.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::panic;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +64,19 @@ pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
     if let Some(RunCommand::Show(args)) = &args.command {
         return runs::show(args).await.map(Some);
     }
-    start_log(if json { LogFormat::Json } else { args.log_format });
+    let format = if json { LogFormat::Json } else { args.log_format };
+    start_log(format);
+    match (serve(args).await, format) {
+        (Ok(()), _) => Ok(None),
+        (Err(failure), LogFormat::Text) => Err(failure),
+        (Err(failure), LogFormat::Json) => {
+            tracing::error!(error = failure.words(), "the service ends");
+            Err(Failure::Logged(Box::new(failure)))
+        }
+    }
+}
+
+async fn serve(args: RunArgs) -> Result<(), Failure> {
     let config = args.aws.config.load()?;
     let access = args.aws.access(&config);
     let listener = match args.http.unwrap_or(config.settings.http.listen) {
@@ -75,8 +88,7 @@ pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
     };
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    app::run(config, access, listener, args.emf, shutdown).await?;
-    Ok(None)
+    Ok(app::run(config, access, listener, args.emf, shutdown).await?)
 }
 
 fn token(reference: Option<&SecretRef>) -> Result<Option<Token>, Failure> {
@@ -99,9 +111,11 @@ fn log_filter() -> Targets {
 /// new one. In JSON, the fields stand at the top level.
 fn start_log(format: LogFormat) {
     let log = tracing_subscriber::registry().with(log_filter());
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(io::stderr);
     match format {
-        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Json => {
+            log.with(lines.json().flatten_event(true).with_writer(|| JsonLine)).init();
+        }
         LogFormat::Text => {
             let fields = format::debug_fn(|writer, field, value| {
                 let value = escaped(&format!("{value:?}"));
@@ -110,9 +124,37 @@ fn start_log(format: LogFormat) {
                     name => write!(writer, "{name}={value}"),
                 }
             });
-            let ansi = std::io::stderr().is_terminal();
+            let ansi = io::stderr().is_terminal();
             log.with(lines.fmt_fields(fields.delimited(" ")).with_ansi(ansi)).init();
         }
+    }
+    panic::set_hook(Box::new(|panicked| {
+        let error = panicked.to_string();
+        tracing::error!(error, "a part of the service has panicked: please report it");
+    }));
+}
+
+/// Standard error, for lines of JSON: its rules leave some control characters as they are,
+/// and terminals obey them.
+struct JsonLine;
+
+impl Write for JsonLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let is_odd = |c: char| c.is_control() && c != '\n';
+        let escape = |c: char| match is_odd(c) {
+            true => format!("\\u{:04x}", u32::from(c)),
+            false => c.to_string(),
+        };
+        let text = String::from_utf8_lossy(line);
+        match text.contains(is_odd) {
+            true => io::stderr().write_all(text.chars().map(escape).collect::<String>().as_bytes()),
+            false => io::stderr().write_all(line),
+        }?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

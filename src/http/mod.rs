@@ -132,6 +132,14 @@ struct Served {
     token: Option<Token>,
 }
 
+impl Served {
+    /// Whether all may be told: there is a token in the headers, or none is needed.
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(header::AUTHORIZATION);
+        self.token.as_ref().is_none_or(|token| token.is_in(given))
+    }
+}
+
 fn router(served: Served) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
@@ -153,12 +161,16 @@ async fn healthz(State(served): State<Arc<Served>>) -> Response {
     }
 }
 
-/// 200 while the queue and the tables answer.
-async fn readyz(State(served): State<Arc<Served>>) -> Response {
+/// 200 while the queue and the tables answer. The reasons, which name what is AWS's, are for
+/// who has the token.
+async fn readyz(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
     let engine = &served.engine;
     let problems = engine.health().not_ready(engine.clock());
     match problems.as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
+        _ if !served.knows(&headers) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+        }
         problems => {
             let text = format!("not ready\n{}\n", problems.join("\n"));
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -167,8 +179,7 @@ async fn readyz(State(served): State<Arc<Served>>) -> Response {
 }
 
 async fn metrics(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
-    let given = headers.get(header::AUTHORIZATION);
-    if served.token.as_ref().is_some_and(|token| !token.is_in(given)) {
+    if !served.knows(&headers) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         let text = "the metrics need a token: Authorization: Bearer TOKEN\n";
         return (StatusCode::UNAUTHORIZED, challenge, text).into_response();

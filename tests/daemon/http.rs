@@ -256,6 +256,16 @@ async fn the_metrics_are_for_who_has_the_token_and_probes_need_none() {
     let right = format!("Authorization: Bearer {secret}");
     let (status, body) = http_get_with(address, "/metrics", &right).await;
     assert!(status == 200 && body.contains("sluicegate_build_info"), "{status} {body}");
+    // Reasons name what is AWS's, so they are not for everybody.
+    let sqs = aws_sdk_sqs::Client::new(&aws::connect(&world.access()).await);
+    let url = sqs.get_queue_url().queue_name("inbox").send().await.unwrap();
+    sqs.delete_queue().queue_url(url.queue_url().unwrap()).send().await.unwrap();
+    let is_not = || async { (http_get(address, "/readyz").await.0 == 503).then_some(()) };
+    world.until_async("no readiness", is_not).await;
+    let (_, short) = http_get(address, "/readyz").await;
+    assert!(short.ends_with("not ready\n"), "{short}");
+    let (_, whole) = http_get_with(address, "/readyz", &right).await;
+    assert!(whole.contains("the queue: SQS ReceiveMessage"), "{whole}");
     let logged = std::fs::read_to_string(&log).unwrap();
     assert!(!logged.contains(secret), "the token was logged");
 }

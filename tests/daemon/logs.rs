@@ -25,7 +25,7 @@ async fn every_line_of_a_run_names_it() {
         .spawn()
         .unwrap();
     world.put("a/2013-01-01.csv", "1").await;
-    world.put("odd/line%0Abreak.csv", "1").await;
+    world.put("odd/line%0Abreak%C2%9B1m.csv", "1").await;
     world.mail("t/2013-01-01/succeeded").await;
     world.mail("run-succeeded").await;
     daemon.kill().unwrap();
@@ -43,5 +43,40 @@ async fn every_line_of_a_run_names_it() {
     assert!(of_run.clone().count() >= 3, "running, terminating, succeeded: {log}");
     assert!(of_run.clone().all(|line| line["run"] == run), "{log}");
     let odd = lines.iter().find(|line| line["bucket"] == "landing");
-    assert_eq!(odd.unwrap()["key"], "odd/line\nbreak.csv", "outside text is escaped");
+    assert_eq!(odd.unwrap()["key"], "odd/line\nbreak\u{9b}1m.csv", "outside text is escaped");
+    assert!(!log.contains('\u{9b}'), "a terminal obeys it");
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_start_says_so_in_its_log() {
+    let mut world = World::new(&daily_file("a")).await;
+    world.stop().await;
+    let config = world.config_file();
+    let text = std::fs::read_to_string(config.path()).unwrap();
+    let run = async |text: &str| {
+        std::fs::write(config.path(), text).unwrap();
+        let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .args(["run", "--log-format", "json", "--http", "off"])
+            .args(["--local", world.local.endpoint(), "--config"])
+            .arg(config.path())
+            .output()
+            .await
+            .unwrap();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        let lines: Result<Vec<Value>, _> = log.lines().map(serde_json::from_str).collect();
+        let lines = lines.unwrap_or_else(|_| panic!("not of JSON: {log}"));
+        let line = lines.last().unwrap();
+        assert_eq!(
+            (&line["level"], &line["message"]),
+            (&"ERROR".into(), &"the service ends".into())
+        );
+        (ended.status.code(), line["error"].as_str().unwrap().to_owned())
+    };
+    let other = text.replace("quarantine = \"quarantine\"", "quarantine = \"none\"");
+    let (code, error) = run(&other).await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("none"), "{error}");
+    let (code, error) = run(&format!("{text}\n[nothing]\n")).await;
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("nothing"), "{error}");
 }

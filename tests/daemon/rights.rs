@@ -14,7 +14,7 @@ use crate::world::{BUCKET, World, daily_file, daily_task};
 async fn started(world: &World, network: &Network) -> Option<ServiceError> {
     let running = world.beside(&network.endpoint);
     let abort = running.abort_handle();
-    match tokio::time::timeout(Duration::from_secs(3), running).await {
+    match tokio::time::timeout(Duration::from_secs(8), running).await {
         Ok(ended) => ended.unwrap().err(),
         Err(_) => {
             abort.abort();
@@ -63,7 +63,47 @@ async fn each_right_that_is_lacking_is_named_with_what_it_breaks() {
     world.start().await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("t/2013-01-01/succeeded").await;
-    assert!(started(&world, &network).await.is_none());
+}
+
+#[tokio::test]
+async fn what_only_task_files_declare_is_tried_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.toml"), tasks()).unwrap();
+    let mut world = World::new("").await;
+    world.stop().await;
+    world.configure_head(&format!("task-files = {{ path = \"{}\" }}\n", folder.path().display()));
+    let network = Network::to(world.local.cloud()).await;
+    network.order("ListObjectsV2", Fault::Denied, usize::MAX);
+    let error = started(&world, &network).await;
+    let Some(ServiceError::Denied(denied)) = &error else { panic!("{error:?}") };
+    assert_eq!((denied.len(), denied[0].action), (1, "s3:ListBucket"), "{denied:?}");
+}
+
+/// The others' data goes on; the place is told of by mail when something waits for it.
+#[tokio::test]
+async fn one_place_of_many_that_may_not_be_listed_stops_nothing() {
+    let other = daily_file("b").replace(BUCKET, "partner");
+    let mut world = World::new(&(tasks() + &other)).await;
+    world.stop().await;
+    let network = Network::to(world.local.cloud()).await;
+    // The first list that is tried, and no other.
+    network.order("ListObjectsV2", Fault::Denied, 1);
+    let running = world.beside(&network.endpoint);
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_hides_no_other() {
+    let mut world = World::new(&tasks()).await;
+    world.stop().await;
+    let network = Network::to(world.local.cloud()).await;
+    network.order("Publish", Fault::RequestHeld, usize::MAX);
+    network.order("SendMessage", Fault::Denied, usize::MAX);
+    let error = started(&world, &network).await;
+    let Some(ServiceError::Denied(denied)) = &error else { panic!("{error:?}") };
+    assert_eq!((denied.len(), denied[0].action), (1, "sqs:SendMessage"), "{denied:?}");
 }
 
 /// Nobody else would follow the cluster.
