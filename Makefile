@@ -67,8 +67,9 @@ fuzz: ## Fuzz a parser: make fuzz TARGET=envelope|key|template|cron|config SECON
 python: build ## Make the Python environment with Spark in .venv
 	@target/debug/sluicegate-local python --dir .venv
 
+# The tests of the daemon wait more than they work: more of them than there are cores.
 rust-tests: python ## Unit, property and integration tests
-	cargo test --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(( $$(nproc) * 2 ))} cargo test --workspace
 
 python-tests: python ## The local AWS by its clients, requests by their models, Spark jobs, data
 	.venv/bin/python -m unittest discover tests/clients

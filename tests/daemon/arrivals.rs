@@ -200,6 +200,7 @@ async fn a_message_of_a_thousand_records_counts_each() {
     let files = daily_file("a");
     let mut world =
         World::new(&(files + &daily_task("t", &["a", "b"], "true") + &daily_file("b"))).await;
+    world.until_ready().await;
     world.stop().await;
     // It is not to come again before all of it is recorded.
     world.reconfigure("visibility-timeout = \"5s\"", "visibility-timeout = \"10m\"");
@@ -216,9 +217,10 @@ async fn a_message_of_a_thousand_records_counts_each() {
     keys.push("a/%FF.csv".to_owned());
     world.send(&notification(&keys)).await;
     world.until("the alert", || (world.mails_about("message/").len() == 1).then_some(())).await;
+    let is_done = || async { (world.queued("inbox").await == 0).then_some(()) };
+    world.until_async("the end of the message", is_done).await;
     assert_eq!(world.calls("dynamodb", "UpdateItem"), 999);
     assert_eq!(world.queued("quarantine").await, 1);
-    assert_eq!(world.queued("inbox").await, 0);
 }
 
 #[tokio::test]
