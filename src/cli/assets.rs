@@ -1,45 +1,187 @@
-//! `deploy-assets`: puts the scripts that clusters need where the configuration
-//! says they lie.
+//! `deploy-assets`: puts into S3 what a template of CloudFormation cannot: the scripts that
+//! clusters need, the first configuration, the code of jobs. Deletes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use walkdir::{DirEntry, WalkDir};
 
 use super::output::Output;
 use super::{AwsArgs, Failure};
 use crate::aws::s3::S3;
-use crate::config::Assets;
+use crate::config::{self, Assets, Config, Place, TaskFiles};
 
 /// Name and content of each script.
 const SCRIPTS: [(&str, &str); 1] =
     [(Assets::DEADLINE, include_str!("../../deploy/emr/deadline.sh"))];
+/// Where the template's container fetches the main file.
+const MAIN: &str = "config/sluicegate.toml";
+const CODE: &str = "code/";
 
-/// Put the scripts that clusters need into S3, at [aws] assets
+/// Put into S3 what clusters and the service need there
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    sluicegate deploy-assets --config prod.toml\n\n\
-    Needs s3:PutObject there, which the service itself does not. To be repeated after an upgrade.")]
+    sluicegate deploy-assets --config prod.toml\n  \
+    sluicegate deploy-assets --config prod.toml --main --tasks tasks --code jobs --dry-run\n  \
+    sluicegate deploy-assets --config prod.toml --main --tasks tasks --code jobs\n\n\
+    The scripts that clusters need go to [aws] assets, always; task files go to [task-files] \
+    path. The main file and code go beside the assets, as the template lays out its bucket: \
+    with assets = \"s3://work/assets/\" to s3://work/config/sluicegate.toml and to \
+    s3://work/code/. Main file and task files are checked together first. Nothing is deleted. \
+    Needs s3:PutObject there, which the service itself does not have. To be repeated after an \
+    upgrade.")]
 pub struct DeployArgs {
+    /// Also the main file; the service reads it when it starts
+    #[arg(long)]
+    main: bool,
+    /// Also the task files of this folder
+    #[arg(long, value_name = "FOLDER")]
+    tasks: Option<PathBuf>,
+    /// Also all files of this folder but hidden ones, under their paths there
+    #[arg(long, value_name = "FOLDER")]
+    code: Option<PathBuf>,
+    /// Check, and say what would be put
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     aws: AwsArgs,
 }
 
+/// What is put: bucket and key → content.
+type Puts = BTreeMap<(String, String), Content>;
+
+enum Content {
+    Text(String),
+    File(PathBuf),
+}
+
 pub async fn deploy(args: &DeployArgs) -> Result<Output, Failure> {
+    let puts = puts(args)?;
+    let places: Vec<_> = puts.keys().map(|(bucket, key)| format!("s3://{bucket}/{key}")).collect();
+    if args.dry_run {
+        let text = format!("would put:\n    {}", places.join("\n    "));
+        return Output::new(text, &json!({ "would_put": places }));
+    }
     let session = args.aws.connect().await?;
-    let Some(assets) = &session.config.settings.assets else {
-        let text = "the configuration names no place for assets: add assets = \"s3://BUCKET/PREFIX/\" to [aws]";
-        return Err(Failure::Use(text.to_owned()));
-    };
     let s3 = S3::new(&session.aws);
-    let mut put = Vec::new();
-    for (name, script) in SCRIPTS {
-        let key = format!("{}{name}", assets.prefix);
-        s3.put(&assets.bucket, &key, script).await.map_err(|error| {
+    for (((bucket, key), content), place) in puts.iter().zip(&places) {
+        let put = match content {
+            Content::Text(text) => s3.put(bucket, key, text).await,
+            Content::File(path) => s3.put_file(bucket, key, path).await,
+        };
+        put.map_err(|error| {
             Failure::Failed(format!(
-                "cannot write {}: {error}\n    create the bucket, or correct assets or the permissions",
-                assets.uri(name)
+                "cannot write {place}: {error}\n    create the bucket, or correct the place or the \
+                 permissions; what comes before it in --dry-run is there already"
             ))
         })?;
-        put.push(assets.uri(name));
     }
-    Output::new(format!("put: {}", put.join(", ")), &json!({ "put": put }))
+    let text = format!("put:\n    {}", places.join("\n    "));
+    Output::new(text, &json!({ "put": places }))
+}
+
+/// All of it, checked before anything is put.
+fn puts(args: &DeployArgs) -> Result<Puts, Failure> {
+    let path = args.aws.config.path()?;
+    let config = match &args.tasks {
+        Some(folder) => config::load_with_folder(path, folder)?,
+        None => config::load(path)?,
+    };
+    let Some(assets) = &config.settings.assets else {
+        let text = "the configuration names no place for assets: add assets = \
+                    \"s3://BUCKET/PREFIX/\" to [aws]";
+        return Err(Failure::Use(text.to_owned()));
+    };
+    let mut puts: Puts = SCRIPTS
+        .map(|(name, script)| {
+            let key = format!("{}{name}", assets.prefix);
+            ((assets.bucket.clone(), key), Content::Text(script.to_owned()))
+        })
+        .into();
+    let beside = beside(assets);
+    let place = |rest: &str| (assets.bucket.clone(), format!("{beside}{rest}"));
+    if args.main {
+        puts.insert(place(MAIN), Content::Text(config.main.text.clone()));
+    }
+    if let Some(folder) = &args.tasks {
+        puts.extend(tasks(&config, folder)?);
+    }
+    if let Some(folder) = &args.code {
+        for (name, file) in code(folder)? {
+            puts.insert(place(&format!("{CODE}{name}")), Content::File(file));
+        }
+    }
+    Ok(puts)
+}
+
+/// What the last folder of the assets lies in: empty, or it ends in `/`.
+fn beside(assets: &Assets) -> &str {
+    let within = assets.prefix.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
+    &assets.prefix[..within]
+}
+
+fn tasks(config: &Config, folder: &Path) -> Result<Puts, Failure> {
+    let Some(TaskFiles { place: Place::Prefix { bucket, prefix }, .. }) =
+        &config.settings.task_files
+    else {
+        let text = "--tasks: [task-files] path is no place in S3: write path = \
+                    \"s3://BUCKET/PREFIX/\" there, or leave --tasks out";
+        return Err(Failure::Use(text.to_owned()));
+    };
+    let found =
+        config::read_folder(folder).map_err(|error| unreadable("--tasks", folder, &error))?;
+    if found.is_empty() {
+        let text = format!("--tasks: there are no task files (*.toml) in {}", folder.display());
+        return Err(Failure::Use(text));
+    }
+    // Those that cannot be read are mistakes, which were found.
+    let texts = found.into_iter().filter_map(|(name, text)| Some((name, text.ok()?)));
+    let puts = texts
+        .map(|(name, text)| ((bucket.clone(), format!("{prefix}{name}")), Content::Text(text)));
+    Ok(puts.collect())
+}
+
+/// Path from the folder, with `/` → file.
+fn code(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let is_hidden = |entry: &DirEntry| {
+        entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
+    };
+    let mut files = BTreeMap::new();
+    for entry in
+        WalkDir::new(folder).follow_links(true).into_iter().filter_entry(|it| !is_hidden(it))
+    {
+        let entry = entry.map_err(|error| unreadable("--code", folder, &error))?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let name = entry.path().strip_prefix(folder).ok().and_then(Path::to_str);
+        let Some(name) = name else {
+            let text = format!("--code: the name of {} is not UTF-8", entry.path().display());
+            return Err(Failure::Use(text));
+        };
+        files.insert(name.to_owned(), entry.into_path());
+    }
+    match files.is_empty() {
+        true => Err(Failure::Use(format!("--code: there are no files in {}", folder.display()))),
+        false => Ok(files),
+    }
+}
+
+fn unreadable(option: &str, folder: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::Use(format!("{option}: {} cannot be read: {error}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_the_assets_is_found() {
+        for (prefix, expected) in [("assets/", ""), ("a/b/assets/", "a/b/"), ("", "")] {
+            let assets = Assets { bucket: "b".to_owned(), prefix: prefix.to_owned() };
+            assert_eq!(beside(&assets), expected, "{prefix}");
+        }
+    }
 }

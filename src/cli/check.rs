@@ -1,6 +1,6 @@
 //! `check` and `schema`: a configuration looked at without running anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,16 +14,24 @@ use crate::config::{self, ConfigError, Finding, counted};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sluicegate check --config config/example.toml\n  \
-    sluicegate check --config config/example.toml --json\n\n\
+    sluicegate check --config config/example.toml --json\n  \
+    sluicegate check --config prod.toml --tasks tasks\n\n\
     Exit code 0 without mistakes (warnings do not count), 2 with")]
 pub struct CheckArgs {
+    /// The task files of this folder, in the place of those that [task-files] names
+    #[arg(long, value_name = "FOLDER")]
+    tasks: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
 pub fn check(args: &CheckArgs, json: bool) -> Result<Output, Failure> {
     let path = args.config.path()?;
-    let config = match config::load_with_task_files(path) {
+    let found = match &args.tasks {
+        Some(folder) => config::load_with_folder(path, folder),
+        None => config::load_with_task_files(path),
+    };
+    let config = match found {
         Ok(config) => config,
         Err(error) if json => return Err(Failure::Found(in_json(path, &mistakes(error), &[]))),
         Err(error) => return Err(error.into()),

@@ -175,11 +175,23 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub fn load_with_task_files(path: &Path) -> Result<Config, ConfigError> {
     let text = read(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
     let main = Source::new(path, text);
+    match task_folder(&main) {
+        Some(folder) => with_folder(&main, &folder),
+        None => assemble(&main, &[]).map_err(ConfigError::Invalid),
+    }
+}
+
+/// The same with the task files of another folder than the main file names.
+pub fn load_with_folder(path: &Path, folder: &Path) -> Result<Config, ConfigError> {
+    let text = read(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+    with_folder(&Source::new(path, text), folder)
+}
+
+fn with_folder(main: &Source, folder: &Path) -> Result<Config, ConfigError> {
     // The main file must stand by itself.
-    let alone = assemble(&main, &[]);
-    let Some(folder) = task_folder(&main) else { return alone.map_err(ConfigError::Invalid) };
+    let alone = assemble(main, &[]);
     let (mut sources, mut unreadable) = (Vec::new(), Vec::new());
-    match read_folder(&folder) {
+    match read_folder(folder) {
         Ok(found) => {
             for (name, text) in found {
                 let file = folder.join(name);
@@ -190,14 +202,14 @@ pub fn load_with_task_files(path: &Path) -> Result<Config, ConfigError> {
             }
         }
         Err(error) if alone.is_ok() => {
-            return Err(ConfigError::Read(folder, ReadError::Io(error)));
+            return Err(ConfigError::Read(folder.to_owned(), ReadError::Io(error)));
         }
         Err(error) => {
             let reason = format!("the task files cannot be read: {error}");
-            unreadable.push(Findings::of_file(&folder, reason));
+            unreadable.push(Findings::of_file(folder, reason));
         }
     }
-    let together = assemble(&main, &sources);
+    let together = assemble(main, &sources);
     match (alone, together) {
         (Ok(_), Ok(config)) if unreadable.is_empty() => Ok(config),
         (alone, together) => {

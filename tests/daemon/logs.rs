@@ -72,10 +72,9 @@ async fn a_service_that_cannot_start_says_so_in_its_log() {
         );
         (ended.status.code(), line["error"].as_str().unwrap().to_owned())
     };
-    let other = text.replace("quarantine = \"quarantine\"", "quarantine = \"none\"");
-    let (code, error) = run(&other).await;
+    let (code, error) = run(&text.replace(":status\"", ":nowhere\"")).await;
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("none"), "{error}");
+    assert!(error.contains(":nowhere does not exist"), "{error}");
     let (code, error) = run(&format!("{text}\n[nothing]\n")).await;
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("nothing"), "{error}");

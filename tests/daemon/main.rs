@@ -5,6 +5,7 @@
 
 mod alerts;
 mod arrivals;
+mod assets;
 mod backfills;
 mod batches;
 mod bugs_of_others;

@@ -1,0 +1,86 @@
+//! `deploy-assets`: what it puts into S3, and that it puts nothing of a configuration that has
+//! mistakes.
+
+use std::fs;
+use std::path::Path;
+
+use sluicegate::aws;
+use sluicegate::aws::s3::S3;
+
+use crate::commands::ask;
+use crate::world::{BUCKET, World, daily_file, daily_task};
+
+async fn put(world: &World) -> Vec<String> {
+    let s3 = S3::new(&aws::connect(&world.access()).await);
+    let listed = s3.list(BUCKET, "team/", 100).await.unwrap();
+    listed.into_iter().map(|object| object.key).collect()
+}
+
+async fn deploy(world: &World, folder: &Path, more: &[&str]) -> (i32, String, String) {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (tasks, code) = (path("tasks"), path("jobs"));
+    let words = ["deploy-assets", "--main", "--tasks", &tasks, "--code", &code];
+    ask(world, &[&words, more].concat()).await
+}
+
+#[tokio::test]
+async fn one_command_puts_all_that_a_stack_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("tasks/t.toml", &daily_task("t", &["a"], "true"));
+    write("tasks/notes.txt", "no task file");
+    write("jobs/etl.py", "print()");
+    write("jobs/lib/deep.sql", "select 1");
+    write("jobs/.git/config", "hidden");
+    let mut world = World::new(&daily_file("a")).await;
+    world.stop().await;
+    world.configure_head("task-files = { path = \"s3://landing/team/config/tasks/\" }\n");
+    world.reconfigure("[aws]\n", "[aws]\nassets = \"s3://landing/team/assets/\"\n");
+
+    let (code, said, error) = deploy(&world, folder.path(), &["--dry-run"]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(said.starts_with("would put:\n    s3://landing/team/assets/deadline.sh\n"), "{said}");
+    assert!(put(&world).await.is_empty());
+    let (code, _, error) = deploy(&world, folder.path(), &["--json"]).await;
+    assert_eq!(code, 0, "{error}");
+    let expected = [
+        "team/assets/deadline.sh",
+        "team/code/etl.py",
+        "team/code/lib/deep.sql",
+        "team/config/sluicegate.toml",
+        "team/config/tasks/t.toml",
+    ];
+    assert_eq!(put(&world).await, expected);
+
+    // With that the service runs.
+    world.start().await;
+    world.put("a/2013-01-01.csv", "1").await;
+    world.mail("t/2013-01-01/succeeded").await;
+}
+
+#[tokio::test]
+async fn nothing_is_put_of_what_has_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("tasks")).unwrap();
+    let world = World::new(&daily_file("a")).await;
+    let said = async |world: &World| {
+        let (code, _, error) = deploy(world, folder.path(), &[]).await;
+        assert_eq!(code, 2, "{error}");
+        error
+    };
+    assert!(said(&world).await.contains("add assets = "));
+    let mut world = world;
+    world.reconfigure("[aws]\n", "[aws]\nassets = \"s3://landing/team/assets/\"\n");
+    assert!(said(&world).await.contains("[task-files] path is no place in S3"));
+    world.configure_head("task-files = { path = \"s3://landing/team/config/tasks/\" }\n");
+    assert!(said(&world).await.contains("no task files (*.toml)"));
+    fs::write(folder.path().join("tasks/t.toml"), daily_task("t", &["nobody"], "true")).unwrap();
+    assert!(said(&world).await.contains("t.toml:"));
+    fs::write(folder.path().join("tasks/t.toml"), daily_task("t", &["a"], "true")).unwrap();
+    assert!(said(&world).await.contains("jobs cannot be read"));
+    assert!(put(&world).await.is_empty());
+}
