@@ -17,6 +17,7 @@ use aws_sdk_sqs::types::{
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use tokio::time::Instant;
 
 use super::error::AwsError;
 use super::store::{DUE_INDEX, KeyedTable};
@@ -25,6 +26,8 @@ use super::store::{DUE_INDEX, KeyedTable};
 const TRIED_AT_ONCE: usize = 4;
 /// What does not answer is told of by whoever needs it.
 const TRIED_WITHIN: Duration = Duration::from_secs(3);
+/// A start that takes a minute is taken for one that fails.
+const ALL_TRIED_WITHIN: Duration = Duration::from_secs(12);
 /// No item and no receipt is named so.
 const NOTHING: &str = "~rights";
 /// SNS takes up to 100 characters.
@@ -77,7 +80,12 @@ pub async fn denied_lists(config: &SdkConfig, listed: &BTreeSet<(String, String)
 async fn lacking(tries: Vec<Try>) -> Vec<Denied> {
     let mut tries: Vec<_> = tries.into_iter().map(tried).collect();
     let mut denied = Vec::new();
+    let started = Instant::now();
     while !tries.is_empty() {
+        if started.elapsed() >= ALL_TRIED_WITHIN {
+            tracing::warn!(left = tries.len(), "AWS was too slow to tell all that the role may do");
+            break;
+        }
         let some = tries.drain(..tries.len().min(TRIED_AT_ONCE));
         denied.extend(join_all(some).await.into_iter().flatten());
     }

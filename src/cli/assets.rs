@@ -39,7 +39,7 @@ pub struct DeployArgs {
     /// Also the task files of this folder
     #[arg(long, value_name = "FOLDER")]
     tasks: Option<PathBuf>,
-    /// Also all files of this folder but hidden ones, under their paths there
+    /// Also all files of this folder but hidden ones, under their paths there; links are refused
     #[arg(long, value_name = "FOLDER")]
     code: Option<PathBuf>,
     /// Check, and say what would be put
@@ -103,6 +103,7 @@ fn puts(args: &DeployArgs) -> Result<Puts, Failure> {
     let beside = beside(assets);
     let place = |rest: &str| (assets.bucket.clone(), format!("{beside}{rest}"));
     if args.main {
+        check_main(args, &config)?;
         puts.insert(place(MAIN), Content::Text(config.main.text.clone()));
     }
     if let Some(folder) = &args.tasks {
@@ -120,6 +121,25 @@ fn puts(args: &DeployArgs) -> Result<Puts, Failure> {
 fn beside(assets: &Assets) -> &str {
     let within = assets.prefix.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
     &assets.prefix[..within]
+}
+
+/// What the service's container could not read, or what was not checked.
+fn check_main(args: &DeployArgs, config: &Config) -> Result<(), Failure> {
+    let Some(TaskFiles { place, .. }) = &config.settings.task_files else { return Ok(()) };
+    if let Place::Folder(folder) = place {
+        return Err(Failure::Use(format!(
+            "--main: [task-files] path is {}, which the service's container does not have: write \
+             path = \"s3://BUCKET/PREFIX/\" there",
+            folder.display()
+        )));
+    }
+    if args.tasks.is_none() {
+        eprintln!(
+            "warning: the main file was checked without the task files in {place}: --tasks FOLDER \
+             checks and puts both"
+        );
+    }
+    Ok(())
 }
 
 fn tasks(config: &Config, folder: &Path) -> Result<Puts, Failure> {
@@ -148,13 +168,22 @@ fn code(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let is_hidden = |entry: &DirEntry| {
         entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
     };
+    if !folder.is_dir() {
+        return Err(Failure::Use(format!("--code: {} is no folder", folder.display())));
+    }
     let mut files = BTreeMap::new();
-    for entry in
-        WalkDir::new(folder).follow_links(true).into_iter().filter_entry(|it| !is_hidden(it))
-    {
+    for entry in WalkDir::new(folder).into_iter().filter_entry(|it| !is_hidden(it)) {
         let entry = entry.map_err(|error| unreadable("--code", folder, &error))?;
-        if !entry.file_type().is_file() {
+        if entry.file_type().is_dir() {
             continue;
+        }
+        // A link may lead to what was not meant for the clusters.
+        if !entry.file_type().is_file() {
+            let text = format!(
+                "--code: {} is no file: put the file itself there, or hide it by a dot",
+                entry.path().display()
+            );
+            return Err(Failure::Use(text));
         }
         let name = entry.path().strip_prefix(folder).ok().and_then(Path::to_str);
         let Some(name) = name else {

@@ -5,6 +5,7 @@ use std::panic;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
@@ -69,10 +70,12 @@ pub async fn run(args: RunArgs, json: bool) -> Result<Option<Output>, Failure> {
     match (serve(args).await, format) {
         (Ok(()), _) => Ok(None),
         (Err(failure), LogFormat::Text) => Err(failure),
-        (Err(failure), LogFormat::Json) => {
+        // RUST_LOG may leave it out of the log.
+        (Err(failure), LogFormat::Json) if tracing::enabled!(Level::ERROR) => {
             tracing::error!(error = failure.words(), "the service ends");
             Err(Failure::Logged(Box::new(failure)))
         }
+        (Err(failure), LogFormat::Json) => Err(failure),
     }
 }
 
@@ -128,9 +131,13 @@ fn start_log(format: LogFormat) {
             log.with(lines.fmt_fields(fields.delimited(" ")).with_ansi(ansi)).init();
         }
     }
-    panic::set_hook(Box::new(|panicked| {
-        let error = panicked.to_string();
-        tracing::error!(error, "a part of the service has panicked: please report it");
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panicked| match tracing::enabled!(Level::ERROR) {
+        true => {
+            let error = panicked.to_string();
+            tracing::error!(error, "a part of the service has panicked: please report it");
+        }
+        false => usual(panicked),
     }));
 }
 

@@ -188,10 +188,9 @@ impl Engine {
         let output = output_of(catalog, about, load);
         let place = output.as_deref().and_then(|uri| uri.strip_prefix("s3://")?.split_once('/'));
         let Some((bucket, prefix)) = place else {
-            return Err(refused(
-                "ListObjectsV2",
-                "its dataset is not declared any more".to_owned(),
-            ));
+            let dataset = &about.spec.dataset;
+            let message = format!("its run has made no {dataset}, which its task loads now");
+            return Err(refused("ListObjectsV2", message));
         };
         let listed = self.s3.list(bucket, prefix, FILES_MAX + 1).await?;
         if listed.len() > FILES_MAX {
@@ -354,11 +353,15 @@ fn manifest_place(about: &About<'_>, load: &Load) -> (String, String) {
     (bucket.clone(), format!("{prefix}{task}/{partition}/{}-{}.json", load.run, load.attempt))
 }
 
-/// Where the run has put what is loaded.
+/// Where the run has put what is loaded. None if it has made no such output: what is there
+/// now is somebody else's, or nothing.
 fn output_of(catalog: &Catalog, about: &About<'_>, load: &Load) -> Option<String> {
     let dataset = &about.spec.dataset;
     let declared = || Some(catalog.datasets.get(dataset)?.location.uri_of(&about.key.partition));
-    let output = load.outputs.get(dataset).cloned().or_else(declared)?;
+    // Another name for the same place changes nothing.
+    let is_made =
+        |uri: &String| load.outputs.is_empty() || load.outputs.values().any(|it| it == uri);
+    let output = load.outputs.get(dataset).cloned().or_else(|| declared().filter(is_made))?;
     Some(output.trim_end_matches('*').to_owned())
 }
 

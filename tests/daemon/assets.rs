@@ -81,6 +81,10 @@ async fn nothing_is_put_of_what_has_mistakes() {
     fs::write(folder.path().join("tasks/t.toml"), daily_task("t", &["nobody"], "true")).unwrap();
     assert!(said(&world).await.contains("t.toml:"));
     fs::write(folder.path().join("tasks/t.toml"), daily_task("t", &["a"], "true")).unwrap();
-    assert!(said(&world).await.contains("jobs cannot be read"));
+    assert!(said(&world).await.contains("jobs is no folder"));
+    fs::create_dir(folder.path().join("jobs")).unwrap();
+    assert!(said(&world).await.contains("there are no files in"));
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("jobs/etl.py")).unwrap();
+    assert!(said(&world).await.contains("etl.py is no file"));
     assert!(put(&world).await.is_empty());
 }

@@ -111,6 +111,43 @@ async fn what_the_steps_have_made_is_loaded_when_the_cluster_is_gone() {
 }
 
 #[tokio::test]
+async fn what_the_run_has_made_is_loaded_whatever_is_declared_meanwhile() {
+    for (moved, end) in [
+        ("location = \"s3://landing/moved/{yyyy}-{MM}-{dd}/\"", "succeeded"),
+        // It is the output of nobody's run.
+        (
+            "location = \"s3://landing/out/{yyyy}-{MM}-{dd}/\"\n[datasets.other]\n\
+             location = \"s3://landing/moved/{yyyy}-{MM}-{dd}/\"",
+            "failed",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let go = folder.path().join("go").display().to_string();
+        let script = format!("until test -e {go}; do sleep 0.05; done");
+        let tasks = loading("mode = \"replace-table\"", "double precision");
+        let mut world = world(&tasks.replace("'''true'''", &format!("'''{script}'''"))).await;
+        put_day(&world, "2013-01-01").await;
+        world.mail("t/2013-01-01/running").await;
+        world.stop().await;
+        world.reconfigure("location = \"s3://landing/out/{yyyy}-{MM}-{dd}/\"", moved);
+        if end == "failed" {
+            world.reconfigure("outputs = [\"out\"]", "outputs = [\"out\", \"other\"]");
+            world.reconfigure("table = \"flights\"", "table = \"flights\"\ndataset = \"other\"");
+        }
+        world.start().await;
+        std::fs::write(&go, "").unwrap();
+        let mail = world.mail(&format!("t/2013-01-01/{end}")).await;
+        match end {
+            "succeeded" => {
+                let rows = ask(&world, "SELECT carrier FROM flights").await.unwrap();
+                assert_eq!(rows.len(), 3);
+            }
+            _ => assert!(mail.text.contains("its run has made no other"), "{}", mail.text),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_load_that_cannot_work_fails_with_the_warehouses_words_and_leaves_nothing() {
     let world = world(&loading("", "date")).await;
     put_day(&world, "2013-01-01").await;

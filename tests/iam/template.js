@@ -48,6 +48,7 @@ const VALUES = {
   'AWS::SNS::Topic': (id, p) => ({ Ref: arn('sns', p.TopicName), TopicName: p.TopicName }),
   'AWS::DynamoDB::Table': (id, p) => ({ Ref: p.TableName, Arn: arn('dynamodb', `table/${p.TableName}`) }),
   'AWS::IAM::Role': (id) => ({ Ref: id, Arn: `arn:aws:iam::${ACCOUNT}:role/${id}`, RoleId: `AROA${id.toUpperCase()}` }),
+  'AWS::IAM::Policy': (id, p) => ({ Ref: p.PolicyName }),
   'AWS::IAM::ManagedPolicy': (id) => ({ Ref: `arn:aws:iam::${ACCOUNT}:policy/${id}` }),
   'AWS::IAM::InstanceProfile': (id) => ({ Ref: id, Arn: `arn:aws:iam::${ACCOUNT}:instance-profile/${id}` }),
   'AWS::Events::Rule': (id) => ({ Ref: id, Arn: arn('events', `rule/${id}`) }),

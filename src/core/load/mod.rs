@@ -371,7 +371,7 @@ impl Load {
                     Some(had) if had.count > 0 => {
                         Some(format!("its output has no files any more, and had {}", had.count))
                     }
-                    None if self.before > 0 => Some("its output has no files now".to_owned()),
+                    None if self.attempt > 1 => Some("its output has no files now".to_owned()),
                     _ => None,
                 };
                 if let Some(reason) = reason.filter(|_| files.count == 0) {
@@ -532,7 +532,7 @@ impl Load {
 
     fn fail(&mut self, reason: &str, class: FailureClass, advice: &'static str) -> Act {
         self.class = Some(class);
-        self.needs_steps = [RUN_AGAIN, USE_ANOTHER_MODE].contains(&advice);
+        self.needs_steps = advice == RUN_AGAIN;
         Act::End(End::Failed { reason: clipped(reason, FAILURE_CHARS_MAX), class, advice })
     }
 
