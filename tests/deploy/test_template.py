@@ -21,8 +21,12 @@ VALUES = {
     "TaskPolicyArn": (["", "arn:aws:iam::111122223333:policy/more"], ["more", "arn:aws:iam::1:role/x"]),
     "JobPolicyArn": (["", "arn:aws:iam::aws:policy/x", "arn:aws:iam::111122223333:policy/a/b"], ["more"]),
     "KdcPasswordSecretArn": (
-        ["", "arn:aws:secretsmanager:us-east-1:111122223333:secret:kdc-AbCdEf"],
-        ["kdc", "arn:aws:ssm:us-east-1:111122223333:parameter/kdc"],
+        [
+            "",
+            "arn:aws:secretsmanager:us-east-1:111122223333:secret:kdc-AbCdEf",
+            "arn:aws:ssm:us-east-1:111122223333:parameter/kdc",
+        ],
+        ["kdc", "arn:aws:s3:us-east-1:111122223333:parameter/kdc"],
     ),
 }
 # What operators find explained.
