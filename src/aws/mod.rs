@@ -55,6 +55,8 @@ const SERVICES: [&str; 9] =
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A PutObject may carry 5 GB.
+const LARGE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Retries of calls that may be repeated; those that may not switch them off.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -112,6 +114,15 @@ pub fn timeouts() -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build()
+}
+
+/// The same for calls that carry much.
+pub fn patient(config: &SdkConfig) -> SdkConfig {
+    let timeouts = timeouts().to_builder();
+    let timeouts = timeouts
+        .operation_attempt_timeout(LARGE_ATTEMPT_TIMEOUT)
+        .operation_timeout(LARGE_ATTEMPT_TIMEOUT * 2);
+    config.to_builder().timeout_config(timeouts.build()).build()
 }
 
 fn http_client() -> SharedHttpClient {

@@ -1,14 +1,10 @@
-//! S3: reads and writes small objects (task files, logs of steps, scripts), puts files,
-//! and lists prefixes. The data itself is never read: that is the cluster's work.
+//! S3: reads and writes small objects (task files, logs of steps, scripts) and lists
+//! prefixes. The data itself is never read: that is the cluster's work.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{EncodingType, Object};
 use flate2::write::MultiGzDecoder;
 use jiff::Timestamp;
@@ -23,9 +19,6 @@ const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// How much of its end is kept.
 const TAIL_BYTES: usize = 64 * 1024;
-
-/// One PutObject takes up to 5 GB.
-const FILE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// Objects that S3 shows in one answer at most.
 const PAGE_MAX: i32 = 1000;
@@ -149,29 +142,17 @@ impl S3 {
         answer.map(|_| ()).map_err(|error| AwsError::new("S3", "DeleteObject", &error))
     }
 
-    /// Writes a small object.
-    pub async fn put(&self, bucket: &str, key: &str, text: &str) -> Result<(), AwsError> {
-        let body = text.as_bytes().to_vec().into();
+    /// Writes an object.
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: impl Into<Vec<u8>>,
+    ) -> Result<(), AwsError> {
+        let body = content.into().into();
         let request = self.client.put_object().bucket(bucket).key(key).body(body);
         request.send().await.map_err(|error| AwsError::new("S3", "PutObject", &error))?;
         Ok(())
-    }
-
-    /// Writes a file, which may be large.
-    pub async fn put_file(&self, bucket: &str, key: &str, file: &Path) -> Result<(), AwsError> {
-        let body = ByteStream::from_path(file).await.map_err(|error| AwsError {
-            service: "S3",
-            action: "PutObject",
-            kind: Kind::Refused,
-            message: format!("{} cannot be read: {error}", file.display()),
-        })?;
-        let patience = TimeoutConfig::builder()
-            .operation_attempt_timeout(FILE_TIMEOUT)
-            .operation_timeout(FILE_TIMEOUT * 2);
-        let patient = aws_sdk_s3::config::Builder::new().timeout_config(patience.build());
-        let request = self.client.put_object().bucket(bucket).key(key).body(body);
-        let answer = request.customize().config_override(patient).send().await;
-        answer.map(|_| ()).map_err(|error| AwsError::new("S3", "PutObject", &error))
     }
 
     /// The last `bytes_max` bytes of an object; None if there is no such object.

@@ -2,6 +2,7 @@
 //! clusters need, the first configuration, the code of jobs. Deletes nothing.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::output::Output;
 use super::{AwsArgs, Failure};
-use crate::aws::s3::S3;
+use crate::aws::{self, s3::S3};
 use crate::config::{self, Assets, Config, Place, TaskFiles};
 
 /// Name and content of each script.
@@ -65,13 +66,15 @@ pub async fn deploy(args: &DeployArgs) -> Result<Output, Failure> {
         return Output::new(text, &json!({ "would_put": places }));
     }
     let session = args.aws.connect().await?;
-    let s3 = S3::new(&session.aws);
-    for (((bucket, key), content), place) in puts.iter().zip(&places) {
-        let put = match content {
-            Content::Text(text) => s3.put(bucket, key, text).await,
-            Content::File(path) => s3.put_file(bucket, key, path).await,
+    let s3 = S3::new(&aws::patient(&session.aws));
+    for (((bucket, key), content), place) in puts.into_iter().zip(&places) {
+        let content = match content {
+            Content::Text(text) => text.into_bytes(),
+            Content::File(path) => {
+                fs::read(&path).map_err(|error| unreadable("--code", &path, &error))?
+            }
         };
-        put.map_err(|error| {
+        s3.put(&bucket, &key, content).await.map_err(|error| {
             Failure::Failed(format!(
                 "cannot write {place}: {error}\n    create the bucket, or correct the place or the \
                  permissions; what comes before it in --dry-run is there already"

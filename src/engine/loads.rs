@@ -203,7 +203,7 @@ impl Engine {
             .collect();
         let (text, files) = manifest(bucket, prefix, &objects);
         let (bucket, key) = manifest_place(about, load);
-        self.s3.put(&bucket, &key, &text).await?;
+        self.s3.put(&bucket, &key, text).await?;
         Ok(files)
     }
 
