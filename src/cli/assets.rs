@@ -10,7 +10,7 @@ use serde_json::json;
 use walkdir::{DirEntry, WalkDir};
 
 use super::output::Output;
-use super::{AwsArgs, Failure};
+use super::{AwsArgs, Failure, task_files, unreadable};
 use crate::aws::{self, s3::S3};
 use crate::config::{self, Assets, Config, Place, TaskFiles};
 
@@ -67,6 +67,12 @@ pub async fn deploy(args: &DeployArgs) -> Result<Output, Failure> {
     }
     let session = args.aws.connect().await?;
     let s3 = S3::new(&aws::patient(&session.aws));
+    if args.tasks.is_some()
+        && let Some(TaskFiles { place: Place::Prefix { bucket, prefix }, .. }) =
+            &session.config.settings.task_files
+    {
+        tell_others(&s3, bucket, prefix, &puts).await;
+    }
     for (((bucket, key), content), place) in puts.into_iter().zip(&places) {
         let content = match content {
             Content::Text(text) => text.into_bytes(),
@@ -85,13 +91,35 @@ pub async fn deploy(args: &DeployArgs) -> Result<Output, Failure> {
     Output::new(text, &json!({ "put": places }))
 }
 
+/// Of task files that are there and are not put: the service reads them too, so that one which
+/// was renamed is there twice.
+async fn tell_others(s3: &S3, bucket: &str, prefix: &str, puts: &Puts) {
+    // Who may put need not be allowed to list.
+    let Ok(listed) = s3.list(bucket, prefix, config::FILES_MAX).await else { return };
+    for key in listed.into_iter().map(|object| object.key) {
+        let is_read = key.strip_prefix(prefix).is_some_and(config::is_task_file);
+        if is_read && !puts.contains_key(&(bucket.to_owned(), key.clone())) {
+            eprintln!(
+                "warning: s3://{bucket}/{key} is there too, and the service reads it: remove it with \
+                 aws s3 rm if that is not meant"
+            );
+        }
+    }
+}
+
 /// All of it, checked before anything is put.
 fn puts(args: &DeployArgs) -> Result<Puts, Failure> {
     let path = args.aws.config.path()?;
     let config = match &args.tasks {
-        Some(folder) => config::load_with_folder(path, folder)?,
+        Some(folder) => {
+            task_files(folder)?;
+            config::load_with_folder(path, folder)?
+        }
         None => config::load(path)?,
     };
+    if !config.warnings.is_empty() {
+        eprintln!("{}", config.warnings);
+    }
     let Some(assets) = &config.settings.assets else {
         let text = "the configuration names no place for assets: add assets = \
                     \"s3://BUCKET/PREFIX/\" to [aws]";
@@ -153,12 +181,7 @@ fn tasks(config: &Config, folder: &Path) -> Result<Puts, Failure> {
                     \"s3://BUCKET/PREFIX/\" there, or leave --tasks out";
         return Err(Failure::Use(text.to_owned()));
     };
-    let found =
-        config::read_folder(folder).map_err(|error| unreadable("--tasks", folder, &error))?;
-    if found.is_empty() {
-        let text = format!("--tasks: there are no task files (*.toml) in {}", folder.display());
-        return Err(Failure::Use(text));
-    }
+    let found = task_files(folder)?;
     // Those that cannot be read are mistakes, which were found.
     let texts = found.into_iter().filter_map(|(name, text)| Some((name, text.ok()?)));
     let puts = texts
@@ -169,7 +192,8 @@ fn tasks(config: &Config, folder: &Path) -> Result<Puts, Failure> {
 /// Path from the folder, with `/` → file.
 fn code(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let is_hidden = |entry: &DirEntry| {
-        entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() > 0 && (name.starts_with('.') || name == "__pycache__")
     };
     if !folder.is_dir() {
         return Err(Failure::Use(format!("--code: {} is no folder", folder.display())));
@@ -177,13 +201,13 @@ fn code(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut files = BTreeMap::new();
     for entry in WalkDir::new(folder).into_iter().filter_entry(|it| !is_hidden(it)) {
         let entry = entry.map_err(|error| unreadable("--code", folder, &error))?;
-        if entry.file_type().is_dir() {
+        if entry.depth() == 0 || entry.file_type().is_dir() {
             continue;
         }
-        // A link may lead to what was not meant for the clusters.
+        // It may lead to what was not meant for the clusters.
         if !entry.file_type().is_file() {
             let text = format!(
-                "--code: {} is no file: put the file itself there, or hide it by a dot",
+                "--code: {} is a link, or no file: put the file itself there, or hide it by a dot",
                 entry.path().display()
             );
             return Err(Failure::Use(text));
@@ -199,10 +223,6 @@ fn code(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
         true => Err(Failure::Use(format!("--code: there are no files in {}", folder.display()))),
         false => Ok(files),
     }
-}
-
-fn unreadable(option: &str, folder: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::Use(format!("{option}: {} cannot be read: {error}", folder.display()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `check` and `schema`: a configuration looked at without running anything.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{ConfigArgs, Failure};
+use super::{Failure, WholeArgs};
 use crate::config::{self, ConfigError, Finding, counted};
 
 /// Check a configuration, and the task files of its folder, and say every
@@ -18,23 +18,17 @@ use crate::config::{self, ConfigError, Finding, counted};
     sluicegate check --config prod.toml --tasks tasks\n\n\
     Exit code 0 without mistakes (warnings do not count), 2 with")]
 pub struct CheckArgs {
-    /// The task files of this folder, in the place of those that [task-files] names
-    #[arg(long, value_name = "FOLDER")]
-    tasks: Option<PathBuf>,
     #[command(flatten)]
-    config: ConfigArgs,
+    config: WholeArgs,
 }
 
 pub fn check(args: &CheckArgs, json: bool) -> Result<Output, Failure> {
-    let path = args.config.path()?;
-    let found = match &args.tasks {
-        Some(folder) => config::load_with_folder(path, folder),
-        None => config::load_with_task_files(path),
-    };
-    let config = match found {
-        Ok(config) => config,
-        Err(error) if json => return Err(Failure::Found(in_json(path, &mistakes(error), &[]))),
-        Err(error) => return Err(error.into()),
+    let path = args.config.config.path()?;
+    let config = match args.config.load() {
+        Err(Failure::Config(error)) if json => {
+            return Err(Failure::Found(in_json(path, &mistakes(error), &[])));
+        }
+        result => result?,
     };
     let catalog = &config.catalog;
     let counts = [

@@ -24,10 +24,11 @@ mod status;
 mod tables;
 mod why;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aws_config::SdkConfig;
+use axum::http::Uri;
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -39,7 +40,7 @@ use crate::aws::error::{Kind, with_causes};
 use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access, AwsError};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Found, Place, TaskFiles};
 use crate::core::catalog::Task;
 use crate::core::operate::NotDue;
 use crate::core::partition::{Grain, Partition, PartitionError};
@@ -119,13 +120,23 @@ struct ConfigArgs {
     config: Option<PathBuf>,
 }
 
+/// A configuration with its task files, looked at without AWS.
+#[derive(Debug, Args)]
+struct WholeArgs {
+    /// The task files of this folder, in the place of those that [task-files] names
+    #[arg(long, value_name = "FOLDER")]
+    tasks: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 #[derive(Debug, Args)]
 struct AwsArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Use a local AWS at this endpoint instead of the real one, with its
     /// development clock and made-up credentials
-    #[arg(long, env = "SLUICEGATE_LOCAL", value_name = "URL")]
+    #[arg(long, env = "SLUICEGATE_LOCAL", value_name = "URL", value_parser = endpoint)]
     local: Option<String>,
     /// Development: let AWS_ENDPOINT_URL and its like lead elsewhere than to AWS
     #[arg(
@@ -300,6 +311,52 @@ fn limit(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("write a whole number from 1 on".to_owned()),
         Ok(limit) => Ok(limit),
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, String> {
+    let uri: Option<Uri> = text.parse().ok();
+    let is_one =
+        |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    match uri.is_some_and(|uri| is_one(&uri)) {
+        true => Ok(text.to_owned()),
+        false => Err("write where it listens, such as http://127.0.0.1:4510".to_owned()),
+    }
+}
+
+/// The task files of a folder, which has some.
+fn task_files(folder: &Path) -> Result<Found, Failure> {
+    let found =
+        config::read_folder(folder).map_err(|error| unreadable("--tasks", folder, &error))?;
+    match found.is_empty() {
+        true => Err(Failure::Use(format!(
+            "--tasks: there are no task files (*.toml) in {}",
+            folder.display()
+        ))),
+        false => Ok(found),
+    }
+}
+
+fn unreadable(option: &str, path: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::Use(format!("{option}: {} cannot be read: {error}", path.display()))
+}
+
+impl WholeArgs {
+    fn load(&self) -> Result<Config, Failure> {
+        let path = self.config.path()?;
+        if let Some(folder) = &self.tasks {
+            task_files(folder)?;
+            return Ok(config::load_with_folder(path, folder)?);
+        }
+        let config = config::load_with_task_files(path)?;
+        if let Some(TaskFiles { place: place @ Place::Prefix { .. }, .. }) =
+            &config.settings.task_files
+        {
+            eprintln!(
+                "warning: the task files in {place} are not read: --tasks FOLDER names a copy"
+            );
+        }
+        Ok(config)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::output::{self, Output, or_dash};
 use super::shown::{self, ShownStep};
-use super::{ConfigArgs, Failure, find_partition, find_task};
+use super::{Failure, WholeArgs, find_partition, find_task};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::catalog::{Catalog, Completeness, Need, OnTimeout, Profile, Task};
@@ -35,8 +35,9 @@ const FIRST_ATTEMPT: u32 = 1;
     sluicegate plan --config prod.toml\n  \
     sluicegate plan --from 2013-01-01 --to 2013-01-02 --task hourly-etl --config prod.toml\n  \
     sluicegate plan --at 2013-01-01T06:05:00Z --config prod.toml\n  \
-    sluicegate plan --task hourly-etl --partition 2013-01-01T05 --steps --config prod.toml\n\n\
-    Computed from the configuration alone. Times are UTC; without --from, from now on.")]
+    sluicegate plan --task hourly-etl --partition 2013-01-01T05 --steps --config prod.toml\n  \
+    sluicegate plan --tasks tasks --config prod.toml\n\n\
+    Computed from the configuration and its task files alone. Times are UTC; without --from, from now on.")]
 pub struct PlanArgs {
     /// Start of the interval: a day, an hour, or an instant such as
     /// 2013-01-01T06:05:00Z
@@ -58,7 +59,7 @@ pub struct PlanArgs {
     #[arg(long, requires = "partition")]
     steps: bool,
     #[command(flatten)]
-    config: ConfigArgs,
+    config: WholeArgs,
 }
 
 fn instant(text: &str) -> Result<Timestamp, String> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use sluicegate::aws;
 use sluicegate::aws::s3::S3;
 
-use crate::commands::ask;
+use crate::commands::{ask, sluicegate};
 use crate::world::{BUCKET, World, daily_file, daily_task};
 
 async fn put(world: &World) -> Vec<String> {
@@ -60,12 +60,35 @@ async fn one_command_puts_all_that_a_stack_lacks() {
     world.start().await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("t/2013-01-01/succeeded").await;
+
+    // What is renamed is there twice.
+    fs::rename(folder.path().join("tasks/t.toml"), folder.path().join("tasks/u.toml")).unwrap();
+    let (code, _, error) = deploy(&world, folder.path(), &[]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(error.contains("s3://landing/team/config/tasks/t.toml is there too"), "{error}");
+    // What is looked at without S3 says so, or takes a folder.
+    let tasks = folder.path().join("tasks").display().to_string();
+    for (words, reads) in
+        [(&["check"][..], false), (&["plan"], false), (&["check", "--tasks", &tasks], true)]
+    {
+        let config = world.config_file();
+        let path = config.path().display().to_string();
+        let (code, _, error) = sluicegate(&[words, &["--config", &path]].concat());
+        assert_eq!((code, error.contains("are not read")), (0, !reads), "{words:?}: {error}");
+    }
+    let config = world.config_file();
+    let path = config.path().display().to_string();
+    let day = ["plan", "--task", "t", "--partition", "2013-01-01", "--tasks", &tasks];
+    let (code, said, _) = sluicegate(&[&day[..], &["--config", &path]].concat());
+    assert!(code == 0 && said.contains("bash"), "{said}");
 }
 
 #[tokio::test]
 async fn nothing_is_put_of_what_has_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("tasks")).unwrap();
+    let task = folder.path().join("tasks/t.toml");
+    fs::write(&task, daily_task("t", &["a"], "true")).unwrap();
     let world = World::new(&daily_file("a")).await;
     let said = async |world: &World| {
         let (code, _, error) = deploy(world, folder.path(), &[]).await;
@@ -77,14 +100,15 @@ async fn nothing_is_put_of_what_has_mistakes() {
     world.reconfigure("[aws]\n", "[aws]\nassets = \"s3://landing/team/assets/\"\n");
     assert!(said(&world).await.contains("[task-files] path is no place in S3"));
     world.configure_head("task-files = { path = \"s3://landing/team/config/tasks/\" }\n");
+    fs::remove_file(&task).unwrap();
     assert!(said(&world).await.contains("no task files (*.toml)"));
-    fs::write(folder.path().join("tasks/t.toml"), daily_task("t", &["nobody"], "true")).unwrap();
+    fs::write(&task, daily_task("t", &["nobody"], "true")).unwrap();
     assert!(said(&world).await.contains("t.toml:"));
-    fs::write(folder.path().join("tasks/t.toml"), daily_task("t", &["a"], "true")).unwrap();
+    fs::write(&task, daily_task("t", &["a"], "true")).unwrap();
     assert!(said(&world).await.contains("jobs is no folder"));
     fs::create_dir(folder.path().join("jobs")).unwrap();
     assert!(said(&world).await.contains("there are no files in"));
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("jobs/etl.py")).unwrap();
-    assert!(said(&world).await.contains("etl.py is no file"));
+    assert!(said(&world).await.contains("etl.py is a link, or no file"));
     assert!(put(&world).await.is_empty());
 }

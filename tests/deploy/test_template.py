@@ -5,9 +5,11 @@ What its policies allow is tests/iam's; whether it can be deployed, test_deploym
 
 import json
 import re
+import tempfile
 import unittest
+from pathlib import Path
 
-from support import REPOSITORY, TEMPLATE, complaints, template
+from support import REPOSITORY, SLUICEGATE, TEMPLATE, complaints, run, template
 
 # Of each parameter with a pattern: what is right, and what is wrong.
 VALUES = {
@@ -63,6 +65,28 @@ class Template(unittest.TestCase):
         filtered = template()["Resources"]["StatusMail"]["Properties"]["FilterPolicy"]
         file = json.loads((REPOSITORY / "deploy/sns/email-filter.json").read_text("utf-8"))
         self.assertEqual(file, filtered)
+
+    def test_the_guides_configuration_has_no_mistakes(self):
+        guide = (REPOSITORY / "deploy/README.md").read_text("utf-8")
+        found = re.search(r"^cat > (tasks/\w+\.toml) <<END\n(.*?)^END$", guide, re.M | re.S)
+        profile = (
+            'service-role = "service"\ninstance-profile = "machines"\n'
+            'log-uri = "s3://work/logs/"\nsubnets = ["subnet-1"]'
+        )
+        text = found[2].replace("$(output Profile)", profile)
+        text = re.sub(r"\$\(output (\w+)BucketName\)", lambda bucket: bucket[1].lower(), text)
+        with tempfile.TemporaryDirectory() as folder:
+            main, tasks = Path(folder) / "sluicegate.toml", Path(folder) / found[1]
+            tasks.parent.mkdir()
+            tasks.write_text(text, "utf-8")
+            main.write_text(
+                'deployment = "prod"\n[aws]\nqueue = "prod-inbox"\nquarantine = "prod-quarantine"\n'
+                'topic-arn = "arn:aws:sns:us-east-1:111122223333:prod-status"\n'
+                'assets = "s3://work/assets/"\n[task-files]\npath = "s3://work/config/tasks/"\n',
+                "utf-8",
+            )
+            said = run([SLUICEGATE, "check", "--config", main, "--tasks", tasks.parent])
+        self.assertIn("no mistakes, 1 task, 2 datasets, 1 profile", said)
 
     def test_every_alarm_is_explained_to_operators(self):
         for name, resource in template()["Resources"].items():
