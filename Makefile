@@ -78,7 +78,7 @@ python-tests: python ## The local AWS by its clients, requests by their models, 
 	.venv/bin/python -m unittest discover tests/demo
 	.venv/bin/python data/make.py --check
 
-# After the Rust tests: their requests are held against the template's policies too.
+# After the Rust tests: the requests that these wrote are held against the template's policies too.
 deploy-tests: python out/deploy-venv/complete ## The template: cfn-lint, deployed to moto, its policies by IAM's rules
 	out/deploy-venv/bin/python -m unittest discover tests/deploy
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory iam-tests; else \

@@ -101,6 +101,8 @@ bugs! {
     QuotaIgnored, "quota-ignored", "Calls are made whether the quota has room for them or not.";
     NewerOverwritten, "newer-overwritten", "An item of a newer version is written to.";
     RunFollowsConfig, "run-follows-config", "A run goes on with limits that were changed after it began.";
+    BackfillNotKept, "backfill-not-kept", "Partitions are begun for a backfill before it is stored which.";
+    BackfillUnchecked, "backfill-unchecked", "A partition is begun for a backfill although that was cancelled meanwhile.";
     LedgerNotChecked, "ledger-not-checked", "A load does not fail when its partition stands in the ledger.";
     LedgerLockedLate, "ledger-locked-late", "A load locks the ledger after a statement that fixes what it sees.";
     TokenPerCall, "token-per-call", "A load whose answer was lost is sent again as another attempt.";

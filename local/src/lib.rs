@@ -15,7 +15,7 @@ pub mod pattern;
 pub mod python;
 pub mod redshift;
 pub mod replay;
-mod request_log;
+pub mod request_log;
 mod route;
 pub mod s3;
 mod server;

@@ -1,6 +1,7 @@
 //! The body of every request as one JSON line, so that what clients send can be
-//! held against the service models. Objects (S3) are left out. Not for counting:
-//! see `call_log`. The bodies are written as they came, secrets included.
+//! held against the service models and against the rights of a role. Objects are
+//! left out. Not for counting: see `call_log`. The bodies are written as they
+//! came, secrets included.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -24,11 +24,12 @@ impl Service {
     pub const ALL: [Service; 5] =
         [Service::DynamoDb, Service::Emr, Service::S3, Service::Sns, Service::Sqs];
 
+    /// As AWS names it in signatures.
     pub fn name(self) -> &'static str {
         match self {
             Service::DynamoDb => "dynamodb",
-            Service::Emr => "emr",
-            Service::Redshift => "redshift",
+            Service::Emr => "elasticmapreduce",
+            Service::Redshift => "redshift-data",
             Service::S3 => "s3",
             Service::Sns => "sns",
             Service::Sqs => "sqs",
@@ -117,6 +118,10 @@ pub enum Phase {
     FirstSeen,
     /// Stores that a notice repeats another, or that the time of that is over.
     Fold,
+    /// Stores how far a backfill is.
+    StoreBackfill,
+    /// Begins a partition for a backfill.
+    BeginForBackfill,
     Other,
 }
 
@@ -170,11 +175,13 @@ impl Phase {
         Phase::AskLedger,
         Phase::ReadLedger,
     ];
+    /// Those of worlds in which somebody orders a backfill.
+    pub const OF_BACKFILLS: [Phase; 2] = [Phase::StoreBackfill, Phase::BeginForBackfill];
 
     /// Those of any world.
     pub fn everywhere() -> impl Iterator<Item = Phase> {
         let of_files = [Phase::TaskFiles, Phase::KeepTaskFile];
-        Self::ALL.into_iter().chain(of_files).chain(Self::OF_LOADS)
+        Self::ALL.into_iter().chain(of_files).chain(Self::OF_BACKFILLS).chain(Self::OF_LOADS)
     }
 
     pub fn name(self) -> &'static str {
@@ -224,6 +231,8 @@ impl Phase {
             Phase::Inputs => "inputs",
             Phase::FirstSeen => "first seen",
             Phase::Fold => "fold",
+            Phase::StoreBackfill => "store backfill",
+            Phase::BeginForBackfill => "begin for backfill",
             Phase::Other => "other",
         }
     }
@@ -268,15 +277,9 @@ impl Call {
     /// None for a request that is not AWS's.
     pub fn read(request: &Request) -> Option<Self> {
         let scope = request.headers.get("authorization")?.to_str().ok()?;
-        let service = match scope.split('/').nth(3)? {
-            "dynamodb" => Service::DynamoDb,
-            "elasticmapreduce" => Service::Emr,
-            "redshift-data" => Service::Redshift,
-            "s3" => Service::S3,
-            "sns" => Service::Sns,
-            "sqs" => Service::Sqs,
-            _ => return None,
-        };
+        let name = scope.split('/').nth(3)?;
+        let mut services = Service::ALL.into_iter().chain([Service::Redshift]);
+        let service = services.find(|service| service.name() == name)?;
         let (action, body) = match service {
             Service::S3 => (request.method.to_string(), Value::Null),
             Service::Sns => {
@@ -411,6 +414,9 @@ fn phase(service: Service, action: &str, body: &Value) -> Phase {
         {
             Phase::KeepNotice
         }
+        (Service::DynamoDb, "PutItem") if body["Item"]["task"]["S"] == "~backfill" => {
+            Phase::StoreBackfill
+        }
         (Service::DynamoDb, "PutItem") => commit(&body["Item"], 0),
         (Service::DynamoDb, "UpdateItem") if body["Key"].get("id").is_some() => Phase::Claim,
         (Service::DynamoDb, "UpdateItem") if body["Key"]["task"]["S"] == "~fold" => Phase::Fold,
@@ -441,6 +447,9 @@ fn transaction(body: &Value) -> Phase {
     match put.map(|put| &put["Item"]) {
         Some(item) if item.get("id").is_some() => commit(item, actions.len() - 1),
         Some(_) => Phase::Fire,
+        None if actions.iter().any(|action| action.get("ConditionCheck").is_some()) => {
+            Phase::BeginForBackfill
+        }
         None => Phase::Other,
     }
 }

@@ -241,6 +241,9 @@ impl Unlucky {
             // No other world has this phase.
             return Self::by_turns(rng, seed, &[Phase::KeepTaskFile], |_| true);
         }
+        if scenario.backfill.is_some() && rng.bool() {
+            return Self::by_turns(rng, seed, &Phase::OF_BACKFILLS, |_| true);
+        }
         let phases = match (seed % 10, rng.u8(0..4)) {
             (1 | 2, _) => &[Phase::AddSteps, Phase::Logs][..],
             (3, 0 | 1) => &[Phase::Publish][..],
@@ -280,6 +283,10 @@ impl Unlucky {
             // No list shows what was launched for a while: another cluster follows.
             let (phase, fault) = (Phase::Launch, Fault::ResponseLost);
             return Some(Self { phase, fault, rate: 400, next: true, about: "" });
+        }
+        if scenario.backfill.as_ref().is_some_and(|ordered| ordered.cancel.is_some()) {
+            // What it was to begin is begun long after.
+            return unlucky(Phase::StoreBackfill, Fault::Stopped, 400);
         }
         if has(|kind| kind == DatasetKind::Closed) && !scenario.untold.is_empty() {
             // An hour that nobody told of cannot be listed when it closes.

@@ -16,6 +16,9 @@ use crate::world::Outcome;
 const OF_LOADS: [Bug; 4] =
     [Bug::LedgerNotChecked, Bug::LedgerLockedLate, Bug::TokenPerCall, Bug::FirstFailureCounts];
 
+/// And those that only backfills can show.
+const OF_BACKFILLS: [Bug; 2] = [Bug::BackfillNotKept, Bug::BackfillUnchecked];
+
 /// Plays the world of a seed with a bug.
 pub fn play_with(bug: Bug, seed: u64, data: &Path) -> anyhow::Result<Outcome> {
     plant(Some(bug));
@@ -25,7 +28,11 @@ pub fn play_with(bug: Bug, seed: u64, data: &Path) -> anyhow::Result<Outcome> {
 }
 
 fn kind(bug: Bug, seed: u64) -> Kind {
-    if OF_LOADS.contains(&bug) { Kind::Loads } else { Kind::of_seed(seed) }
+    match bug {
+        bug if OF_LOADS.contains(&bug) => Kind::Loads,
+        bug if OF_BACKFILLS.contains(&bug) => Kind::Backfill,
+        _ => Kind::of_seed(seed),
+    }
 }
 
 /// Plays the worlds of these seeds, for each bug until it is found: a world that

@@ -14,13 +14,15 @@ use http::{Method, StatusCode, Uri};
 use jiff::Timestamp;
 use sluicegate_local::wire::{Request, Response};
 
+use crate::scenario::{BUCKET, WORK};
+
 /// Where clusters write their logs.
-pub const LOG_URI: &str = "s3://landing/logs/";
 pub const LOGS: &str = "logs/";
-pub const TASK_FILES: &str = "tasks/";
+pub const TASK_FILES: &str = "config/tasks/";
 /// What the prefixes of all outputs begin with.
 pub const OUTPUTS: &str = "o";
-const BUCKET_PATH: &str = "/landing";
+/// No key is in both.
+const BUCKETS: [&str; 2] = [BUCKET, WORK];
 /// S3's own.
 const PAGE: usize = 1000;
 
@@ -41,11 +43,25 @@ struct Object {
 
 /// The key of a request or, for a list, the prefix.
 pub fn place(uri: &Uri) -> String {
-    let path = uri.path();
-    if path.trim_end_matches('/') == BUCKET_PATH {
+    let path = uri.path().trim_start_matches('/');
+    if is_bucket(path) {
         return field(uri, "prefix").unwrap_or_default();
     }
-    path.strip_prefix(BUCKET_PATH).map_or("", |key| key.trim_start_matches('/')).to_owned()
+    key_in(path).unwrap_or_default().to_owned()
+}
+
+/// The key of `s3://bucket/key`.
+pub fn key_of(uri: &str) -> Option<&str> {
+    key_in(uri.strip_prefix("s3://")?)
+}
+
+fn is_bucket(path: &str) -> bool {
+    BUCKETS.contains(&path.trim_end_matches('/'))
+}
+
+fn key_in(path: &str) -> Option<&str> {
+    let (bucket, key) = path.split_once('/')?;
+    BUCKETS.contains(&bucket).then_some(key)
 }
 
 /// What the query says of a name.
@@ -107,7 +123,7 @@ impl Objects {
             self.put(&place, request.body.clone(), now);
             return Response::new(Bytes::new());
         }
-        if request.uri.path().trim_end_matches('/') == BUCKET_PATH {
+        if is_bucket(request.uri.path().trim_start_matches('/')) {
             let limit = field(&request.uri, "max-keys").and_then(|limit| limit.parse().ok());
             let after = field(&request.uri, "continuation-token");
             let after = after.map(|token| unhex(&token)).unwrap_or_default();
@@ -226,11 +242,11 @@ mod tests {
             let (status, text) = call(&mut objects, Method::GET, uri, now);
             (status, text.contains("stderr.gz"))
         };
-        let list = "/landing?list-type=2&prefix=logs%2Fj-1%2Fsteps%2Fs-1%2F";
+        let list = "/work?list-type=2&prefix=logs%2Fj-1%2Fsteps%2Fs-1%2F";
         assert_eq!(get(list, 99), (200, false));
         assert_eq!(get(list, 100), (200, true));
-        assert_eq!(get("/landing/logs/j-1/steps/s-1/stderr.gz", 99).0, 404);
-        assert_eq!(get("/landing/logs/j-1/steps/s-1/stderr.gz", 100).0, 200);
+        assert_eq!(get("/work/logs/j-1/steps/s-1/stderr.gz", 99).0, 404);
+        assert_eq!(get("/work/logs/j-1/steps/s-1/stderr.gz", 100).0, 200);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Summary {
 }
 
 /// What a scenario makes happen beside the faults of requests.
-const EVENTS: [&str; 41] = [
+const EVENTS: [&str; 43] = [
     "SIGKILL",
     "SIGTERM",
     "SIGSTOP",
@@ -165,6 +165,8 @@ const EVENTS: [&str; 41] = [
     "all die",
     "backlog",
     "slot in a night of other clocks",
+    "backfill ordered",
+    "backfill cancelled",
     "task file changed",
     "task file broken",
     "task file removed",

@@ -2,8 +2,11 @@
 //! world is.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use sluicegate_local::request_log::RequestLog;
 
 use crate::faults::{Bounds, Crash, Faults};
 use crate::scenario::{Fixed, Kind, Scenario};
@@ -20,17 +23,27 @@ pub fn play_seed(seed: u64, data: &Path) -> anyhow::Result<Outcome> {
 
 /// Plays the world of a seed as one of this kind.
 pub fn play_kind(seed: u64, kind: Kind, data: &Path) -> anyhow::Result<Outcome> {
+    play_logged(seed, kind, data, None)
+}
+
+/// The same, and writes what the replicas ask of the cloud.
+pub fn play_logged(
+    seed: u64,
+    kind: Kind,
+    data: &Path,
+    requests: Option<Arc<RequestLog>>,
+) -> anyhow::Result<Outcome> {
     let origin = kind.origin(seed);
     let scenario = Scenario::of_seed(seed, kind, origin, BOUNDS);
     let faults = Faults::of_scenario(&scenario, origin);
-    world::play(origin, scenario, faults, data)
+    world::play(origin, scenario, faults, data, requests)
 }
 
 /// Plays a fixed world with these crashes.
 pub fn play_fixed(world: Fixed, crashes: &[Crash], data: &Path) -> anyhow::Result<Outcome> {
     let origin = time::origin();
     let scenario = Scenario::fixed(world, origin);
-    world::play(origin, scenario, Faults::scripted(1, crashes.to_vec()), data)
+    world::play(origin, scenario, Faults::scripted(1, crashes.to_vec()), data, None)
 }
 
 /// Plays many worlds on several threads and hands each outcome over as it

@@ -4,6 +4,7 @@
 //! (`faults`), nor for what must come of it (`oracle`).
 
 mod arrivals;
+mod backfills;
 mod backlog;
 mod clocks;
 mod config;
@@ -20,6 +21,7 @@ use crate::oracle::Quota;
 
 pub use arrivals::folder_of;
 pub use arrivals::{Message, Object};
+pub use backfills::Ordered;
 pub use clocks::Night;
 pub use config::{Dataset, DatasetKind, Profile, Step, Task};
 pub use kind::Kind;
@@ -28,7 +30,10 @@ pub use reload::{FileChange, Reload, VERSIONS};
 
 /// The deployment that every world belongs to.
 pub const DEPLOYMENT: &str = "sim";
+/// Where data lands.
 pub const BUCKET: &str = "landing";
+/// Where all else lies: logs, manifests, task files.
+pub const WORK: &str = "work";
 
 /// Everything that is fixed before a world begins.
 #[derive(Debug, Clone)]
@@ -72,6 +77,8 @@ pub struct Scenario {
     pub reload: Option<Reload>,
     /// What is special where clocks are changed by law.
     pub night: Option<&'static Night>,
+    /// What somebody orders.
+    pub backfill: Option<Ordered>,
 }
 
 /// The small worlds in which crashes are played systematically.
@@ -171,6 +178,7 @@ impl Scenario {
             Kind::Loads => loads::adapt(&mut scenario, origin, bounds),
             Kind::Backlog => backlog::adapt(&mut scenario, origin),
             Kind::Night => clocks::adapt(&mut scenario),
+            Kind::Backfill => backfills::adapt(&mut scenario, origin),
         }
         scenario
     }
@@ -253,6 +261,7 @@ impl Scenario {
             loads: None,
             reload: None,
             night: None,
+            backfill: None,
         }
     }
 
@@ -293,6 +302,7 @@ impl Scenario {
             loads: None,
             reload: None,
             night: None,
+            backfill: None,
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sluicegate::aws::store::Store;
+use sluicegate::aws::store::{Store, StoreError};
+use sluicegate::core::asked::Asked;
+use sluicegate::core::backfill::Backfill;
 
 use crate::replica::operator;
 use crate::scenario::DEPLOYMENT;
@@ -30,6 +32,48 @@ pub async fn create(world: &Arc<World>) -> anyhow::Result<()> {
     let store = Store::new(&operator(world), &format!("{DEPLOYMENT}-"));
     store.create_tables().await.context("the tables cannot be created")?;
     Ok(())
+}
+
+/// Stores a backfill as the command does.
+pub async fn order(world: &Arc<World>, mut backfill: Backfill) {
+    let store = Store::new(&operator(world), &format!("{DEPLOYMENT}-"));
+    let stored = match store.last_order(&backfill.window.task).await {
+        Ok(last) => store.order(&mut backfill, last).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = stored {
+        world.violated("scenario", &format!("a backfill is refused: {error}"));
+    }
+    remember(world, &backfill.id);
+}
+
+/// Takes it back, as the command does; false if it is over.
+pub async fn cancel(world: &Arc<World>, id: &str, asked: Asked) -> bool {
+    let store = Store::new(&operator(world), &format!("{DEPLOYMENT}-"));
+    loop {
+        let Ok(Some(mut backfill)) = store.backfill(id).await else {
+            world.violated("scenario", "the backfill that was ordered is not there");
+            return false;
+        };
+        if !backfill.ask_cancel(asked.clone()) {
+            return false;
+        }
+        match store.commit_document(&mut backfill).await {
+            Ok(()) => break,
+            Err(StoreError::Conflict(_)) => {}
+            Err(error) => world.violated("scenario", &format!("no backfill is cancelled: {error}")),
+        }
+    }
+    remember(world, id);
+    true
+}
+
+/// The oracle sees what replicas write; this is an operator's.
+fn remember(world: &World, id: &str) {
+    let name = format!("~backfill {id}");
+    if let Some(item) = read(world, TASK, &name) {
+        world.oracle().ordered(&name, item);
+    }
 }
 
 /// Clusters of others, some with names like ours but without our tag.

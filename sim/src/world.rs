@@ -12,10 +12,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use sluicegate::core::asked::Asked;
+use sluicegate::core::backfill::Backfill;
 use sluicegate::core::partition::Partition;
 use sluicegate_local::cloud::{Cloud, Parts};
 use sluicegate_local::emr;
 use sluicegate_local::redshift::Database;
+use sluicegate_local::request_log::RequestLog;
 use sluicegate_local::wire::{Request, Response};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +31,9 @@ use crate::marks::Marks;
 use crate::objects::Objects;
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Life, Replica};
-use crate::scenario::{BUCKET, FileChange, MachineEvent, Object, Scenario, Task, folder_of};
+use crate::scenario::{
+    BUCKET, FileChange, MachineEvent, Object, Ordered, Scenario, Task, folder_of,
+};
 use crate::tables;
 use crate::time::{VirtualTime, pass, pass_until};
 use crate::trace::Trace;
@@ -65,6 +70,7 @@ pub struct World {
     faults_end: Mutex<Timestamp>,
     /// Task partitions whose load was under way when a replica crashed.
     crashed_loads: Mutex<BTreeSet<String>>,
+    requests: Option<Arc<RequestLog>>,
 }
 
 /// What became of a world.
@@ -93,6 +99,7 @@ impl World {
         scenario: Scenario,
         faults: Faults,
         data: &Path,
+        requests: Option<Arc<RequestLog>>,
     ) -> anyhow::Result<Arc<Self>> {
         let time = VirtualTime::begin(origin);
         let secs = Duration::from_secs;
@@ -131,6 +138,7 @@ impl World {
             clusters: Notify::new(),
             late: AtomicU64::new(0),
             crashed_loads: Mutex::default(),
+            requests,
         };
         let world = Arc::new(world);
         world.warehouse.belongs_to(&world);
@@ -343,11 +351,19 @@ impl World {
 
     /// A request arrives.
     pub async fn apply(&self, who: &str, call: &Call, request: Request) -> Response {
+        let asked = match call.service {
+            Service::S3 => request.uri.to_string().into(),
+            _ => request.body.clone(),
+        };
         let response = match call.service {
             Service::S3 => lock(&self.objects).answer(&request, self.time.now()),
             _ => self.cloud.handle(request).await,
         };
         let ok = response.status().is_success();
+        if let Some(log) = &self.requests {
+            let outcome = if ok { "ok" } else { "refused" };
+            log.record(call.service.name(), &call.action, outcome, &asked);
+        }
         if ok && call.phase == Phase::Launch && self.scenario.page == 1 {
             // Ours is on the second page then: the newest come first.
             tables::plant_cluster(self, "somebody's notebook").await;
@@ -454,13 +470,14 @@ pub fn play(
     scenario: Scenario,
     faults: Faults,
     data: &Path,
+    requests: Option<Arc<RequestLog>>,
 ) -> anyhow::Result<Outcome> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
         // What the daemon and the SDK draw on this thread.
         fastrand::seed(scenario.seed);
-        let world = World::new(origin, scenario, faults, data).await?;
+        let world = World::new(origin, scenario, faults, data, requests).await?;
         Ok(lead(world).await)
     })
 }
@@ -470,6 +487,7 @@ async fn lead(world: Arc<World>) -> Outcome {
     let driver = Driver::new(Arc::clone(&world), seed, clusters, ends);
     let driver = tokio::spawn(driver.run());
     let files = tokio::spawn(change_files(Arc::clone(&world)));
+    let person = tokio::spawn(order_backfill(Arc::clone(&world)));
     let replicas: Vec<_> = (0..replicas).map(|number| Replica::start(&world, number)).collect();
     play_scenario(&world, &replicas).await;
     if world.scenario.all_die {
@@ -490,6 +508,7 @@ async fn lead(world: Arc<World>) -> Outcome {
     }
     driver.abort();
     files.abort();
+    person.abort();
     world.oracle().at_the_end(&world);
     for _ in lock(&world.crashed_loads).iter() {
         world.happened("load met a crash");
@@ -584,6 +603,23 @@ async fn change_files(world: Arc<World>) {
             Some(text) => objects.put(key, text.clone(), now),
             None => objects.remove(key),
         }
+    }
+}
+
+/// Somebody orders a backfill, and may take it back.
+async fn order_backfill(world: Arc<World>) {
+    let Some(Ordered { at, window, cancel }) = &world.scenario.backfill else { return };
+    let name = format!("{:026}", world.scenario.seed);
+    pass_until(world.time, *at).await;
+    world.note("somebody orders a backfill");
+    let asked = Asked::new("alice", None, world.time.now());
+    tables::order(&world, Backfill::new(&name, window.clone(), asked)).await;
+    world.happened("backfill ordered");
+    let Some(cancel) = cancel else { return };
+    pass_until(world.time, *cancel).await;
+    world.note("somebody cancels the backfill");
+    if tables::cancel(&world, &name, Asked::new("bob", None, world.time.now())).await {
+        world.happened("backfill cancelled");
     }
 }
 

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use sluicegate_local::request_log::RequestLog;
 use sluicegate_sim::faults::Crash;
 use sluicegate_sim::runner;
 use sluicegate_sim::scenario::{Fixed, Kind};
 
-const SEEDS: std::ops::Range<u64> = 1..101;
+/// What the daemons ask of the cloud, for tests/iam.
+const REQUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/requests-sim.jsonl");
+const SEEDS: std::ops::Range<u64> = 101..201;
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
@@ -30,7 +33,10 @@ fn the_same_seed_gives_the_same_trace() {
 fn worlds_of_faults_hold_every_invariant() {
     let violations = Mutex::new(Vec::new());
     let seeds: Vec<u64> = SEEDS.collect();
-    let play = |seed: &u64, data: &Path| runner::play_seed(*seed, data);
+    let requests = Arc::new(RequestLog::create(Path::new(REQUESTS)).unwrap());
+    let play = |seed: &u64, data: &Path| {
+        runner::play_logged(*seed, Kind::of_seed(*seed), data, Some(Arc::clone(&requests)))
+    };
     runner::play_many(&seeds, 2, play, |seed, outcome| {
         if let Some(violation) = outcome.violation {
             violations.lock().unwrap().push((*seed, violation));
@@ -82,6 +88,19 @@ fn slots_come_once_when_clocks_are_changed_by_law() {
     assert_eq!(nights.len(), 7);
     // Each has one of the hourly task, and four nights one of the nightly task.
     assert!(slots >= 12, "only {slots}");
+}
+
+#[test]
+fn a_backfill_runs_each_of_its_partitions_once_and_keeps_its_cap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cancelled = 0;
+    for seed in 1..25 {
+        let outcome = runner::play_kind(seed, Kind::Backfill, folder.path()).unwrap();
+        assert_eq!(outcome.violation, None, "a backfill of seed {seed}");
+        assert_eq!(outcome.marks.event("backfill ordered"), 1, "seed {seed}");
+        cancelled += outcome.marks.event("backfill cancelled");
+    }
+    assert!(cancelled >= 3, "only {cancelled}");
 }
 
 /// Some neighbouring crashes of the smallest world. Every two of

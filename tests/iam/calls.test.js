@@ -1,28 +1,39 @@
 /**
  * The calls of the program against the rights of the template: none missing, none
- * unused. And every request that the daemon sent in its tests, against its role:
- * `cargo test --test daemon` writes them into target/requests.
+ * unused. By the source; by what the simulator's daemons asked of the cloud, against
+ * the service's role alone (`cargo test -p sluicegate-sim` writes it into
+ * target/requests-sim.jsonl); and by what the daemon and the commands sent in the
+ * daemon's tests (`cargo test --test daemon`, target/requests).
  */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { CALLERS, NOBODY, RIGHTS, operations } from './calls.js'
-import { ACCOUNT, REGION, policies, resolved } from './template.js'
+import { questions, requests } from './requests.js'
 import { mayDo } from './simulate.js'
+import { policies, resolved } from './template.js'
 
-const REQUESTS = fileURLToPath(new URL('../../target/requests', import.meta.url))
+const TARGET = fileURLToPath(new URL('../../target', import.meta.url))
+const OF_DAEMONS = join(TARGET, 'requests-sim.jsonl')
+const OF_TESTS = join(TARGET, 'requests')
 
-/** The deployment of the daemon's tests. */
-const { resources } = resolved({
-  Deployment: 'test',
-  Vpc: 'vpc-1',
-  Subnets: 'subnet-1',
-  Image: 'sluicegate:0.1.0',
-  Replicas: 1,
-  Warehouse: 'redshift-serverless'
-})
+const template = (deployment) =>
+  resolved({
+    Deployment: deployment,
+    Vpc: 'vpc-1',
+    Subnets: 'subnet-1',
+    Image: 'sluicegate:0.1.0',
+    Replicas: 1,
+    Warehouse: 'redshift-serverless'
+  }).resources
+const resources = template('test')
+
+const granted = (from, caller) =>
+  policies(from, caller)
+    .flatMap(({ policy }) => policy.Statement)
+    .filter(({ Effect }) => Effect === 'Allow')
 
 test('every call in the source is known here, and nothing else', () => {
   const callers = [...NOBODY, ...Object.values(CALLERS).flat()]
@@ -32,16 +43,48 @@ test('every call in the source is known here, and nothing else', () => {
 
 for (const [caller, calls] of Object.entries(CALLERS)) {
   test(`${caller} has the rights for its calls, and no others`, () => {
-    const statements = policies(resources, caller).flatMap(({ policy }) => policy.Statement)
-    const granted = statements.filter(({ Effect }) => Effect === 'Allow').flatMap(({ Action }) => Action)
+    const actions = granted(resources, caller).flatMap(({ Action }) => Action)
     const needed = calls.flatMap((call) => RIGHTS[call])
-    assert.deepEqual([...new Set(granted)].sort(), [...new Set(needed)].sort())
+    assert.deepEqual([...new Set(actions)].sort(), [...new Set(needed)].sort())
   })
 }
 
-const here = (service, rest) => `arn:aws:${service}:${REGION}:${ACCOUNT}:${rest}`
-const table = (name) => here('dynamodb', `table/${name}`)
-const MEMBERS = { Put: 'PutItem', Update: 'UpdateItem', ConditionCheck: 'ConditionCheckItem', Delete: 'DeleteItem' }
+/** Those that none of these callers may do, each once. */
+async function refused(from, callers, asked) {
+  const different = new Map(asked.map((question) => [JSON.stringify(question), question]))
+  const answers = await Promise.all(
+    [...different.values()].map(async (question) => {
+      const results = await Promise.all(callers.map((caller) => mayDo(from, caller, question)))
+      return results.includes('Allowed') ? [] : [question]
+    })
+  )
+  return answers.flat()
+}
+
+/** Whether a resource is one of a statement's, where * stands for anything. */
+function covers(pattern, resource) {
+  const literal = pattern.split('*').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+  return new RegExp(`^${literal.join('.*')}$`).test(resource)
+}
+
+const noSimulator = !existsSync(OF_DAEMONS) && 'the simulator has written no requests yet'
+
+test('the service’s role lets its daemons do all that they ask for', { skip: noSimulator }, async () => {
+  const asked = requests(OF_DAEMONS).flatMap((request) => questions(request, 'sim'))
+  assert.deepEqual(await refused(template('sim'), ['TaskRole'], asked), [])
+})
+
+test('the service’s role grants nothing on anything that no daemon uses', { skip: noSimulator }, () => {
+  const used = requests(OF_DAEMONS).flatMap((request) => (request.used ? questions(request, 'sim') : []))
+  const unused = granted(template('sim'), 'TaskRole').flatMap(({ Sid, Action, Resource }) =>
+    [Resource]
+      .flat()
+      .flatMap((resource) => [Action].flat().map((action) => ({ Sid, action, resource })))
+      .filter(({ action, resource }) => !used.some((one) => one.action === action && covers(resource, one.resource)))
+  )
+  assert.deepEqual(unused, [])
+})
+
 /** What the tests themselves do, to set up (`tables create`), to disturb and to look. */
 const TESTERS = {
   dynamodb: ['CreateTable', 'UpdateTable', 'UpdateTimeToLive', 'DeleteItem', 'DeleteTable'],
@@ -51,72 +94,20 @@ const TESTERS = {
   'redshift-data': ['ExecuteStatement']
 }
 
-/** The questions to IAM that one request raises. */
-function questions({ service, action, body }) {
-  if (TESTERS[service]?.includes(action)) return []
-  if (service === 'sns') return [{ action: `sns:${action}`, resource: here('sns', 'test-status') }]
-  const asked = JSON.parse(body)
-  switch (service) {
-    case 'dynamodb': {
-      if (action === 'TransactWriteItems') {
-        return asked.TransactItems.flatMap(Object.entries).map(([member, { TableName }]) => ({
-          action: `dynamodb:${MEMBERS[member]}`,
-          resource: table(TableName)
-        }))
-      }
-      const index = asked.IndexName ? `/index/${asked.IndexName}` : ''
-      return [{ action: `dynamodb:${action}`, resource: table(asked.TableName) + index }]
-    }
-    case 'sqs': {
-      const name = (asked.QueueUrl ?? asked.QueueName).split('/').at(-1)
-      return [{ action: `sqs:${action.replace(/Batch$/, '')}`, resource: here('sqs', `test-${name}`) }]
-    }
-    case 'elasticmapreduce': {
-      if (action === 'ListClusters') return [{ action: 'elasticmapreduce:ListClusters', resource: '*' }]
-      if (action !== 'RunJobFlow') {
-        const context = { 'elasticmapreduce:ResourceTag/sluicegate:deployment': 'test' }
-        return [{ action: `elasticmapreduce:${action}`, resource: here('elasticmapreduce', 'cluster/j-1'), context }]
-      }
-      // Clusters that tests make up in the name of others never end by themselves.
-      if (asked.AutoTerminationPolicy === undefined) return []
-      const context = Object.fromEntries(asked.Tags.map(({ Key, Value }) => [`aws:RequestTag/${Key}`, Value]))
-      return [
-        { action: 'elasticmapreduce:RunJobFlow', resource: '*', context },
-        { action: 'elasticmapreduce:AddTags', resource: here('elasticmapreduce', 'cluster/j-1'), context },
-        // There is no cluster yet that could bear a tag.
-        ...['AutoTermination', 'ManagedScaling']
-          .filter((policy) => asked[`${policy}Policy`] !== undefined)
-          .map((policy) => ({
-            action: `elasticmapreduce:Put${policy}Policy`,
-            resource: here('elasticmapreduce', 'cluster/j-1')
-          }))
-      ]
-    }
-    case 'redshift-data': {
-      const resource = here('redshift-serverless', 'workgroup/0f1e2d3c')
-      if (action === 'BatchExecuteStatement') return [{ action: 'redshift-data:BatchExecuteStatement', resource }]
-      const context = { 'redshift-data:statement-owner-iam-userid': 'AROATASKROLE:older' }
-      return [{ action: `redshift-data:${action}`, resource: '*', context }]
-    }
-  }
-  throw new Error(`the tests sent ${action} of ${service}, which is not known here`)
+function isTesters({ service, action, body }) {
+  if (TESTERS[service]?.includes(action)) return true
+  // Clusters that tests make up in the name of others never end by themselves.
+  return action === 'RunJobFlow' && JSON.parse(body).AutoTerminationPolicy === undefined
 }
 
-test('every request of the daemon’s tests is allowed', { skip: !existsSync(REQUESTS) && 'no requests yet' }, async () => {
-  const seen = new Map()
-  for (const file of readdirSync(REQUESTS).filter((name) => name.endsWith('.jsonl'))) {
-    for (const line of readFileSync(join(REQUESTS, file), 'utf8').split('\n').filter(Boolean)) {
-      for (const question of questions(JSON.parse(line))) seen.set(JSON.stringify(question), [file, question])
-    }
-  }
-  assert.ok(seen.size > 0, 'no test has sent anything')
-  const refused = []
-  for (const [file, question] of seen.values()) {
-    // The tests of commands are an operator's.
-    const results = await Promise.all(
-      ['TaskRole', 'OperatorPolicy', 'GcPolicy'].map((caller) => mayDo(resources, caller, question))
-    )
-    if (!results.includes('Allowed')) refused.push([file, question])
-  }
-  assert.deepEqual(refused, [])
+test('every request of the daemon’s tests is allowed', { skip: !existsSync(OF_TESTS) && 'no requests yet' }, async () => {
+  const files = readdirSync(OF_TESTS).filter((name) => name.endsWith('.jsonl'))
+  const asked = files.flatMap((file) =>
+    requests(join(OF_TESTS, file))
+      .filter((request) => !isTesters(request))
+      .flatMap((request) => questions(request, 'test'))
+  )
+  assert.ok(asked.length > 0, 'no test has sent anything')
+  // The tests of commands are an operator's.
+  assert.deepEqual(await refused(resources, ['TaskRole', 'OperatorPolicy', 'GcPolicy'], asked), [])
 })

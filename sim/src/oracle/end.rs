@@ -12,7 +12,7 @@ use sluicegate_local::emr::model::Cluster;
 
 use super::clusters::owner;
 use super::items::{document, is_complete, is_final, text};
-use super::{Oracle, first_seen, messages};
+use super::{Oracle, backfills, first_seen, messages};
 use crate::cluster::is_ours;
 use crate::scenario::{DatasetKind, Object, Scenario, Task};
 use crate::tables;
@@ -60,6 +60,9 @@ impl Oracle {
         }
         if !alive.is_empty() {
             say("clusters alive:", format!("{alive:?}"));
+        }
+        if let Some(backfills) = self.backfills_left() {
+            say("backfills not settled:", backfills);
         }
         if !unpublished.is_empty() {
             say("never published:", format!("{unpublished:?}"));
@@ -110,6 +113,10 @@ impl Oracle {
         }
         if world.scenario.loads.is_some() {
             self.tables_at_the_end(world);
+        }
+        if let Some(ordered) = &world.scenario.backfill {
+            let found = self.backfill_at_the_end(ordered);
+            self.violations.extend(found);
         }
     }
 
@@ -262,7 +269,11 @@ impl Oracle {
             let now = world.time.now();
             let of_night =
                 world.scenario.night.and_then(|night| night.slots(&task.name, *begun, now));
-            return of_night.map_or_else(|| slots(*begun, now), BTreeSet::from_iter);
+            let mut slots = of_night.map_or_else(|| slots(*begun, now), BTreeSet::from_iter);
+            let ordered = world.scenario.backfill.as_ref();
+            let ordered = ordered.filter(|it| it.window.task == task.name && it.cancel.is_none());
+            slots.extend(ordered.into_iter().flat_map(backfills::partitions));
+            return slots;
         }
         let all = complete.values().flatten().copied();
         all.collect()

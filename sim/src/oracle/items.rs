@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Found, Violation, violation};
+use super::{Found, Violation, backfills, violation};
 use crate::scenario::{DatasetKind, Scenario};
 
 pub fn text(item: &Value, name: &str) -> Option<String> {
@@ -34,14 +34,14 @@ pub fn is_complete(receipt: &Value) -> bool {
     !text.is_empty() && !text.starts_with("partial:") && !text.starts_with("begun:")
 }
 
-const FINAL: [&str; 3] = ["succeeded", "failed", "skipped"];
+const FINAL: [&str; 4] = ["succeeded", "failed", "skipped", "cancelled"];
 
 pub fn is_final(item: &Value) -> bool {
     text(item, "state").is_some_and(|state| FINAL.contains(&state.as_str()))
 }
 
 /// I6: versions rise by one.
-fn version(name: &str, old: Option<&Value>, new: &Value) -> Found {
+pub fn version(name: &str, old: Option<&Value>, new: &Value) -> Found {
     let before = old.and_then(|old| number(old, "version")).unwrap_or(0);
     let after = number(new, "version");
     match after {
@@ -54,8 +54,8 @@ fn version(name: &str, old: Option<&Value>, new: &Value) -> Found {
 fn may_become(from: &str, to: &str) -> bool {
     matches!(
         (from, to),
-        ("waiting", "ready" | "skipped" | "failed")
-            | ("ready", "running" | "failed")
+        ("waiting", "ready" | "skipped" | "failed" | "cancelled")
+            | ("ready", "running" | "failed" | "cancelled")
             | ("running", "loading" | "succeeded" | "failed")
             | ("loading", "succeeded" | "failed")
     )
@@ -71,7 +71,8 @@ pub fn task(scenario: &Scenario, name: &str, old: Option<&Value>, new: &Value) -
         if !may_become(&from, &to) {
             violated("I10", format!("{name}: {from} became {to}"));
         }
-        if new.get(format!("out:{to}")).is_none() {
+        // A backfill tells of its partitions in its summary.
+        if new.get(format!("out:{to}")).is_none() && backfills::of(new).is_none() {
             violated("I4", format!("{name} became {to} without its notice"));
         }
         if to == "ready" {
@@ -104,7 +105,10 @@ fn missing_inputs(scenario: &Scenario, name: &str, item: &Value) -> Vec<String> 
     let Some(task) = scenario.task(task) else { return vec!["its task".to_owned()] };
     let slot = task.scheduled.then(|| "slot".to_owned());
     let data = task.inputs.iter().map(|dataset| format!("{dataset}@{partition}"));
-    let needed = slot.into_iter().chain(data);
+    let given: Option<Value> =
+        text(item, "given").and_then(|text| serde_json::from_str(&text).ok());
+    let is_given = |element: &str| given.as_ref().is_some_and(|given| given.get(element).is_some());
+    let needed = slot.into_iter().chain(data).filter(|element| !is_given(element));
     needed.filter(|element| !is_complete(&item[format!("in:{element}")])).collect()
 }
 

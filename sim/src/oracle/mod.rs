@@ -2,6 +2,7 @@
 //! step as it starts, each message as it is deleted, and everything at the end.
 //! One file a subject. Knows the scenario and the cloud, not the daemon's code.
 
+mod backfills;
 mod calls;
 mod clusters;
 mod counts;
@@ -218,6 +219,11 @@ impl Oracle {
                 tables::TASK if name.starts_with(folds::PLACE) => {
                     folds::written(&self.notices, &name, old.as_ref(), &new)
                 }
+                tables::TASK if name.starts_with(backfills::PLACE) => {
+                    let found = backfills::written(&name, old.as_ref(), &new);
+                    let told = self.notices.of_document(&name, old.as_ref(), &new);
+                    [found, told].concat()
+                }
                 tables::TASK if !name.starts_with('~') && !name.ends_with(FIRST_SEEN) => {
                     let found = items::task(&world.scenario, &name, old.as_ref(), &new);
                     let told = self.notices.of_task(&name, old.as_ref(), &new);
@@ -227,12 +233,13 @@ impl Oracle {
                     let counts =
                         counts::task(scenario, &self.items, messages, &name, old, &new, now);
                     let loads = loads::task(world, &name, old, &new);
-                    [found, counts, told, truth, loads].concat()
+                    let backfilled = self.backfilled(&name, old, &new);
+                    [found, counts, told, truth, loads, backfilled].concat()
                 }
                 tables::RUN if !name.contains('/') => {
                     self.reloads.run_written(&name, world.time.now());
                     let found = items::run(&name, old.as_ref(), &new);
-                    let told = self.notices.of_run(&name, old.as_ref(), &new);
+                    let told = self.notices.of_document(&name, old.as_ref(), &new);
                     let clusters = self.clusters.of_run(world, &name, old.as_ref(), &new);
                     let own = calls::own_clusters(&name, &new, |id| name_of(world, id));
                     if items::text(&new, "state").as_deref() == Some("terminating") {

@@ -74,13 +74,13 @@ impl Notices {
         [again, self.compare(name, before, after)].concat()
     }
 
-    /// A write to a run.
-    pub fn of_run(&mut self, name: &str, old: Option<&Value>, new: &Value) -> Found {
+    /// A write to a run, or to a backfill.
+    pub fn of_document(&mut self, name: &str, old: Option<&Value>, new: &Value) -> Found {
         let ids = |item: &Value| -> BTreeSet<String> {
             let notices = document(item)["notices"].as_array().into_iter().flatten();
             notices.filter_map(|notice| Some(notice["id"].as_str()?.to_owned())).collect()
         };
-        self.compare(&format!("run {name}"), old.map(ids).unwrap_or_default(), ids(new))
+        self.compare(name, old.map(ids).unwrap_or_default(), ids(new))
     }
 
     fn compare(&mut self, name: &str, before: BTreeSet<String>, after: BTreeSet<String>) -> Found {

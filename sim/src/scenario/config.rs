@@ -6,8 +6,8 @@ use std::fmt::Write;
 use fastrand::Rng;
 
 use super::loads::Load;
-use super::{BUCKET, DEPLOYMENT, Fixed, SCARCE};
-use crate::objects::LOG_URI;
+use super::{BUCKET, DEPLOYMENT, Fixed, SCARCE, WORK};
+use crate::objects::LOGS;
 use crate::oracle::Quota;
 
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ region = "us-east-1"
 queue = "inbox"
 quarantine = "quarantine"
 topic-arn = "arn:aws:sns:us-east-1:000000000000:status"
-assets = "s3://{BUCKET}/assets/"
+assets = "s3://{WORK}/assets/"
 [engine]
 poll-interval = "2m"
 sweep-interval = "5m"
@@ -219,11 +219,14 @@ step-concurrency = {step_concurrency}
 release-label = "emr-7.13.0"
 service-role = "service"
 instance-profile = "ec2"
-log-uri = "{LOG_URI}"
+log-uri = "s3://{WORK}/{LOGS}"
 primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
 "#,
             rng.u32(1..4)
         );
+        if name != "p0" {
+            text.push_str(SCALED);
+        }
     }
     for dataset in datasets {
         dataset_text(&mut text, dataset);
@@ -234,10 +237,15 @@ primary = {{ instance-types = ["m5.xlarge"], on-demand = 1 }}
     text
 }
 
+/// What the second profile has more.
+const SCALED: &str = r#"core = { instance-types = ["m5.xlarge"], on-demand = 1 }
+managed-scaling = { unit = "instance-fleet-units", minimum = 1, maximum = 4 }
+"#;
+
 /// The same with nothing on the clusters that would help: no guard, no deadline,
 /// and EMR ends an idle one only after days.
 pub fn bare(text: &str) -> String {
-    let assets = format!("assets = \"s3://{BUCKET}/assets/\"\n");
+    let assets = format!("assets = \"s3://{WORK}/assets/\"\n");
     let idle = "idle-timeout = \"30m\"";
     text.replace(&assets, "").replace(idle, "idle-timeout = \"168h\"\nguard = false")
 }

@@ -18,6 +18,8 @@ pub enum Kind {
     Backlog,
     /// Clocks are changed by law in its night.
     Night,
+    /// Somebody orders a backfill.
+    Backfill,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             rest if rest % 20 == 8 => Kind::Reload,
             0 | 50 => Kind::Backlog,
             20 | 70 => Kind::Night,
+            30 | 60 | 80 => Kind::Backfill,
             _ => Kind::Plain,
         }
     }

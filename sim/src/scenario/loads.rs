@@ -7,7 +7,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::{self, Dataset, DatasetKind, Profile, Step, Task};
-use super::{Bounds, LATE_MINUTES, MINUTES, Scenario, arrivals, busy_until};
+use super::{Bounds, LATE_MINUTES, MINUTES, Scenario, WORK, arrivals, busy_until};
 use crate::warehouse::Rates;
 
 /// The table that says what is loaded; its name is the daemon's own choice.
@@ -156,7 +156,7 @@ fn text(tasks: &[Task], loads: &Loads) -> String {
 workgroup = "mart"
 database = "dev"
 role = "arn:aws:iam::000000000000:role/copy"
-manifests = "s3://landing/manifests/"
+manifests = "s3://{WORK}/manifests/"
 attempts = {}
 timeout = "10m"
 "#,

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Task, task_text};
-use super::{DEPLOYMENT, Scenario};
+use super::{DEPLOYMENT, Scenario, WORK};
 use crate::objects::TASK_FILES;
 
 /// Until a change is in force, if nothing goes wrong.
@@ -64,7 +64,7 @@ pub fn adapt(scenario: &mut Scenario, origin: Timestamp) {
         }
         let first = format!("deployment = \"{DEPLOYMENT}\"\n");
         let place = format!(
-            "{first}task-files = {{ path = \"s3://landing/{TASK_FILES}\", interval = \"1m\" }}\n"
+            "{first}task-files = {{ path = \"s3://{WORK}/{TASK_FILES}\", interval = \"1m\" }}\n"
         );
         *text = text.replacen(&first, &place, 1);
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sluicegate_local::redshift::warehouse::{self, Field, Outcome, SqlError};
 
 use super::sql::{Condition, Source, Statement, Value};
+use crate::objects;
 
 /// A table with its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -288,8 +289,7 @@ fn files(
     read: impl Fn(&str) -> Option<Bytes>,
 ) -> Result<Vec<Vec<Value>>, SqlError> {
     let object = |uri: &str| {
-        let key = uri.strip_prefix("s3://landing/");
-        let body = key.and_then(&read);
+        let body = objects::key_of(uri).and_then(&read);
         body.ok_or_else(|| SqlError::failed(format!("The specified S3 key {uri} does not exist")))
     };
     let json = |body: &Bytes| {
