@@ -84,13 +84,17 @@ deploy-tests: python out/deploy-venv/complete ## The template: cfn-lint, deploye
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory iam-tests; else \
 		echo "NOT RUN: the tests of the policies (make iam-tests) need Node.js with npm" >&2; fi
 
-iam-tests: tests/iam/node_modules/.package-lock.json ## The template's policies by IAM's rules; needs Node.js with npm
+iam-tests: tests/iam/node_modules/.package-lock.json target/requests-sim.jsonl ## The template's policies by IAM's rules; needs Node.js with npm
 	cd tests/iam && node --test
 
 out/deploy-venv/complete: tests/deploy/requirements.txt
 	.venv/bin/python -m venv --clear out/deploy-venv
 	out/deploy-venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	touch $@
+
+# Every run of these tests writes it anew.
+target/requests-sim.jsonl:
+	cargo test -p sluicegate-sim --test worlds -- worlds_of_faults
 
 tests/iam/node_modules/.package-lock.json: tests/iam/package-lock.json
 	cd tests/iam && npm ci --no-audit --no-fund

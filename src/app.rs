@@ -21,7 +21,7 @@ use crate::aws::sqs::Sqs;
 use crate::aws::store::{Store, StoreError};
 use crate::aws::{self, Access};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Assets, Config};
 use crate::core::catalog::Catalog;
 use crate::emf;
 use crate::engine::{Engine, Parts};
@@ -36,7 +36,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error(
-        "missing tables: {}\n    create what is missing with: sluicegate tables create --config FILE",
+        "missing tables: {}\n    create what is missing with: sluicegate tables create --config FILE; \
+         where a stack has made them, correct deployment, table-prefix or region",
         .0.join(", ")
     )]
     MissingTables(Vec<String>),
@@ -46,7 +47,10 @@ pub enum ServiceError {
         lines(.0)
     )]
     Denied(Vec<Denied>),
-    #[error("{what} does not exist ({error})\n    create it, or correct the configuration")]
+    #[error(
+        "{what} does not exist ({error})\n    create it, or correct the configuration; a stack's \
+         output Configuration has the names of what it made"
+    )]
     Missing { what: String, error: AwsError },
     #[error("cannot use {what}: {error}\n    {}", advice(.error))]
     Aws { what: String, error: AwsError },
@@ -133,6 +137,7 @@ async fn prepare_with_rights(config: Config, access: Access) -> Result<Prepared,
     let aws = aws::connect(&access).await;
     aws::refuse_overrides(&aws, &access)?;
     check_rights(&config, &aws, &clock).await?;
+    let assets = config.settings.assets.clone();
     let prepared = prepare(config, &aws, clock).await?;
     // Only now is it known what the task files declare.
     let engine = &prepared.engine;
@@ -143,7 +148,39 @@ async fn prepare_with_rights(config: Config, access: Access) -> Result<Prepared,
         true => tell_denied(&denied, "what waits for these objects does not run"),
         false => refuse(denied, &prepared.store, engine.clock()).await?,
     }
+    if let Some(assets) = assets {
+        check_assets(&assets, &S3::new(&aws)).await;
+    }
+    if engine.catalog().tasks.is_empty() {
+        tracing::warn!(
+            "no task is declared: nothing runs, and what arrives is not kept; add a task to the \
+             configuration, or correct [task-files] path"
+        );
+    }
     Ok(prepared)
+}
+
+/// Clusters cannot start without their scripts. What is there may be replaced, and put there
+/// while the service runs: so it is said, and nothing stops.
+async fn check_assets(assets: &Assets, s3: &S3) {
+    let script = assets.uri(Assets::DEADLINE);
+    let key = format!("{}{}", assets.prefix, Assets::DEADLINE);
+    match s3.list(&assets.bucket, &key, 1).await {
+        Ok(found) if found.is_empty() => tracing::error!(
+            script,
+            "no cluster can start without this script: put it there with sluicegate deploy-assets \
+             --config FILE"
+        ),
+        Ok(_) => {}
+        Err(error) if error.kind == Kind::NotFound => tracing::error!(
+            script, %error,
+            "no cluster can start without this script: create the bucket, or correct [aws] assets"
+        ),
+        // Machines read it, with rights of their own.
+        Err(error) => {
+            tracing::warn!(script, %error, "it is not known whether this script is there")
+        }
+    }
 }
 
 /// The service with all that it needs found and checked; nothing of it runs yet.
@@ -185,7 +222,7 @@ pub async fn prepare(
         store.keeping(settings.retention, clock.now()).await.map_err(ServiceError::Retention)?;
     let sqs = Sqs::open(&aws, &settings.queue, &settings.quarantine)
         .await
-        .map_err(|error| start_error("the queue", error))?;
+        .map_err(|error| start_error("a queue ([aws] queue, quarantine)", error))?;
     let sns = Sns::new(&aws, &settings.topic_arn);
     match sns.check().await {
         Ok(()) => {}
@@ -202,7 +239,9 @@ pub async fn prepare(
                  service goes on; create the topic, or correct the configuration or the role"
             );
         }
-        Err(error) => return Err(start_error(&settings.topic_arn, error)),
+        Err(error) => {
+            return Err(start_error(&format!("[aws] topic-arn {}", settings.topic_arn), error));
+        }
     }
     let engine = Arc::new(Engine::new(Parts {
         emr: Emr::new(&aws, &config.catalog.deployment, store.run_table()),

@@ -13,6 +13,7 @@ use super::output::Output;
 use super::{AwsArgs, Failure, task_files, unreadable};
 use crate::aws::{self, s3::S3};
 use crate::config::{self, Assets, Config, Place, TaskFiles};
+use crate::core::catalog::StepWork;
 
 /// Name and content of each script.
 const SCRIPTS: [(&str, &str); 1] =
@@ -144,8 +145,31 @@ fn puts(args: &DeployArgs) -> Result<Puts, Failure> {
         for (name, file) in code(folder)? {
             puts.insert(place(&format!("{CODE}{name}")), Content::File(file));
         }
+        tell_missing(&config, &place(CODE), &puts);
     }
     Ok(puts)
+}
+
+/// Of scripts that lie where code is put and are not put: names are mistyped.
+fn tell_missing(config: &Config, (bucket, code): &(String, String), puts: &Puts) {
+    for (name, task) in &config.catalog.tasks {
+        for step in &task.steps {
+            let (StepWork::SparkSubmit { script, .. } | StepWork::Hive { script, .. }) = &step.work
+            else {
+                continue;
+            };
+            let Some(uri) = script.literal() else { continue };
+            let key =
+                uri.strip_prefix(&format!("s3://{bucket}/")).filter(|it| it.starts_with(code));
+            if key.is_some_and(|key| !puts.contains_key(&(bucket.clone(), key.to_owned()))) {
+                eprintln!(
+                    "warning: step {} of task {name} runs {uri}, which is not put now: correct one \
+                     of the names, unless it is there already",
+                    step.name
+                );
+            }
+        }
+    }
 }
 
 /// What the last folder of the assets lies in: empty, or it ends in `/`.

@@ -45,6 +45,7 @@ async fn one_command_puts_all_that_a_stack_lacks() {
     assert_eq!(code, 0, "{error}");
     assert!(said.starts_with("would put:\n    s3://landing/team/assets/deadline.sh\n"), "{said}");
     assert!(put(&world).await.is_empty());
+    assert!(!error.contains("is not put now"), "{error}");
     let (code, _, error) = deploy(&world, folder.path(), &["--json"]).await;
     assert_eq!(code, 0, "{error}");
     let expected = [
@@ -60,6 +61,19 @@ async fn one_command_puts_all_that_a_stack_lacks() {
     world.start().await;
     world.put("a/2013-01-01.csv", "1").await;
     world.mail("t/2013-01-01/succeeded").await;
+
+    // A script whose name is mistyped is in no folder of code.
+    let spark = daily_task("t", &["a"], "true").replace(
+        "kind = \"command\"\nargs = [\"bash\", \"-c\", '''true''']",
+        "kind = \"spark-submit\"\nscript = \"s3://landing/team/code/elt.py\"",
+    );
+    write("tasks/t.toml", &spark);
+    let (_, _, error) = deploy(&world, folder.path(), &["--dry-run"]).await;
+    assert!(error.contains("step work of task t runs s3://landing/team/code/elt.py"), "{error}");
+    write("tasks/t.toml", &spark.replace("elt.py", "etl.py"));
+    let (_, _, error) = deploy(&world, folder.path(), &["--dry-run"]).await;
+    assert!(!error.contains("is not put now"), "{error}");
+    write("tasks/t.toml", &daily_task("t", &["a"], "true"));
 
     // What is renamed is there twice.
     fs::rename(folder.path().join("tasks/t.toml"), folder.path().join("tasks/u.toml")).unwrap();

@@ -4,6 +4,7 @@
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::world::{World, daily_file, daily_task};
 
@@ -78,4 +79,37 @@ async fn a_service_that_cannot_start_says_so_in_its_log() {
     let (code, error) = run(&format!("{text}\n[nothing]\n")).await;
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("nothing"), "{error}");
+}
+
+#[tokio::test]
+async fn what_lets_nothing_run_is_said_at_the_start() {
+    let mut world = World::new(&daily_file("a")).await;
+    world.stop().await;
+    world.reconfigure("[aws]\n", "[aws]\nassets = \"s3://landing/assets/\"\n");
+    let start = async || {
+        let config = world.config_file();
+        let mut daemon = tokio::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .args(["run", "--http", "off", "--local", world.local.endpoint(), "--config"])
+            .arg(config.path())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push_str(&line);
+            if line.contains("the gate is watched") {
+                return said;
+            }
+        }
+        panic!("it has ended: {said}");
+    };
+    let said = start().await;
+    assert!(said.contains("no cluster can start without this script"), "{said}");
+    assert!(said.contains("s3://landing/assets/deadline.sh"), "{said}");
+    assert!(said.contains("no task is declared"), "{said}");
+    world.put("assets/deadline.sh", "exit").await;
+    let said = start().await;
+    assert!(!said.contains("no cluster can start"), "{said}");
 }

@@ -67,14 +67,13 @@ function covers(pattern, resource) {
   return new RegExp(`^${literal.join('.*')}$`).test(resource)
 }
 
-const noSimulator = !existsSync(OF_DAEMONS) && 'the simulator has written no requests yet'
-
-test('the service’s role lets its daemons do all that they ask for', { skip: noSimulator }, async () => {
+test('the service’s role lets its daemons do all that they ask for', async () => {
   const asked = requests(OF_DAEMONS).flatMap((request) => questions(request, 'sim'))
+  assert.ok(asked.length > 0, 'no daemon has asked for anything')
   assert.deepEqual(await refused(template('sim'), ['TaskRole'], asked), [])
 })
 
-test('the service’s role grants nothing on anything that no daemon uses', { skip: noSimulator }, () => {
+test('the service’s role grants nothing on anything that no daemon uses', () => {
   const used = requests(OF_DAEMONS).flatMap((request) => (request.used ? questions(request, 'sim') : []))
   const unused = granted(template('sim'), 'TaskRole').flatMap(({ Sid, Action, Resource }) =>
     [Resource]
@@ -96,18 +95,18 @@ const TESTERS = {
 
 function isTesters({ service, action, body }) {
   if (TESTERS[service]?.includes(action)) return true
+  // A configuration with a mistake in its topic.
+  if (service === 'sns' && body.includes('%3Anowhere')) return true
   // Clusters that tests make up in the name of others never end by themselves.
   return action === 'RunJobFlow' && JSON.parse(body).AutoTerminationPolicy === undefined
 }
 
 test('every request of the daemon’s tests is allowed', { skip: !existsSync(OF_TESTS) && 'no requests yet' }, async () => {
   const files = readdirSync(OF_TESTS).filter((name) => name.endsWith('.jsonl'))
-  const asked = files.flatMap((file) =>
-    requests(join(OF_TESTS, file))
-      .filter((request) => !isTesters(request))
-      .flatMap((request) => questions(request, 'test'))
-  )
-  assert.ok(asked.length > 0, 'no test has sent anything')
-  // The tests of commands are an operator's.
-  assert.deepEqual(await refused(resources, ['TaskRole', 'OperatorPolicy', 'GcPolicy'], asked), [])
+  const sent = files.flatMap((file) => requests(join(OF_TESTS, file))).filter((request) => !isTesters(request))
+  const asked = (some) => some.flatMap((request) => questions(request, 'test'))
+  assert.ok(sent.length > 0, 'no test has sent anything')
+  // The tests of commands are an operator's; what is tried is the service's alone.
+  assert.deepEqual(await refused(resources, ['TaskRole', 'OperatorPolicy', 'GcPolicy'], asked(sent)), [])
+  assert.deepEqual(await refused(resources, ['TaskRole'], asked(sent.filter(({ isTrial }) => isTrial))), [])
 })

@@ -38,6 +38,16 @@ pub fn written(name: &str, old: Option<&Value>, new: &Value) -> Found {
     if after["cursor"].as_u64() < before["cursor"].as_u64() {
         found.extend(violation("I6", format!("{name}: it went back")));
     }
+    let told = |status: &str| {
+        let notices = after["notices"].as_array().into_iter().flatten();
+        let ids = notices.filter_map(|notice| notice["id"].as_str());
+        ids.into_iter().any(|id| id.ends_with(status))
+    };
+    for (part, status) in [("ended", "/backfill-ended"), ("cancelled", "/backfill-cancelled")] {
+        if before[part].is_null() && !after[part].is_null() && !told(status) {
+            found.extend(violation("I4", format!("{name} is {part} without its notice")));
+        }
+    }
     let ended = !before["ended"].is_null();
     if ended && ["ended", "counts", "open"].iter().any(|part| before[part] != after[part]) {
         found.extend(violation("I10", format!("{name} has ended, and goes on")));
@@ -50,8 +60,9 @@ impl Oracle {
     pub fn ordered(&mut self, name: &str, item: Value) {
         let key = (tables::TASK.to_owned(), name.to_owned());
         let old = self.items.insert(key, item.clone());
-        let found = self.notices.of_document(name, old.as_ref(), &item);
-        self.violations.extend(found);
+        let written = written(name, old.as_ref(), &item);
+        let told = self.notices.of_document(name, old.as_ref(), &item);
+        self.violations.extend([written, told].concat());
     }
 
     /// A write to a task partition.
@@ -60,6 +71,10 @@ impl Oracle {
         let Some(backfill) = self.backfill(id) else {
             return violation("I6", format!("{name} belongs to a backfill that nobody ordered"));
         };
+        let is_new = old.and_then(of) != Some(id);
+        if is_new && !backfill["cancelled"].is_null() {
+            return violation("I10", format!("{name} is taken for a backfill that is cancelled"));
+        }
         let is_at_once = |item: &Value| {
             text(item, "state").is_some_and(|state| AT_ONCE.contains(&state.as_str()))
         };
@@ -103,7 +118,8 @@ impl Oracle {
             let state = ours.and_then(|item| text(item, "state"));
             *counts.entry(state.unwrap_or_else(|| "not-begun".to_owned())).or_insert(0) += 1;
         }
-        if ordered.cancel.is_none() && counts.contains_key("not-begun") {
+        let left_out = ["not-begun", "cancelled"].iter().any(|how| counts.contains_key(*how));
+        if ordered.cancel.is_none() && left_out {
             return violation("I12", format!("backfill {id} left partitions out: {counts:?}"));
         }
         let told = &document(item)["counts"];
@@ -134,6 +150,7 @@ mod tests {
         let document = json!({
             "window": { "max_parallel": 2 },
             "cursor": cursor, "open": open, "counts": {}, "ended": ended,
+            "notices": [{ "id": "backfill/b/backfill-begun" }],
         });
         json!({ "version": { "N": version.to_string() }, "document": document })
     }
@@ -147,6 +164,7 @@ mod tests {
             (&running, backfill(1, 3, &["b", "c"], None), Some("I6")),
             (&running, backfill(2, 3, &["a", "b", "c"], None), Some("I6")),
             (&running, backfill(2, 1, &["a"], None), Some("I6")),
+            (&running, backfill(2, 2, &[], Some("now")), Some("I4")),
             (&ended, backfill(6, 2, &[], Some("now")), None),
             (&ended, backfill(6, 3, &["c"], Some("now")), Some("I10")),
         ] {

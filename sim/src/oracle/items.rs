@@ -54,8 +54,8 @@ pub fn version(name: &str, old: Option<&Value>, new: &Value) -> Found {
 fn may_become(from: &str, to: &str) -> bool {
     matches!(
         (from, to),
-        ("waiting", "ready" | "skipped" | "failed" | "cancelled")
-            | ("ready", "running" | "failed" | "cancelled")
+        ("waiting", "ready" | "skipped" | "failed")
+            | ("ready", "running" | "failed")
             | ("running", "loading" | "succeeded" | "failed")
             | ("loading", "succeeded" | "failed")
     )
@@ -68,7 +68,10 @@ pub fn task(scenario: &Scenario, name: &str, old: Option<&Value>, new: &Value) -
     let from = old.and_then(|old| text(old, "state")).unwrap_or_else(|| "waiting".to_owned());
     let to = text(new, "state").unwrap_or_default();
     if from != to {
-        if !may_become(&from, &to) {
+        // Nobody cancels anything else here.
+        let taken_back = to == "cancelled" && backfills::of(new).is_some();
+        let taken_back = taken_back && ["waiting", "ready"].contains(&from.as_str());
+        if !may_become(&from, &to) && !taken_back {
             violated("I10", format!("{name}: {from} became {to}"));
         }
         // A backfill tells of its partitions in its summary.
@@ -107,7 +110,11 @@ fn missing_inputs(scenario: &Scenario, name: &str, item: &Value) -> Vec<String> 
     let data = task.inputs.iter().map(|dataset| format!("{dataset}@{partition}"));
     let given: Option<Value> =
         text(item, "given").and_then(|text| serde_json::from_str(&text).ok());
-    let is_given = |element: &str| given.as_ref().is_some_and(|given| given.get(element).is_some());
+    // Nobody else gives anything here, and these only slots.
+    let given = given.filter(|_| backfills::of(item).is_some());
+    let is_given = |element: &str| {
+        element == "slot" && given.as_ref().is_some_and(|given| given.get(element).is_some())
+    };
     let needed = slot.into_iter().chain(data).filter(|element| !is_given(element));
     needed.filter(|element| !is_complete(&item[format!("in:{element}")])).collect()
 }

@@ -47,7 +47,10 @@ impl Attempt {
 /// What a person can do about a cluster that was lost.
 fn advice(class: FailureClass) -> &'static str {
     match class {
-        FailureClass::Bootstrap => "correct the bootstrap action; the cluster's logs may tell",
+        FailureClass::Bootstrap => {
+            "correct the bootstrap action, or put sluicegate's own there with sluicegate deploy-assets; \
+             the cluster's logs may tell"
+        }
         FailureClass::Capacity => {
             "add instance types or subnets to the profile, or ask AWS for a larger quota"
         }
