@@ -85,7 +85,7 @@ async fn what_is_missing_is_named_with_the_way_to_get_it() {
     assert_eq!((code, out.as_str()), (0, "all tables exist already\n"));
     let (code, _, error) = run(&["run"]).await.unwrap();
     assert_eq!(code, 1);
-    assert!(error.contains("the queue does not exist"), "{error}");
+    assert!(error.contains("a queue ([aws] queue, quarantine) does not exist"), "{error}");
 }
 
 #[tokio::test]
