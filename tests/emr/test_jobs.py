@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import warnings
 from pathlib import Path
 
@@ -319,6 +320,22 @@ class Arguments(unittest.TestCase):
     def test_hour_of_the_type_function(self):
         with self.assertRaises(argparse.ArgumentTypeError):
             spark_etl.parse_hour("2013-1")
+
+
+class Guide(OnSpark):
+    """The first job of deploy/README.md, as it stands there."""
+
+    def test_it_makes_parquet_of_the_day(self):
+        guide = (REPOSITORY / "deploy/README.md").read_text("utf-8")
+        _, job = guide.split("cat > jobs/invoices.py <<'END'\n")
+        job, _ = job.split("\nEND\n", 1)
+        orders = self.write("orders.csv.gz", "id,amount", "1,2.50", "2,3.00")
+        for _ in range(2):
+            arguments = ["invoices.py", orders, self.uri("invoices")]
+            with unittest.mock.patch.object(sys, "argv", arguments):
+                exec(compile(job, "jobs/invoices.py", "exec"), {})
+        rows = self.spark.read.parquet(self.uri("invoices")).orderBy("id").collect()
+        self.assertEqual([("1", "2.50"), ("2", "3.00")], [tuple(row) for row in rows])
 
 
 if __name__ == "__main__":
