@@ -93,7 +93,8 @@ out/deploy-venv/complete: tests/deploy/requirements.txt
 	touch $@
 
 # Every run of these tests writes it anew.
-target/requests-sim.jsonl:
+.DELETE_ON_ERROR:
+target/requests-sim.jsonl: $(shell find src sim/src sim/tests local/src -name '*.rs')
 	cargo test -p sluicegate-sim --test worlds -- worlds_of_faults
 
 tests/iam/node_modules/.package-lock.json: tests/iam/package-lock.json

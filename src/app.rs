@@ -32,6 +32,8 @@ use crate::sources::{inbox::Inbox, ticks};
 
 /// ECS kills 30 s after SIGTERM by default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+/// A start that takes long is taken for one that fails.
+const ASSETS_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -153,8 +155,8 @@ async fn prepare_with_rights(config: Config, access: Access) -> Result<Prepared,
     }
     if engine.catalog().tasks.is_empty() {
         tracing::warn!(
-            "no task is declared: nothing runs, and what arrives is not kept; add a task to the \
-             configuration, or correct [task-files] path"
+            "no task is in force: nothing new runs, and what arrives makes nothing ready; add a task, \
+             or correct the mistakes of the task files or [task-files] path"
         );
     }
     Ok(prepared)
@@ -165,13 +167,19 @@ async fn prepare_with_rights(config: Config, access: Access) -> Result<Prepared,
 async fn check_assets(assets: &Assets, s3: &S3) {
     let script = assets.uri(Assets::DEADLINE);
     let key = format!("{}{}", assets.prefix, Assets::DEADLINE);
-    match s3.list(&assets.bucket, &key, 1).await {
-        Ok(found) if found.is_empty() => tracing::error!(
+    // The key itself comes first of all that begin with it.
+    let listed = tokio::time::timeout(ASSETS_WITHIN, s3.list(&assets.bucket, &key, 1));
+    let Ok(listed) = listed.await else {
+        tracing::warn!(script, "it is not known whether this script is there: S3 does not answer");
+        return;
+    };
+    match listed {
+        Ok(found) if found.iter().any(|object| object.key == key) => {}
+        Ok(_) => tracing::error!(
             script,
             "no cluster can start without this script: put it there with sluicegate deploy-assets \
              --config FILE"
         ),
-        Ok(_) => {}
         Err(error) if error.kind == Kind::NotFound => tracing::error!(
             script, %error,
             "no cluster can start without this script: create the bucket, or correct [aws] assets"

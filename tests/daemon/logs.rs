@@ -108,7 +108,9 @@ async fn what_lets_nothing_run_is_said_at_the_start() {
     let said = start().await;
     assert!(said.contains("no cluster can start without this script"), "{said}");
     assert!(said.contains("s3://landing/assets/deadline.sh"), "{said}");
-    assert!(said.contains("no task is declared"), "{said}");
+    assert!(said.contains("no task is in force"), "{said}");
+    world.put("assets/deadline.sh.bak", "exit").await;
+    assert!(start().await.contains("no cluster can start without this script"));
     world.put("assets/deadline.sh", "exit").await;
     let said = start().await;
     assert!(!said.contains("no cluster can start"), "{said}");

@@ -1,6 +1,6 @@
-//! I1, I6, I12 for backfills: never more at once than the cap, all of the window is
-//! come to and accounted for, nothing is begun any more when it is over. Not for how
-//! their partitions run, which is as all others do.
+//! I4, I6, I10, I12, I14 for backfills: its end and its cancellation are told, never are more
+//! under way than the cap, all of the window is come to and accounted for, nothing is begun
+//! any more when it is over. Not for how their partitions run, which is as all others do.
 
 use std::collections::BTreeMap;
 
@@ -75,6 +75,9 @@ impl Oracle {
         if is_new && !backfill["cancelled"].is_null() {
             return violation("I10", format!("{name} is taken for a backfill that is cancelled"));
         }
+        if backfill["cancelled"].is_null() && text(new, "state").as_deref() == Some("cancelled") {
+            return violation("I10", format!("{name} is cancelled, and nobody has asked for it"));
+        }
         let is_at_once = |item: &Value| {
             text(item, "state").is_some_and(|state| AT_ONCE.contains(&state.as_str()))
         };
@@ -103,6 +106,12 @@ impl Oracle {
         (!names.is_empty()).then(|| format!("{names:?}"))
     }
 
+    /// Whether somebody has taken the backfill back, and was not too late.
+    pub(super) fn is_taken_back(&self) -> bool {
+        let mut all = self.table(tables::TASK).filter(|(name, _)| name.starts_with(PLACE));
+        all.any(|(_, item)| !document(item)["cancelled"].is_null())
+    }
+
     /// Its counts are those of its partitions, and all of its window is in them.
     pub(super) fn backfill_at_the_end(&self, ordered: &Ordered) -> Found {
         let mut all = self.table(tables::TASK).filter(|(name, _)| name.starts_with(PLACE));
@@ -118,8 +127,7 @@ impl Oracle {
             let state = ours.and_then(|item| text(item, "state"));
             *counts.entry(state.unwrap_or_else(|| "not-begun".to_owned())).or_insert(0) += 1;
         }
-        let left_out = ["not-begun", "cancelled"].iter().any(|how| counts.contains_key(*how));
-        if ordered.cancel.is_none() && left_out {
+        if !self.is_taken_back() && counts.contains_key("not-begun") {
             return violation("I12", format!("backfill {id} left partitions out: {counts:?}"));
         }
         let told = &document(item)["counts"];

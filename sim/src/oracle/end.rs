@@ -271,7 +271,7 @@ impl Oracle {
                 world.scenario.night.and_then(|night| night.slots(&task.name, *begun, now));
             let mut slots = of_night.map_or_else(|| slots(*begun, now), BTreeSet::from_iter);
             let ordered = world.scenario.backfill.as_ref();
-            let ordered = ordered.filter(|it| it.window.task == task.name && it.cancel.is_none());
+            let ordered = ordered.filter(|it| it.window.task == task.name && !self.is_taken_back());
             slots.extend(ordered.into_iter().flat_map(backfills::partitions));
             return slots;
         }
