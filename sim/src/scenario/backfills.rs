@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluicegate::core::backfill::{Order, Window};
 use sluicegate::core::partition::{Grain, Partition};
 
-use super::config::{self, Step, Task};
+use super::config::{self, Task};
 use super::{LATE_MINUTES, Scenario};
 
 /// The task that is run again for the past.
@@ -26,16 +26,7 @@ pub struct Ordered {
 /// Adds the task and the order.
 pub fn adapt(scenario: &mut Scenario, origin: Timestamp) {
     let mut rng = Rng::with_seed(scenario.seed ^ 0xbacc_f111);
-    let task = Task {
-        name: TASK.to_owned(),
-        profile: scenario.profiles[0].name.clone(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        scheduled: true,
-        steps: vec![Step { name: "s0".to_owned(), retries: 1 }],
-        attempt_timeout_minutes: None,
-        load: None,
-    };
+    let task = Task::scheduled(TASK, &scenario.profiles[0]);
     let mut text = String::new();
     config::task_text(&mut text, &task);
     for all in [&mut scenario.text, &mut scenario.next_text] {

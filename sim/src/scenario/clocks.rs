@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluicegate::core::partition::{Grain, Partition};
 
 use super::Scenario;
-use super::config::{self, Step, Task};
+use super::config::{self, Task};
 
 /// Due at an hour of the day.
 const NIGHTLY: &str = "nightly";
@@ -72,16 +72,7 @@ fn instant(text: &str) -> Timestamp {
 pub fn adapt(scenario: &mut Scenario) {
     let night = Night::of_seed(scenario.seed);
     for (name, cron) in [(NIGHTLY, night.cron), ("local", "2 * * * *")] {
-        let task = Task {
-            name: name.to_owned(),
-            profile: scenario.profiles[0].name.clone(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            scheduled: true,
-            steps: vec![Step { name: "s0".to_owned(), retries: 1 }],
-            attempt_timeout_minutes: None,
-            load: None,
-        };
+        let task = Task::scheduled(name, &scenario.profiles[0]);
         let mut text = String::new();
         config::task_text(&mut text, &task);
         let schedule = format!("cron = \"{cron}\", time-zone = \"{}\"", night.zone);

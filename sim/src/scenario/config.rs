@@ -73,6 +73,22 @@ pub struct Profile {
 /// Longer than the work of any world takes.
 pub const LONG_LIFETIME: u32 = 150;
 
+impl Task {
+    /// One of a single step that only its schedule begins.
+    pub fn scheduled(name: &str, profile: &Profile) -> Self {
+        Self {
+            name: name.to_owned(),
+            profile: profile.name.clone(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            scheduled: true,
+            steps: vec![Step { name: "s0".to_owned(), retries: 1 }],
+            attempt_timeout_minutes: None,
+            load: None,
+        }
+    }
+}
+
 /// One to three tasks on one or two profiles. Where steps may hang, only the
 /// lifetime of their cluster ends them.
 pub fn choose(rng: &mut Rng, steps_hang: bool) -> (Vec<Task>, Vec<Dataset>, Vec<Profile>) {
